@@ -1,0 +1,195 @@
+"""What estimators share: opening data for a fit, answering in kind, and saying what it cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.base import ClassifierMixin as _ClassifierMixin
+from sklearn.base import RegressorMixin as _RegressorMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from daskml_kit.metrics import accuracy_score, r2_score
+from daskml_kit.runtime.dataset import BlockDataset
+from daskml_kit.runtime.events import FitEvent, FitLog
+from daskml_kit.runtime.executor import ClassWeights, Executor, open_dataset
+from daskml_kit.runtime.in_kind import RowFunction, map_rows, stand_in
+from daskml_kit.runtime.ingest import Spec, check_matrix
+from daskml_kit.runtime.progress import ProgressLine
+from daskml_kit.runtime.sources import is_dask, wanted_dtype
+from daskml_kit.typing import Array, ArrayLike, Matrix, TargetKind
+
+_ROW_DTYPES = (np.float64, np.float32)
+
+
+class BlockEstimator(BaseEstimator):  # type: ignore[misc]
+    """An estimator that fits over resident blocks.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str, only if the columns of X have names
+    n_rounds_ : int
+        Rounds of the fit, the loading round included.
+    n_passes_ : int
+        Reads of every row, the validating read included.
+    history_ : list of dict
+        One for each round: ``round name objective seconds bytes imbalance``.
+    """
+
+    def __sklearn_tags__(self) -> Tags:
+        tags: Tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    @contextmanager
+    def _opened(
+        self,
+        X: ArrayLike,
+        y: ArrayLike = None,
+        sample_weight: ArrayLike = None,
+        *,
+        target: TargetKind = "none",
+        multi_output: bool = False,
+        min_classes: int = 2,
+        class_weights: ClassWeights | None = None,
+    ) -> Iterator[tuple[BlockDataset, Executor]]:
+        """Resident, checked data for the length of one fit, and where its rounds run."""
+        name = type(self).__name__
+        spec = Spec(
+            name, target, multi_output, self.__sklearn_tags__().input_tags.sparse, min_classes,
+            wanted_dtype(X),
+        )  # fmt: skip
+        log = FitLog(name)
+        line = ProgressLine(name) if getattr(self, "verbose", 0) else None
+        if line is not None:
+            log.listeners.append(line)
+        try:
+            sample_weight = _weight_column(sample_weight, X)
+            data, executor = open_dataset(
+                X, y, sample_weight, spec=spec, log=log, class_weights=class_weights
+            )
+            validate_data(self, stand_in(X), reset=True, skip_check_array=True)
+            with _closing(data, executor, log):
+                yield data, executor
+        finally:
+            if line is not None:
+                line.close()
+        self.history_ = log.history()
+        self.n_rounds_ = len(log.rounds)
+        self.n_passes_ = log.n_passes
+
+    def _map_rows(self, X: ArrayLike, fn: RowFunction, **how: Any) -> Any:
+        """``fn`` of checked rows of X, answered in kind."""
+        check_is_fitted(self)
+        if is_dask(X):
+            validate_data(self, stand_in(X), reset=False, skip_check_array=True)
+        return map_rows(X, _Checked(self._row_checker(X), fn), **how)
+
+    def _row_checker(self, X: ArrayLike) -> RowFunction:
+        if is_dask(X):
+            spec = Spec(
+                type(self).__name__,
+                accept_sparse=self.__sklearn_tags__().input_tags.sparse,
+                dtype=wanted_dtype(X),
+            )
+            return _PartChecker(spec)
+        return self._checked_rows
+
+    def _checked_rows(self, X: Any) -> Matrix:
+        rows: Matrix = validate_data(
+            self,
+            X,
+            reset=False,
+            accept_sparse="csr" if self.__sklearn_tags__().input_tags.sparse else False,
+            dtype=_ROW_DTYPES,
+            order="C",
+        )
+        return rows
+
+
+class _Checked:
+    """``fn(check(part))``, picklable."""
+
+    def __init__(self, check: RowFunction, fn: RowFunction) -> None:
+        self.check, self.fn = check, fn
+
+    def __call__(self, part: Any) -> Array:
+        return self.fn(self.check(part))
+
+
+class _PartChecker:
+    """Checks one part of lazy rows where they are; a part may be empty."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+
+    def __call__(self, part: Any) -> Any:
+        return check_matrix(part, self.spec)
+
+
+@contextmanager
+def _closing(data: BlockDataset, executor: Executor, log: FitLog) -> Iterator[None]:
+    """Release everything and report the end, whichever way the fit ends."""
+    state = "failed"
+    try:
+        yield
+        state = "finished"
+    finally:
+        data.release()
+        log.emit(FitEvent(log.name, state, time.time()))
+        executor.close()
+
+
+def _weight_column(weight: ArrayLike, X: ArrayLike) -> ArrayLike:
+    """A single number stands for one weight a row."""
+    if isinstance(weight, Real) and not is_dask(X):
+        return np.full(len(X) if not hasattr(X, "shape") else X.shape[0], float(weight))
+    return weight
+
+
+class ClassifierMixin(_ClassifierMixin):  # type: ignore[misc]
+    """``score`` by accuracy, on any input that ``predict`` takes."""
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> float:
+        """Weighted accuracy of ``predict(X)``: one pass.
+
+        Parameters
+        ----------
+        X : (n, n_features), whatever ``fit`` takes
+        y : (n,) true labels
+        sample_weight : (n,) or None
+
+        Returns
+        -------
+        float
+        """
+        return accuracy_score(y, self.predict(X), sample_weight)
+
+
+class RegressorMixin(_RegressorMixin):  # type: ignore[misc]
+    """``score`` by R2, on any input that ``predict`` takes."""
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> float:
+        """Coefficient of determination of ``predict(X)``: one pass.
+
+        Parameters
+        ----------
+        X : (n, n_features), whatever ``fit`` takes
+        y : (n,) or (n, n_outputs) true values
+        sample_weight : (n,) or None
+
+        Returns
+        -------
+        float
+        """
+        return r2_score(y, self.predict(X), sample_weight)
+
+
+__all__ = ["BlockEstimator", "ClassifierMixin", "RegressorMixin"]

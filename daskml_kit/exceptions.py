@@ -1,0 +1,45 @@
+"""Errors of this package. Each says what is wrong, what was received, and what to do.
+
+Every class derives from the built-in that scikit-learn would raise in the same place, so code that
+catches ``ValueError`` around a scikit-learn estimator keeps working.
+"""
+
+from __future__ import annotations
+
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+
+
+class DaskMLKitError(Exception):
+    """Base of all errors raised on purpose by this package."""
+
+
+class InvalidDataError(DaskMLKitError, ValueError):
+    """The data cannot be used: not finite, wrong shape or type, misaligned, empty, one class."""
+
+
+class InvalidDataTypeError(DaskMLKitError, TypeError):
+    """An input is of a kind that cannot be turned into blocks."""
+
+
+class InvalidParameterError(DaskMLKitError, ValueError):
+    """A constructor parameter, or a pair of them, is impossible."""
+
+
+class ClusterError(DaskMLKitError, RuntimeError):
+    """The cluster cannot run the fit: closed client, no workers, package missing there."""
+
+
+class DataLostError(ClusterError):
+    """Blocks were lost with a worker and Dask has no recipe to compute them again."""
+
+
+__all__ = [
+    "ClusterError",
+    "ConvergenceWarning",
+    "DaskMLKitError",
+    "DataLostError",
+    "InvalidDataError",
+    "InvalidDataTypeError",
+    "InvalidParameterError",
+    "NotFittedError",
+]

@@ -1,0 +1,105 @@
+"""The words of :mod:`daskml_kit.kernels.rows` for a C-contiguous float32 or float64 array.
+
+Plain functions; the kernels compile them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from daskml_kit.kernels.products import add_gram, add_product
+from daskml_kit.typing import Array
+
+
+def count_rows(rows: Array) -> int:
+    """n."""
+    return rows.shape[0]
+
+
+def dot_rows(
+    rows: Array, start: int, stop: int, coef: Array, intercept: float, eta: Array
+) -> None:
+    """``eta[i] = rows[start + i] . coef + intercept``."""
+    for i in range(stop - start):
+        row = rows[start + i]
+        total = 0.0
+        for j in range(row.size):
+            total += row[j] * coef[j]
+        eta[i] = total + intercept
+
+
+def add_rows(rows: Array, start: int, stop: int, scale: Array, gradient: Array) -> None:
+    """``gradient[:d] += scale' rows``, four rows at a time to touch ``gradient`` a quarter as often."""
+    d, n = rows.shape[1], stop - start
+    whole = n // 4 * 4
+    for i in range(0, whole, 4):
+        a, b, c, e = scale[i], scale[i + 1], scale[i + 2], scale[i + 3]
+        first, second = rows[start + i], rows[start + i + 1]
+        third, fourth = rows[start + i + 2], rows[start + i + 3]
+        for j in range(d):
+            gradient[j] += a * first[j] + b * second[j] + c * third[j] + e * fourth[j]
+    for i in range(whole, n):
+        for j in range(d):
+            gradient[j] += scale[i] * rows[start + i, j]
+    for i in range(n):
+        gradient[d] += scale[i]
+
+
+def load_rows(rows: Array, start: int, stop: int, tile: Array) -> None:
+    """Copies the rows into ``tile``, in float64, with a one behind each."""
+    d = rows.shape[1]
+    for i in range(stop - start):
+        for j in range(d):
+            tile[i, j] = rows[start + i, j]
+        tile[i, d] = 1.0
+
+
+def dot_tile(rows: Array, start: int, stop: int, coef: Array, tile: Array, eta: Array) -> None:
+    """``eta = tile coef``; the ones of ``tile`` meet the intercepts in ``coef``."""
+    eta[:] = 0.0
+    add_product(np.ascontiguousarray(tile.T), coef, coef.shape[0], eta)
+
+
+def add_tile(
+    rows: Array, start: int, stop: int, scale: Array, tile: Array, gradient: Array
+) -> None:
+    """``gradient += tile' scale``."""
+    add_product(tile, scale, stop - start, gradient)
+
+
+def add_weighted(
+    rows: Array, start: int, stop: int, scale: Array, left: Array, tile: Array, gram: Array
+) -> None:
+    """``gram += tile' diag(scale) tile``; ``left`` is room for ``diag(scale) tile``."""
+    for i in range(stop - start):
+        for j in range(rows.shape[1] + 1):
+            left[i, j] = scale[i] * tile[i, j]
+    add_gram(left, tile, stop - start, gram)
+
+
+def add_row_to(rows: Array, i: int, scale: float, sums: Array, k: int) -> None:
+    """``sums[k] += scale rows[i]``."""
+    for j in range(rows.shape[1]):
+        sums[k, j] += scale * rows[i, j]
+
+
+def squared_distance(rows: Array, i: int, centers: Array, k: int, half: float) -> float:
+    """``|rows[i] - centers[k]|^2``, computed as written."""
+    total = 0.0
+    for j in range(rows.shape[1]):
+        gap = rows[i, j] - centers[k, j]
+        total += gap * gap
+    return total
+
+
+__all__ = [
+    "add_row_to",
+    "add_rows",
+    "add_tile",
+    "add_weighted",
+    "count_rows",
+    "dot_rows",
+    "dot_tile",
+    "load_rows",
+    "squared_distance",
+]

@@ -1,0 +1,224 @@
+"""The compiled loops of :mod:`daskml_kit.kernels.nearest`.
+
+Sums and counts come in as zeros, or with size 0 where not wanted; so do labels and distances.
+Three ways to find the nearest centre, one way (``book``) to book it:
+
+============  ================================================================================
+few_columns   distances computed directly, tile transposed: all loops run over rows
+dense         scores by matrix product, close calls decided on direct distances
+sparse        scores from stored values, the same
+============  ================================================================================
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba.extending import register_jitable
+
+from daskml_kit.kernels.blocks import CsrRows, Rows, compiled
+from daskml_kit.kernels.products import add_product
+from daskml_kit.kernels.rows import add_row_to, count_rows, squared_distance
+from daskml_kit.typing import Array
+
+FEW_COLUMNS = 8  # placeholder, measured below
+TILE = 128
+
+
+@register_jitable
+def book(
+    rows: Rows,
+    start: int,
+    size: int,
+    weight: Array,
+    label: Array,
+    distance: Array,
+    sums: Array,
+    counts: Array,
+    labels: Array,
+    distances: Array,
+) -> float:
+    """Books the tile that begins at row ``start`` under ``label``; returns its inertia."""
+    if labels.size:
+        for i in range(size):
+            labels[start + i] = label[i]
+    if distances.size:
+        distances[start : start + size] = distance[:size]
+    inertia = 0.0
+    if counts.size:
+        for i in range(size):
+            scale = weight[start + i] if weight.size else 1.0
+            inertia += scale * distance[i]
+            counts[label[i]] += scale
+            add_row_to(rows, start + i, scale, sums, label[i])
+    return inertia
+
+
+@compiled
+def few_columns(
+    X: Array,
+    weight: Array,
+    centers: Array,
+    sums: Array,
+    counts: Array,
+    labels: Array,
+    distances: Array,
+) -> float:
+    """Inertia of a dense block with few columns."""
+    n, d = X.shape
+    columns, total = np.zeros((d, TILE)), np.zeros(TILE)
+    best, label = np.empty(TILE), np.empty(TILE, dtype=np.uint64)
+    inertia = 0.0
+    for start in range(0, n, TILE):
+        size = min(TILE, n - start)
+        for i in range(size):
+            for j in range(d):
+                columns[j, i] = X[start + i, j]
+        best[:] = np.inf
+        label[:] = 0
+        for k in range(len(centers)):
+            for j in range(d):
+                add_squared_gaps(columns[j], centers[k, j], j == 0, total)
+            keep_smaller(k, total, best, label)
+        inertia += book(
+            X, start, size, weight, label, best, sums, counts, labels, distances
+        )
+    return inertia
+
+
+@register_jitable
+def add_squared_gaps(column: Array, center: float, first: bool, total: Array) -> None:
+    """``total += (column - center)^2``; the first column needs no sum to begin with."""
+    if first:
+        for i in range(TILE):
+            gap = column[i] - center
+            total[i] = gap * gap
+    else:
+        for i in range(TILE):
+            gap = column[i] - center
+            total[i] += gap * gap
+
+
+@register_jitable
+def keep_smaller(k: int, total: Array, best: Array, label: Array) -> None:
+    """Lowers ``best`` and sets ``label`` where ``total`` is strictly smaller."""
+    for i in range(TILE):
+        new, old = total[i], best[i]  # in locals, or LLVM does not see that it can use vectors
+        label[i] = k if new < old else label[i]
+        best[i] = new if new < old else old
+
+
+@compiled
+def dense(
+    X: Array,
+    weight: Array,
+    centers: Array,
+    origin: Array,
+    shifted: Array,
+    halves: Array,
+    error: float,
+    sums: Array,
+    counts: Array,
+    labels: Array,
+    distances: Array,
+) -> float:
+    """Inertia of a dense block.
+
+    ``shifted`` (d, k padded) is ``centers - origin`` transposed, ``halves`` (k,) its ``|c|^2 / 2``,
+    ``error`` a bound on the relative error of a score.
+    """
+    n, d = X.shape
+    columns, products = np.zeros((d, TILE)), np.empty((shifted.shape[1], TILE))
+    best, second, distance = np.empty(TILE), np.empty(TILE), np.empty(TILE)
+    label = np.empty(TILE, dtype=np.uint64)
+    largest = np.sqrt(2.0 * halves.max())
+    inertia = 0.0
+    for start in range(0, n, TILE):
+        size = min(TILE, n - start)
+        for i in range(size):
+            for j in range(d):
+                columns[j, i] = X[start + i, j] - origin[j]
+        products[:] = 0.0
+        add_product(shifted, columns, d, products)
+        best[:] = np.inf
+        second[:] = np.inf
+        label[:] = 0
+        for k in range(len(centers)):
+            keep_two(k, halves[k], products[k], best, second, label)
+        for i in range(size):
+            chosen = label[i]
+            gap = squared_distance(X, start + i, centers, chosen, 0.0)
+            slack = error * largest * (np.sqrt(gap) + 2.0 * largest)
+            if second[i] - best[i] <= slack:
+                for k in range(len(centers)):
+                    if halves[k] - products[k, i] <= best[i] + slack:
+                        other = squared_distance(X, start + i, centers, k, 0.0)
+                        if other < gap or (other == gap and k < chosen):
+                            gap, chosen = other, np.uint64(k)
+            label[i], distance[i] = chosen, gap
+        inertia += book(
+            X, start, size, weight, label, distance, sums, counts, labels, distances
+        )
+    return inertia
+
+
+@register_jitable
+def keep_two(
+    k: int, half: float, products: Array, best: Array, second: Array, label: Array
+) -> None:
+    """Updates the best and the second best score of each row with centre k's."""
+    for i in range(TILE):
+        new, old, next_best = half - products[i], best[i], second[i]
+        rest = old if new < old else new
+        label[i] = k if new < old else label[i]
+        second[i] = rest if rest < next_best else next_best
+        best[i] = new if new < old else old
+
+
+@compiled
+def sparse(
+    rows: CsrRows,
+    weight: Array,
+    centers: Array,
+    columns: Array,
+    halves: Array,
+    error: float,
+    sums: Array,
+    counts: Array,
+    labels: Array,
+    distances: Array,
+) -> float:
+    """Inertia of a CSR block. ``columns`` is ``centers`` transposed, so that a stored value meets
+    one row of it.
+    """
+    scores = np.empty(len(centers))
+    label, distance = np.empty(1, dtype=np.uint64), np.empty(1)
+    largest = np.sqrt(2.0 * halves.max())
+    inertia = 0.0
+    for i in range(count_rows(rows)):
+        scores[:] = halves
+        for p in range(rows.starts[i], rows.starts[i + 1]):
+            value, column = rows.values[p], rows.columns[p]
+            for k in range(scores.size):
+                scores[k] -= value * columns[column, k]
+        chosen = np.uint64(np.argmin(scores))
+        gap = squared_distance(rows, i, centers, chosen, halves[chosen])
+        limit = scores[chosen] + error * largest * (np.sqrt(gap) + 2.0 * largest)
+        for k in range(scores.size):
+            if scores[k] <= limit and k != chosen:
+                other = squared_distance(rows, i, centers, k, halves[k])
+                if other < gap or (other == gap and k < chosen):
+                    gap, chosen = other, np.uint64(k)
+        label[0], distance[0] = chosen, gap
+        inertia += book(rows, i, 1, weight, label, distance, sums, counts, labels, distances)
+    return inertia
+
+
+@compiled
+def all_distances(rows: Rows, centers: Array, halves: Array, out: Array) -> None:
+    """Writes the Euclidean distance of every row to every centre."""
+    for i in range(count_rows(rows)):
+        for k in range(len(centers)):
+            out[i, k] = np.sqrt(squared_distance(rows, i, centers, k, halves[k]))
+
+
+__all__ = ["FEW_COLUMNS", "all_distances", "dense", "few_columns", "sparse"]

@@ -1,0 +1,336 @@
+"""Ordinary and ridge least squares from one pass: the moments of the data are all that is needed."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Self
+
+import numpy as np
+from scipy import linalg
+from sklearn.utils.validation import check_is_fitted
+
+from daskml_kit.base import BlockEstimator, RegressorMixin
+from daskml_kit.exceptions import InvalidParameterError
+from daskml_kit.kernels import Moments, combine_moments, moments, predict_linear
+from daskml_kit.linear_model.objective import Finish, LinearObjective, unpenalised_intercept
+from daskml_kit.losses import HalfSquared
+from daskml_kit.runtime.block import Block
+from daskml_kit.runtime.dataset import BlockDataset
+from daskml_kit.runtime.executor import Executor
+from daskml_kit.runtime.ingest import DataFacts
+from daskml_kit.runtime.reduction import Reduction
+from daskml_kit.solvers import LBFGS, solve
+from daskml_kit.typing import ArrayLike, FloatArray, Matrix
+
+GRAM_FEATURES = 5000
+"""Most features for which the d x d Gram matrix (200 MB at this size) is reduced; L-BFGS above."""
+
+REFINE_CONDITION = 1e8
+"""Condition number of the Gram matrix above which a second pass corrects the solution: the normal
+equations lose the square of the condition number of X, one correction from the residual regains it."""
+
+
+def _moments_chunk(block: Block, _: Any) -> Moments:
+    return moments(block.X, block.y, block.weight)
+
+
+MOMENTS: Reduction[Any, Moments, Moments] = Reduction("moments", _moments_chunk, combine_moments)
+"""Weighted means and centred second moments of X and y: one pass, (n_features + n_targets)^2 values."""
+
+
+def _residual_chunk(
+    block: Block, params: tuple[FloatArray, FloatArray, FloatArray]
+) -> FloatArray:
+    """``(X - mean_x)' s (y - mean_y - (X - mean_x) w)`` of a block."""
+    w, mean_x, mean_y = params
+    y = np.asarray(block.y).reshape(block.n_rows, -1)
+    residual = y - mean_y - (np.asarray(block.X @ w) - mean_x @ w)
+    if block.weight is not None:
+        residual *= block.weight[:, None]
+    return np.asarray(block.X.T @ residual) - np.outer(mean_x, residual.sum(axis=0))
+
+
+def _add(a: FloatArray, b: FloatArray) -> FloatArray:
+    return a + b
+
+
+RESIDUAL: Reduction[Any, FloatArray, FloatArray] = Reduction("residual", _residual_chunk, _add)
+
+
+class _LeastSquares(RegressorMixin, BlockEstimator):
+    """Both models: what differs is the strength of the penalty."""
+
+    fit_intercept: bool
+    tol: float
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    def _fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike, alpha: Any, max_iter: int
+    ) -> Self:
+        with self._opened(X, y, sample_weight, target="values", multi_output=True) as (
+            data,
+            executor,
+        ):
+            strengths = _strengths(alpha, data.facts)
+            if data.facts.n_features <= GRAM_FEATURES:
+                coef, intercept = self._by_moments(data, executor, strengths)
+                self.n_iter_ = None
+            else:
+                coef, intercept = self._by_iterations(data, executor, strengths, max_iter)
+            self._keep(data.facts, coef, intercept)
+        return self
+
+    def _by_moments(
+        self, data: BlockDataset, executor: Executor, strengths: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        total = executor.reduce(data, MOMENTS, None, objective=None)
+        if not self.fit_intercept:
+            total = _about_origin(total)
+        solver = _NormalEquations(total.xx, strengths)
+        w = solver.solve(total.xy)
+        if solver.condition > REFINE_CONDITION:
+            params = (w, total.mean_x, total.mean_y)
+            residual = executor.reduce(data, RESIDUAL, params)
+            w = w + solver.solve(residual - strengths * w)
+        return w.T, total.mean_y - total.mean_x @ w
+
+    def _by_iterations(
+        self, data: BlockDataset, executor: Executor, strengths: FloatArray, max_iter: int
+    ) -> tuple[FloatArray, FloatArray]:
+        """One L-BFGS solve a target."""
+        facts = data.facts
+        width = facts.n_features + int(self.fit_intercept)
+        rows, steps = [], []
+        for t, strength in enumerate(strengths):
+            penalty = unpenalised_intercept(
+                float(strength) / facts.weight_sum, (width,), self.fit_intercept
+            )
+            objective = LinearObjective(
+                data,
+                executor,
+                HalfSquared(),
+                self.fit_intercept,
+                Finish(facts.weight_sum, penalty),
+                target=t if facts.n_outputs else None,
+            )
+            solution = solve(objective, LBFGS(), np.zeros(width), max_iter=max_iter, tol=self.tol)
+            rows.append(solution.w)
+            steps.append(solution.n_iter)
+        self.n_iter_ = np.array(steps, dtype=np.int32)
+        w = np.array(rows)
+        intercept = w[:, -1] if self.fit_intercept else np.zeros(len(w))
+        return w[:, : facts.n_features], intercept
+
+    def _keep(self, facts: DataFacts, coef: FloatArray, intercept: FloatArray) -> None:
+        coef = np.ascontiguousarray(coef, dtype=facts.dtype)
+        intercept = intercept.astype(facts.dtype)
+        flat = facts.n_outputs == 0
+        self.coef_ = coef[0] if flat else coef
+        if not self.fit_intercept:
+            self.intercept_: Any = 0.0
+        else:
+            self.intercept_ = facts.dtype.type(intercept[0]) if flat else intercept
+
+    def predict(self, X: ArrayLike) -> Any:
+        """Predicted targets, in kind.
+
+        Parameters
+        ----------
+        X : (n, n_features), whatever ``fit`` takes
+
+        Returns
+        -------
+        (n,) or (n, n_targets), lazy where X is
+        """
+        check_is_fitted(self)
+        columns = None if self.coef_.ndim == 1 else list(range(len(self.coef_)))
+        return self._map_rows(
+            X,
+            partial(_predict, self.coef_, self.intercept_),
+            dtype=self.coef_.dtype,
+            columns=columns,
+            column_dim="target",
+        )
+
+
+def _predict(coef: FloatArray, intercept: Any, X: Matrix) -> FloatArray:
+    return predict_linear(X, coef, False) + intercept
+
+
+def _strengths(alpha: Any, facts: DataFacts) -> FloatArray:
+    """One strength for each target."""
+    n_targets = max(facts.n_outputs, 1)
+    strengths = np.asarray(alpha, dtype=np.float64).ravel()
+    if len(strengths) not in (1, n_targets):
+        raise InvalidParameterError(
+            f"Number of targets and number of penalties do not correspond: {n_targets} targets, "
+            f"{len(strengths)} values of alpha. Pass one alpha, or one for each target."
+        )
+    return np.broadcast_to(strengths, (n_targets,)).copy()
+
+
+def _about_origin(m: Moments) -> Moments:
+    """The same second moments about zero instead of the means."""
+    zero_x, zero_y = np.zeros_like(m.mean_x), np.zeros_like(m.mean_y)
+    return m._replace(
+        mean_x=zero_x,
+        mean_y=zero_y,
+        xx=m.xx + m.weight_sum * np.outer(m.mean_x, m.mean_x),
+        xy=m.xy + m.weight_sum * np.outer(m.mean_x, m.mean_y),
+        yy=m.yy + m.weight_sum * m.mean_y**2,
+    )
+
+
+class _NormalEquations:
+    """``(G + alpha_t I) w_t = b_t`` for each target, by one eigendecomposition of G.
+
+    Directions whose eigenvalue is rounding noise get no component: the solution of least norm, as
+    LAPACK's least squares gives it.
+    """
+
+    def __init__(self, gram: FloatArray, strengths: FloatArray) -> None:
+        self.values, self.vectors = linalg.eigh(gram)
+        self.strengths = strengths
+        largest = max(float(self.values[-1]), 0.0)
+        self.noise = largest * len(gram) * np.finfo(np.float64).eps
+        kept = self.values[self.values > self.noise]
+        smallest = (kept[0] if len(kept) else 1.0) + float(strengths.min())
+        self.condition = largest / smallest if largest > 0 else 1.0
+
+    def solve(self, b: FloatArray) -> FloatArray:
+        """Solutions, (n_features, n_targets)."""
+        values = np.where(self.values > self.noise, self.values, 0.0)[:, None] + self.strengths
+        inverse = np.divide(1.0, values, out=np.zeros_like(values), where=values > 0)
+        out: FloatArray = self.vectors @ (inverse * (self.vectors.T @ b))
+        return out
+
+
+class LinearRegression(_LeastSquares):
+    """Ordinary least squares.
+
+    Minimises ``sum_i s_i (y_i - x_i.w - b)^2``; of several minima the one of least norm.
+
+    Parameters
+    ----------
+    fit_intercept : bool, default=True
+    tol : float, default=1e-6
+        Largest component of the gradient of the averaged objective, where it iterates (more than
+        5,000 features).
+    verbose : int, default=0
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,) or (n_targets, n_features), of the dtype of X
+    intercept_ : float or ndarray of shape (n_targets,)
+    n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
+
+    Notes
+    -----
+    One pass to load, one for the moments, and one more where the condition number of the Gram matrix
+    exceeds 1e8 (a correction from the residual). The driver holds (n_features + n_targets)^2 values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> LinearRegression().fit([[0.0], [1.0], [2.0]], [1.0, 3.0, 5.0]).coef_.round(6)
+    array([2.])
+    """
+
+    def __init__(
+        self, *, fit_intercept: bool = True, tol: float = 1e-6, verbose: int = 0
+    ) -> None:
+        self.fit_intercept = fit_intercept
+        self.tol = tol
+        self.verbose = verbose
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Self:
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : (n, n_features) NumPy, pandas, scipy.sparse, dask.array, dask.dataframe or xarray.DataArray
+        y : (n,) or (n, n_targets)
+        sample_weight : (n,) or None
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight, 0.0, 1000)
+
+
+class Ridge(_LeastSquares):
+    """Least squares with an L2 penalty.
+
+    Minimises ``sum_i s_i (y_i - x_i.w - b)^2 + alpha |w|^2``; the intercept is not penalised.
+
+    Parameters
+    ----------
+    alpha : float or array of shape (n_targets,), default=1.0
+    fit_intercept : bool, default=True
+    max_iter : int or None
+        Most steps where it iterates (more than 5,000 features); None means 1,000.
+    tol : float, default=1e-4
+        Largest component of the gradient of the averaged objective, where it iterates.
+    verbose : int, default=0
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,) or (n_targets, n_features), of the dtype of X
+    intercept_ : float or ndarray of shape (n_targets,)
+    n_iter_ : None, or ndarray of shape (n_targets,) where it iterates
+    n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
+
+    Notes
+    -----
+    One pass to load, one for the moments, and one more where the condition number of the penalised Gram
+    matrix exceeds 1e8. The driver holds (n_features + n_targets)^2 values.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> round(Ridge(alpha=0.1).fit(X, y).score(X, y), 3)
+    0.513
+    """
+
+    def __init__(
+        self,
+        alpha: Any = 1.0,
+        *,
+        fit_intercept: bool = True,
+        max_iter: int | None = None,
+        tol: float = 1e-4,
+        verbose: int = 0,
+    ) -> None:
+        self.alpha = alpha
+        self.fit_intercept = fit_intercept
+        self.max_iter = max_iter
+        self.tol = tol
+        self.verbose = verbose
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Self:
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : (n, n_features) NumPy, pandas, scipy.sparse, dask.array, dask.dataframe or xarray.DataArray
+        y : (n,) or (n, n_targets)
+        sample_weight : (n,) or None
+
+        Returns
+        -------
+        self
+        """
+        alpha = np.asarray(self.alpha, dtype=np.float64)
+        if not np.all(alpha >= 0):
+            raise InvalidParameterError(f"alpha must be at least 0, got {self.alpha!r}.")
+        max_iter = 1000 if self.max_iter is None else self.max_iter
+        return self._fit(X, y, sample_weight, alpha, max_iter)
+
+
+__all__ = ["LinearRegression", "Ridge"]

@@ -1,0 +1,126 @@
+"""The objective of a penalised linear model over resident blocks.
+
+::
+
+    F(w) = 1/S sum_i s_i loss(y_i, x_i.w + b) + alpha/2 |coef|^2,    S = sum_i s_i
+
+The sums come from the workers; the division by S and the penalty are applied once, on the driver, or in
+the update task of an unrolled graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from daskml_kit.kernels import LinearSums, linear_sums
+from daskml_kit.penalties import L2
+from daskml_kit.runtime.block import Block
+from daskml_kit.runtime.dataset import BlockDataset
+from daskml_kit.runtime.executor import Executor
+from daskml_kit.runtime.reduction import Reduction
+from daskml_kit.solvers import Evaluation, Solver
+from daskml_kit.solvers.protocol import State
+from daskml_kit.typing import FloatArray
+
+
+def _chunk(
+    loss: Any, fit_intercept: bool, order: int, target: int | None, block: Block, w: FloatArray
+) -> LinearSums:
+    y = np.asarray(block.y)
+    if target is not None:
+        y = np.ascontiguousarray(y[:, target])
+    return linear_sums(
+        loss, block.X, y, block.weight, w, fit_intercept=fit_intercept, order=order
+    )
+
+
+def _combine(a: LinearSums, b: LinearSums) -> LinearSums:
+    hessian = None if a.hessian is None or b.hessian is None else a.hessian + b.hessian
+    return LinearSums(a.value + b.value, a.gradient + b.gradient, hessian)
+
+
+def linear_reduction(
+    loss: Any, fit_intercept: bool, order: int, target: int | None = None
+) -> Reduction[FloatArray, LinearSums, LinearSums]:
+    """Sums of value, gradient and (``order=2``) Hessian at given coefficients: one pass.
+
+    ``target`` is the column of a two-dimensional y.
+    """
+    name = f"{type(loss).__name__.lower()}-{'hessian' if order == 2 else 'gradient'}"
+    return Reduction(name, partial(_chunk, loss, fit_intercept, order, target), _combine)
+
+
+@dataclass(frozen=True, eq=False)
+class Finish:
+    """From sums over rows to the objective: divide by the total weight, add the penalty."""
+
+    weight_sum: float
+    penalty: L2
+
+    def __call__(self, w: FloatArray, sums: LinearSums) -> Evaluation:
+        value = sums.value / self.weight_sum + self.penalty.value(w)
+        gradient = sums.gradient / self.weight_sum + self.penalty.gradient(w)
+        if sums.hessian is None:
+            return Evaluation(value, gradient)
+        hessian = sums.hessian / self.weight_sum
+        diagonal = np.einsum("ii->i", hessian)
+        diagonal += np.broadcast_to(self.penalty.strength, w.shape).ravel()
+        return Evaluation(value, gradient, hessian)
+
+
+def _tell(solver: Any, finish: Finish, state: Any, sums: LinearSums) -> Any:
+    return solver.update(state, finish(solver.point(state), sums))
+
+
+@dataclass(frozen=True, eq=False)
+class LinearObjective:
+    """A penalised linear model's objective; each evaluation is one round."""
+
+    data: BlockDataset
+    executor: Executor
+    loss: Any
+    fit_intercept: bool
+    finish: Finish
+    target: int | None = None  # column of a two-dimensional y
+
+    def advance(self, solver: Solver[State], state: State, n_rounds: int) -> list[State]:
+        """Ask, evaluate and tell ``n_rounds`` times, in one graph where that is possible."""
+        reduction = linear_reduction(self.loss, self.fit_intercept, solver.order, self.target)
+        if n_rounds > 1:
+            return self.executor.iterate(
+                self.data,
+                reduction,
+                state,
+                point=solver.point,
+                update=partial(_tell, solver, self.finish),
+                n_rounds=n_rounds,
+                objective=_value,
+            )
+        w = solver.point(state)
+        told: list[Evaluation] = []
+
+        def objective(sums: LinearSums) -> float:
+            told.append(self.finish(w, sums))
+            return told[0].value
+
+        self.executor.reduce(self.data, reduction, w, objective=objective)
+        return [solver.update(state, told[0])]
+
+
+def _value(state: Any) -> float:
+    return float(state.value)
+
+
+def unpenalised_intercept(strength: float, shape: tuple[int, ...], fit_intercept: bool) -> L2:
+    """An L2 penalty on the coefficients alone; the intercept is the last column."""
+    strengths = np.full(shape, strength)
+    if fit_intercept:
+        strengths[..., -1] = 0.0
+    return L2(strengths)
+
+
+__all__ = ["Finish", "LinearObjective", "linear_reduction", "unpenalised_intercept"]

@@ -1,0 +1,137 @@
+"""What a task sees: a block of rows, and the bundle of blocks that one task handles.
+
+Blocks are values. Their arrays are read-only, C-contiguous and aligned, whatever way they came
+(computed here, received from another worker, read back from a spill file): arrays that arrive in a
+message may be unaligned, and NumPy and compiled kernels then copy at every use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from daskml_kit.typing import Array, Matrix
+
+
+def frozen(array: Array) -> Array:
+    """A read-only, C-contiguous, aligned view of ``array``; a copy only where it must be one."""
+    out: Array = np.require(array, requirements=["C", "A"])
+    if out.flags.writeable:
+        out = out.view()
+        out.flags.writeable = False
+    return out
+
+
+def frozen_matrix(X: Matrix) -> Matrix:
+    """:func:`frozen` for dense arrays and for the three arrays of a CSR matrix."""
+    if not sparse.issparse(X):
+        return frozen(X)
+    parts = (frozen(X.data), frozen(X.indices), frozen(X.indptr))
+    return sparse.csr_array(parts, shape=X.shape, copy=False)
+
+
+def nbytes(a: Any) -> int:
+    """Bytes held by an array, a CSR matrix or None."""
+    if a is None:
+        return 0
+    if sparse.issparse(a):
+        return int(a.data.nbytes + a.indices.nbytes + a.indptr.nbytes)
+    return int(a.nbytes)
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """A horizontal slice of the data.
+
+    Attributes
+    ----------
+    X : ndarray or csr_array of shape (n_rows, n_features), float32 or float64
+    y : ndarray of shape (n_rows,) or (n_rows, n_outputs), or None
+        float64 targets, or integer class codes.
+    weight : float64 ndarray of shape (n_rows,) or None
+        None means one for every row.
+    start : int
+        Global index of the first row.
+    index : int
+        Which chunk of the caller's data the rows come from.
+    """
+
+    X: Matrix
+    y: Array | None = None
+    weight: Array | None = None
+    start: int = 0
+    index: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "X", frozen_matrix(self.X))
+        for name in ("y", "weight"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, frozen(value))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Through the constructor, so that alignment is restored wherever the block arrives.
+        return (Block, (self.X, self.y, self.weight, self.start, self.index))
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return int(self.X.shape[0])
+
+    @property
+    def rows(self) -> range:
+        """Global row numbers."""
+        return range(self.start, self.start + self.n_rows)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of X, y and weight."""
+        return nbytes(self.X) + nbytes(self.y) + nbytes(self.weight)
+
+    @property
+    def weight_sum(self) -> float:
+        """Sum of the row weights."""
+        return float(self.n_rows) if self.weight is None else float(self.weight.sum())
+
+    def __sizeof__(self) -> int:
+        return self.nbytes + object.__sizeof__(self)
+
+    def slice(self, low: int, high: int) -> Block:
+        """Rows ``low`` to ``high`` (local) as a block; a view for dense data."""
+        return Block(
+            self.X[low:high],
+            None if self.y is None else self.y[low:high],
+            None if self.weight is None else self.weight[low:high],
+            self.start + low,
+            self.index,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """The blocks that one task handles; the unit that is resident, moved and spilled."""
+
+    blocks: tuple[Block, ...]
+    n_rows: int = field(init=False)
+    nbytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "n_rows", sum(b.n_rows for b in self.blocks))
+        object.__setattr__(self, "nbytes", sum(b.nbytes for b in self.blocks))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Bundle, (self.blocks,))
+
+    def __iter__(self) -> Iterator[Block]:
+        return iter(self.blocks)
+
+    def __sizeof__(self) -> int:
+        return self.nbytes + object.__sizeof__(self)
+
+    def map(self, fn: Callable[[Block], Block]) -> Bundle:
+        """A new bundle of ``fn(block)`` for each block."""
+        return Bundle(tuple(fn(b) for b in self.blocks))

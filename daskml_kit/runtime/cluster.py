@@ -1,0 +1,104 @@
+"""The cluster as a fit meets it: which client, which workers, is the package there, who hears of it."""
+
+from __future__ import annotations
+
+import pkgutil
+from typing import Any
+
+import distributed
+
+from daskml_kit.exceptions import ClusterError
+from daskml_kit.runtime.events import TOPIC, Event
+from daskml_kit.runtime.placement import WorkerInfo
+
+_PACKAGE = "daskml_kit"
+_WORKER_TIMEOUT = "30s"
+_PUBLISH_SECONDS = 0.1  # events are sent in batches at most this often
+
+
+def active_client() -> distributed.Client | None:
+    """The running default client of this process, or None."""
+    try:
+        client = distributed.default_client()
+    except ValueError:
+        return None
+    return client if client.status == "running" else None
+
+
+def workers_of(client: distributed.Client) -> dict[str, WorkerInfo]:
+    """Address, threads and memory limit of every worker; waits for the first one to arrive.
+
+    Raises
+    ------
+    ClusterError
+        If no worker arrives within 30 s.
+    """
+    info = client.scheduler_info(n_workers=-1)["workers"]
+    if not info:
+        try:
+            client.wait_for_workers(1, timeout=_WORKER_TIMEOUT)
+        except TimeoutError:
+            raise ClusterError(
+                f"The cluster at {client.scheduler.address} has no workers (waited "
+                f"{_WORKER_TIMEOUT}). Start some, for example with cluster.scale(2)."
+            ) from None
+        info = client.scheduler_info(n_workers=-1)["workers"]
+    return {a: WorkerInfo(a, w["nthreads"], w["memory_limit"] or None) for a, w in info.items()}
+
+
+_probed: set[tuple[str, str]] = set()
+
+
+def require_package(client: distributed.Client, workers: dict[str, WorkerInfo]) -> None:
+    """Check once for each worker that it can import this package.
+
+    Raises
+    ------
+    ClusterError
+        Naming the workers that cannot and how to install the package there.
+    """
+    new = [a for a in workers if (client.id, a) not in _probed]
+    if not new:
+        return
+    found = client.run(
+        pkgutil.resolve_name, f"{_PACKAGE}:__version__", workers=new, on_error="return"
+    )
+    missing = {a: v for a, v in found.items() if not isinstance(v, str)}
+    if missing:
+        address, reason = next(iter(missing.items()))
+        raise ClusterError(
+            f"{len(missing)} of {len(workers)} workers cannot import {_PACKAGE} (first: {address}: "
+            f"{reason!r}). Install it in the workers' environment, or on a running cluster with "
+            "client.register_plugin(distributed.PipInstall(packages=['daskml-kit'], "
+            "restart_workers=True))."
+        )
+    _probed.update((client.id, a) for a in new)
+
+
+class Publisher:
+    """A listener that sends a fit's events to the scheduler's event log, in batches.
+
+    Sending never blocks the fit: events are queued and leave on the client's own event loop.
+    """
+
+    def __init__(self, client: distributed.Client) -> None:
+        self._client = client
+        self._pending: list[dict[str, Any]] = []
+        self._scheduled = False
+
+    def __call__(self, event: Event) -> None:
+        self._pending.append(event.as_dict())
+        if not self._scheduled:
+            self._scheduled = True
+            self._client.loop.add_callback(self._client.loop.call_later, _PUBLISH_SECONDS, self._send)
+
+    async def _send(self) -> None:
+        self._scheduled = False
+        batch, self._pending = self._pending, []
+        if batch and self._client.status == "running":
+            await self._client.scheduler.log_event(topic=TOPIC, msg=batch)
+
+    def flush(self) -> None:
+        """Send what is queued and wait until the scheduler has it."""
+        if self._client.status == "running":
+            self._client.sync(self._send)

@@ -1,0 +1,249 @@
+"""What happened, as typed records: one for each task, one for each round, one for each fit.
+
+A fit owns a :class:`FitLog`. Executors hand it one :class:`RoundEvent` a round; the log keeps them for
+``history_`` and passes them to whoever listens: the :class:`Run` of a ``with record()`` block, the
+progress line of ``verbose=1``, and, on a cluster, the scheduler, whose dashboard page shows them live.
+
+The seconds of a round add up, whatever the clocks of the machines say, because only durations enter:
+``compute`` (measured in the task), ``wait`` (for the slowest worker of the round) and ``transfer`` (the
+round's remaining time: messages, scheduling, merging), which is the same for all its workers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+Listener = Callable[["Event"], None]
+
+TOPIC = "daskml-kit"
+"""Topic of the scheduler's event log under which a cluster's fits publish their events."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEvent:
+    """One task of a round: what one worker did."""
+
+    worker: str  # address, or "local-<thread>"
+    bundle: int  # position of the bundle in the data set
+    n_blocks: int
+    rows: int
+    nbytes: int  # bytes of the bundle that the task read
+    started: float  # seconds since the epoch, the worker's clock
+    compute_seconds: float
+    threads: int = 1  # tasks of the round that the worker ran side by side
+    transfer_seconds: float = 0.0
+    wait_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RoundEvent:
+    """One round: parameters out, one task a bundle, one total back."""
+
+    fit: str  # name of the fit, unique in the process
+    round: int  # from 0, in the order of the fit
+    name: str  # of the reduction
+    started: float  # seconds since the epoch, the driver's clock
+    seconds: float
+    bytes_moved: int  # parameters to each task, parts back
+    passes: int  # reads of every row
+    tasks: tuple[TaskEvent, ...]
+    objective: float | None = None
+
+    @property
+    def imbalance(self) -> float:
+        """Largest over mean busy seconds of the workers of the round; 1.0 is perfect balance."""
+        return imbalance(busy_by_worker(self.tasks).values())
+
+    @property
+    def busy_seconds(self) -> dict[str, float]:
+        """Compute seconds by worker."""
+        return busy_by_worker(self.tasks)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain builtins (msgpack and JSON serialisable)."""
+        return {"kind": "round", **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class FitEvent:
+    """A fit began or ended."""
+
+    fit: str
+    state: str  # "started", "finished" or "failed"
+    at: float  # seconds since the epoch, the driver's clock
+    rows: int = 0
+    nbytes: int = 0
+    n_bundles: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain builtins (msgpack and JSON serialisable)."""
+        return {"kind": "fit", **asdict(self)}
+
+
+Event = RoundEvent | FitEvent
+
+
+def event_from_dict(record: dict[str, Any]) -> Event:
+    """The event that ``as_dict`` made the record of."""
+    fields = {k: v for k, v in record.items() if k != "kind"}
+    if record["kind"] == "fit":
+        return FitEvent(**fields)
+    fields["tasks"] = tuple(TaskEvent(**t) for t in fields["tasks"])
+    return RoundEvent(**fields)
+
+
+def busy_by_worker(tasks: Sequence[TaskEvent]) -> dict[str, float]:
+    """Busy seconds by worker, in the order of first appearance: compute over threads used."""
+    busy: dict[str, float] = {}
+    for task in tasks:
+        seconds = task.compute_seconds / task.threads
+        busy[task.worker] = busy.get(task.worker, 0.0) + seconds
+    return busy
+
+
+def imbalance(loads: Any) -> float:
+    """Largest over mean of some loads; 1.0 where there is no load at all."""
+    values = list(loads)
+    total = sum(values)
+    return max(values) * len(values) / total if total > 0 else 1.0
+
+
+def attribute_waits(tasks: Sequence[TaskEvent], seconds: float) -> tuple[TaskEvent, ...]:
+    """Fill in ``wait_seconds`` and ``transfer_seconds`` of a round that took ``seconds``.
+
+    The slowest worker waits for nobody; every other waits for the difference. What of the round is
+    neither compute nor wait is transfer. Where one worker ran several tasks they share its times in
+    equal parts, so that sums over a worker are right.
+    """
+    busy = busy_by_worker(tasks)
+    slowest = max(busy.values(), default=0.0)
+    share = {w: sum(t.worker == w for t in tasks) for w in busy}
+    return tuple(
+        replace(
+            t,
+            transfer_seconds=max(seconds - slowest, 0.0) / share[t.worker],
+            wait_seconds=(slowest - busy[t.worker]) / share[t.worker],
+        )
+        for t in tasks
+    )
+
+
+_numbers: Iterator[int] = itertools.count(1)
+_runs: list[Run] = []
+_lock = threading.Lock()
+
+
+@dataclass(eq=False)
+class FitLog:
+    """The rounds of one fit, and who listens to them."""
+
+    estimator: str
+    listeners: list[Listener] = field(default_factory=list)
+    rounds: list[RoundEvent] = field(default_factory=list)
+    name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.name = f"{self.estimator}-{next(_numbers)}"
+
+    def emit(self, event: Event) -> None:
+        """Keep the event and hand it to every listener and every recording run."""
+        if isinstance(event, RoundEvent):
+            self.rounds.append(event)
+        with _lock:
+            runs = list(_runs)
+        for run in runs:
+            run.events.append(event)
+        for listener in self.listeners:
+            listener(event)
+
+    @property
+    def n_passes(self) -> int:
+        """Reads of every row so far, the validating read included."""
+        return sum(r.passes for r in self.rounds)
+
+    def history(self) -> list[dict[str, Any]]:
+        """The summary that estimators keep: one plain dict a round."""
+        return [
+            {
+                "round": r.round,
+                "name": r.name,
+                "objective": r.objective,
+                "seconds": r.seconds,
+                "bytes": r.bytes_moved,
+                "imbalance": r.imbalance,
+            }
+            for r in self.rounds
+        ]
+
+
+@dataclass(eq=False)
+class Run:
+    """The events of every fit inside a ``with daskml_kit.record() as run:`` block."""
+
+    events: list[Event] = field(default_factory=list)
+
+    @property
+    def rounds(self) -> list[RoundEvent]:
+        """Round events of all fits, in the order in which they ended."""
+        return [e for e in self.events if isinstance(e, RoundEvent)]
+
+    @property
+    def fits(self) -> list[str]:
+        """Names of the fits, in the order in which they began."""
+        return list(dict.fromkeys(e.fit for e in self.events))
+
+    def report(self, path: str | Path) -> Path:
+        """Write the standalone page with the loss curves and the load of each worker.
+
+        The page needs no network: scripts, styles and data are inside. Returns the path written.
+        """
+        from daskml_kit.dashboard.report import write_report
+
+        return write_report(self, path)
+
+
+@contextmanager
+def record() -> Iterator[Run]:
+    """Collect the events of every fit that this process runs inside the block.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import daskml_kit
+    >>> from daskml_kit.linear_model import Ridge
+    >>> with daskml_kit.record() as run:
+    ...     _ = Ridge().fit(np.eye(3), np.arange(3.0))
+    >>> len(run.fits)
+    1
+    """
+    run = Run()
+    with _lock:
+        _runs.append(run)
+    try:
+        yield run
+    finally:
+        with _lock:
+            _runs.remove(run)
+
+
+__all__ = [
+    "TOPIC",
+    "Event",
+    "FitEvent",
+    "FitLog",
+    "Listener",
+    "RoundEvent",
+    "Run",
+    "TaskEvent",
+    "attribute_waits",
+    "busy_by_worker",
+    "event_from_dict",
+    "imbalance",
+    "record",
+]

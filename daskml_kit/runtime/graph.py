@@ -1,0 +1,333 @@
+"""Rounds as custom task graphs. The one file that knows Dask's graph format.
+
+One round over three bundles, and two rounds unrolled into one graph::
+
+    params ->  map-0 (worker a)  --+                  map-0 --+           +-> map-0 --+
+           ->  map-1 (worker b)  --+-> merge -> total map-1 --+-> advance-+-> map-1 --+-> advance
+           ->  map-2 (worker b)  --+                  map-2 --+   (state) +-> map-2 --+   (state)
+
+Every map task is pinned to its bundle's worker, loosely: the scheduler would otherwise put small tasks
+with small inputs on one worker, and a strict pin would be a dead end when the worker is lost. Merging is
+a tree of fan-in 8. Up to 8 parts come back to the driver as they are, which saves a hop: a merge task
+would have to wait for a message from each worker and to send one more.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import distributed
+from dask._task_spec import Alias, DataNode, GraphNode, List, Task, TaskRef, convert_legacy_graph
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+from dask.sizeof import sizeof
+
+from daskml_kit.runtime.block import Bundle
+from daskml_kit.runtime.events import TaskEvent
+from daskml_kit.runtime.ingest import BlockFacts, Labelling, Loaded, Spec, assemble, load
+from daskml_kit.runtime.placement import Piece
+from daskml_kit.runtime.reduction import FAN_IN, Reduction, fold
+from daskml_kit.runtime.sources import DaskSource
+
+Key: TypeAlias = Hashable
+
+EMBED_BYTES = 1_000_000
+"""Parameters are sent inside each map task up to this many bytes in all, and as one task's result,
+which workers fetch from each other, above."""
+
+PREFIX = "daskml"
+"""Every key of this package begins with it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stamped:
+    """The part of some bundles, and what each of their tasks took."""
+
+    part: Any
+    events: tuple[TaskEvent, ...]
+    part_bytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Advanced:
+    """The solver's state after one unrolled round, and what the round's tasks took."""
+
+    state: Any
+    events: tuple[TaskEvent, ...]
+    part_bytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A graph ready to be submitted: tasks, their workers, and the keys whose results are wanted."""
+
+    tasks: dict[Key, GraphNode]
+    pins: dict[Key, str]
+    outputs: list[Key]
+
+    def layered(self) -> HighLevelGraph:
+        """One layer, annotated with the worker of each pinned task."""
+        annotations = {"workers": self._pin, "allow_other_workers": self._is_pinned}
+        name = f"{PREFIX}-{uuid.uuid4().hex}"
+        layer = MaterializedLayer(self.tasks, annotations=annotations)
+        return HighLevelGraph({name: layer}, {name: set()})
+
+    def _pin(self, key: Key) -> list[str] | None:
+        return [self.pins[key]] if key in self.pins else None
+
+    def _is_pinned(self, key: Key) -> bool | None:
+        return True if key in self.pins else None
+
+    def submit(self, client: distributed.Client) -> list[distributed.Future]:
+        """Send the graph; one future for each output."""
+        futures: list[distributed.Future] = client.get(self.layered(), self.outputs, sync=False)
+        return futures
+
+
+def _name(purpose: str) -> str:
+    return f"{PREFIX}-{purpose}-{uuid.uuid4().hex}"
+
+
+# ---------------------------------------------------------------- loading
+
+
+def _facts_of(loaded: Loaded) -> tuple[BlockFacts, str]:
+    return loaded.facts, _here()
+
+
+def _here() -> str:
+    try:
+        return str(distributed.get_worker().address)
+    except ValueError:
+        return "local"
+
+
+def load_plan(source: DaskSource, spec: Spec, homes: Sequence[str]) -> tuple[Plan, list[Key]]:
+    """Load part i on worker ``homes[i]``.
+
+    Returns the plan, whose outputs are the loaded blocks followed by their facts, and the keys of the
+    facts. Upstream tasks that only one part needs run where that part will be, so nothing moves.
+    """
+    name = _name("load")
+    tasks: dict[Key, GraphNode] = dict(convert_legacy_graph(source.graph))
+    pins = _upstream_pins(tasks, source, homes)
+    blocks: list[Key] = []
+    facts: list[Key] = []
+    for i, home in enumerate(homes):
+        block, fact = (name, i), (f"{name}-facts", i)
+        refs: list[Any] = [TaskRef(source.X[i])]
+        refs += [None if keys is None else TaskRef(keys[i]) for keys in (source.y, source.weight)]
+        tasks[block] = Task(block, load, i, spec, *refs)
+        tasks[fact] = Task(fact, _facts_of, TaskRef(block))
+        pins[block] = pins[fact] = home
+        blocks.append(block)
+        facts.append(fact)
+    return Plan(tasks, pins, blocks + facts), facts
+
+
+def _upstream_pins(
+    tasks: Mapping[Key, GraphNode], source: DaskSource, homes: Sequence[str]
+) -> dict[Key, str]:
+    """The home of every upstream task that is needed on one worker only."""
+    users: defaultdict[Key, set[str]] = defaultdict(set)
+    for i, home in enumerate(homes):
+        stack = list(source.part_keys(i))
+        while stack:
+            key = stack.pop()
+            if key in tasks and home not in users[key]:
+                users[key].add(home)
+                stack.extend(tasks[key].dependencies)
+    return {k: next(iter(at)) for k, at in users.items() if len(at) == 1 and _runs(tasks[k])}
+
+
+def _runs(node: GraphNode) -> bool:
+    return isinstance(node, Task) and not isinstance(node, Alias)
+
+
+def assemble_plan(
+    loaded: Sequence[distributed.Future],
+    bundles: Sequence[Sequence[Piece]],
+    homes: Sequence[str],
+    labelling: Labelling | None,
+) -> Plan:
+    """Make bundle i of the pieces ``bundles[i]`` on worker ``homes[i]``."""
+    name = _name("bundle")
+    tasks: dict[Key, GraphNode] = {}
+    pins: dict[Key, str] = {}
+    for i, (pieces, home) in enumerate(zip(bundles, homes, strict=True)):
+        key = (name, i)
+        own = _restrict(labelling, pieces)
+        tasks[key] = Task(key, assemble, list(pieces), own, List(*(loaded[p.block] for p in pieces)))
+        pins[key] = home
+    return Plan(tasks, pins, list(tasks))
+
+
+def _restrict(labelling: Labelling | None, pieces: Sequence[Piece]) -> Labelling | None:
+    """Only the label tables that a bundle needs travel to it."""
+    if labelling is None:
+        return None
+    return replace(labelling, local={p.block: labelling.local[p.block] for p in pieces})
+
+
+# ---------------------------------------------------------------- rounds
+
+
+def run_bundle(
+    index: int, threads: int, reduction: Reduction[Any, Any, Any], bundle: Bundle, params: Any
+) -> Stamped:
+    """The map task: one bundle's part, timed."""
+    started, begun = time.time(), time.perf_counter()
+    part = reduction.part(bundle, params)
+    seconds = time.perf_counter() - begun
+    event = TaskEvent(
+        worker=_here(),
+        bundle=index,
+        n_blocks=len(bundle.blocks),
+        rows=bundle.n_rows,
+        nbytes=bundle.nbytes,
+        started=started,
+        compute_seconds=seconds,
+        threads=threads,
+    )
+    return Stamped(part, (event,), sizeof(part))
+
+
+def merge_stamped(reduction: Reduction[Any, Any, Any], parts: Sequence[Stamped]) -> Stamped:
+    """The merge task: parts of one group of the tree."""
+    return Stamped(
+        fold((p.part for p in parts), reduction.combine),
+        tuple(e for p in parts for e in p.events),
+        sum(p.part_bytes for p in parts),
+    )
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a bundle lives and how many of its worker's bundles run side by side."""
+
+    handle: Any  # a future of the bundle
+    worker: str
+    threads: int = 1
+
+
+def round_plan(
+    sites: Sequence[Site], reduction: Reduction[Any, Any, Any], params: Any, *, single: bool = False
+) -> Plan:
+    """One round. Outputs: at most 8 stamped parts, or one where ``single``."""
+    name = _name(reduction.name)
+    tasks: dict[Key, GraphNode] = {}
+    pins: dict[Key, str] = {}
+    source = params
+    if sizeof(params) * len(sites) > EMBED_BYTES:
+        tasks[(f"{name}-params", 0)] = DataNode((f"{name}-params", 0), params)
+        source = TaskRef((f"{name}-params", 0))
+    parts = _map_layer(tasks, pins, f"{name}-map", sites, reduction, source)
+    parts = _merge_layers(tasks, f"{name}-merge", parts, reduction, 1 if single else FAN_IN)
+    return Plan(tasks, pins, parts)
+
+
+def _map_layer(
+    tasks: dict[Key, GraphNode],
+    pins: dict[Key, str],
+    name: str,
+    sites: Sequence[Site],
+    reduction: Reduction[Any, Any, Any],
+    params: Any,
+) -> list[Key]:
+    keys: list[Key] = []
+    for i, site in enumerate(sites):
+        key = (name, i)
+        tasks[key] = Task(key, run_bundle, i, site.threads, reduction, site.handle, params)
+        pins[key] = site.worker
+        keys.append(key)
+    return keys
+
+
+def _merge_layers(
+    tasks: dict[Key, GraphNode],
+    name: str,
+    parts: list[Key],
+    reduction: Reduction[Any, Any, Any],
+    at_most: int,
+) -> list[Key]:
+    level = 0
+    while len(parts) > at_most:
+        merged: list[Key] = []
+        for i in range(0, len(parts), FAN_IN):
+            key = (f"{name}-{level}", i // FAN_IN)
+            group = List(*(TaskRef(p) for p in parts[i : i + FAN_IN]))
+            tasks[key] = Task(key, merge_stamped, reduction, group)
+            merged.append(key)
+        parts, level = merged, level + 1
+    return parts
+
+
+# ---------------------------------------------------------------- several rounds in one graph
+
+
+def _point_of(point: Callable[[Any], Any], advanced: Advanced) -> Any:
+    return point(advanced.state)
+
+
+def advance(
+    reduction: Reduction[Any, Any, Any],
+    update: Callable[[Any, Any], Any],
+    previous: Advanced,
+    parts: Sequence[Stamped],
+) -> Advanced:
+    """The update task: merge the last parts, finish the total, and move the state."""
+    merged = merge_stamped(reduction, parts)
+    state = update(previous.state, reduction.finalize(merged.part))
+    return Advanced(state, merged.events, merged.part_bytes)
+
+
+def unrolled_plan(
+    sites: Sequence[Site],
+    reduction: Reduction[Any, Any, Any],
+    state: Any,
+    point: Callable[[Any], Any],
+    update: Callable[[Any, Any], Any],
+    n_rounds: int,
+) -> Plan:
+    """``n_rounds`` rounds in one graph. Outputs: the state after each round.
+
+    Parameters
+    ----------
+    point : state -> params
+    update : (state, total) -> state
+    """
+    name = _name(reduction.name)
+    tasks: dict[Key, GraphNode] = {}
+    pins: dict[Key, str] = {}
+    tasks[(f"{name}-state", 0)] = DataNode((f"{name}-state", 0), Advanced(state, (), 0))
+    outputs: list[Key] = []
+    for t in range(n_rounds):
+        before = TaskRef((f"{name}-state", t))
+        asked = (f"{name}-params", t)
+        tasks[asked] = Task(asked, _point_of, point, before)
+        parts = _map_layer(tasks, pins, f"{name}-map-{t}", sites, reduction, TaskRef(asked))
+        parts = _merge_layers(tasks, f"{name}-merge-{t}", parts, reduction, FAN_IN)
+        after = (f"{name}-state", t + 1)
+        group = List(*(TaskRef(p) for p in parts))
+        tasks[after] = Task(after, advance, reduction, update, before, group)
+        outputs.append(after)
+    return Plan(tasks, pins, outputs)
+
+
+# ---------------------------------------------------------------- maps
+
+
+def map_plan(sites: Sequence[Site], fn: Callable[[Bundle, Any], Bundle], params: Any) -> Plan:
+    """``fn(bundle, params)`` for every bundle, staying where it is."""
+    name = _name("map")
+    tasks: dict[Key, GraphNode] = {}
+    pins: dict[Key, str] = {}
+    for i, site in enumerate(sites):
+        key = (name, i)
+        tasks[key] = Task(key, fn, site.handle, params)
+        pins[key] = site.worker
+    return Plan(tasks, pins, list(tasks))

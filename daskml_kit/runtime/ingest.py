@@ -1,0 +1,363 @@
+"""From whatever the caller passes to checked blocks: the part that runs where the data are.
+
+``load`` turns one part of the input (a chunk, a partition, a whole array) into a :class:`Block` and its
+:class:`BlockFacts`, reading every row once. ``merge_facts`` joins the facts of all parts, refuses what
+cannot be used, and says what the driver may know of the data. ``assemble`` cuts and labels the loaded
+blocks into one bundle; it reads no row of X.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from sklearn.utils import check_array
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d
+
+from daskml_kit.exceptions import InvalidDataError, InvalidDataTypeError
+from daskml_kit.runtime.block import Block, Bundle, nbytes
+from daskml_kit.runtime.placement import Piece
+from daskml_kit.typing import Array, FloatArray, Matrix, TargetKind
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What an estimator asks of its data; sent with every loading task."""
+
+    estimator: str = "estimator"
+    target: TargetKind = "none"
+    multi_output: bool = False  # y may have several columns
+    accept_sparse: bool = True
+    min_classes: int = 2
+    dtype: str = "float64"  # of X: float32 stays float32, all else becomes float64
+
+
+@dataclass(frozen=True, eq=False)
+class BlockFacts:
+    """What the driver learns of one block: O(classes) values, whatever its rows."""
+
+    index: int
+    n_rows: int = 0
+    n_features: int = 0
+    nbytes: int = 0
+    sparse: bool = False
+    weight_sum: float = 0.0
+    n_outputs: int = 0  # 0 for one-dimensional y
+    classes: Array | None = None  # sorted labels of this block
+    class_weight_sums: FloatArray | None = None
+    started: float = 0.0  # seconds since the epoch, the worker's clock
+    seconds: float = 0.0  # spent checking and converting
+    problem: str = ""
+    problem_is_type: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A checked block, its labels still in the block's own numbering, and its facts."""
+
+    block: Block | None
+    facts: BlockFacts
+
+    def __sizeof__(self) -> int:
+        return object.__sizeof__(self) + (self.block.nbytes if self.block is not None else 0)
+
+
+@dataclass(frozen=True, eq=False)
+class DataFacts:
+    """What the driver knows of the whole data set."""
+
+    n_rows: int
+    n_features: int
+    nbytes: int
+    dtype: np.dtype[Any]
+    sparse: bool
+    weight_sum: float  # before class weights
+    n_outputs: int
+    classes: Array | None
+    class_weight_sums: FloatArray | None
+    block_rows: tuple[int, ...]
+    starts: tuple[int, ...] = field(default=())
+
+
+def load(index: int, spec: Spec, X: Any, y: Any = None, weight: Any = None) -> Loaded:
+    """Check one part and make it a block; a problem is reported in the facts, not raised.
+
+    Raising inside a task would fill the workers' logs and lose which block it was; the driver raises.
+    """
+    started, begun = time.time(), time.perf_counter()
+    try:
+        loaded = _load(index, spec, X, y, weight)
+        took = time.perf_counter() - begun
+        return Loaded(loaded.block, replace(loaded.facts, started=started, seconds=took))
+    except (ValueError, TypeError) as error:
+        is_type = isinstance(error, TypeError)
+        return Loaded(None, BlockFacts(index, problem=str(error), problem_is_type=is_type))
+
+
+def _load(index: int, spec: Spec, X: Any, y: Any, weight: Any) -> Loaded:
+    X = check_matrix(X, spec)
+    target, classes = _check_target(y, X.shape[0], spec)
+    weight = _check_weight(weight, X.shape[0])
+    block = Block(X, target, weight, index=index)
+    sums = None
+    if classes is not None:
+        sums = np.bincount(target, weights=weight, minlength=len(classes)).astype(np.float64)
+    facts = BlockFacts(
+        index=index,
+        n_rows=block.n_rows,
+        n_features=int(X.shape[1]),
+        nbytes=block.nbytes,
+        sparse=not isinstance(X, np.ndarray),
+        weight_sum=block.weight_sum,
+        n_outputs=target.shape[1] if target is not None and target.ndim == 2 else 0,
+        classes=classes,
+        class_weight_sums=sums,
+    )
+    return Loaded(block, facts)
+
+
+def check_matrix(X: Any, spec: Spec) -> Matrix:
+    """X as a dense C-ordered array or CSR matrix of the wanted dtype, finite; empty is allowed."""
+    out: Matrix = check_array(
+        X,
+        accept_sparse="csr" if spec.accept_sparse else False,
+        accept_large_sparse=True,
+        dtype=np.dtype(spec.dtype),
+        order="C",
+        ensure_min_samples=0,
+        ensure_min_features=0,
+        input_name="X",
+        estimator=spec.estimator,
+    )
+    return out
+
+
+def _check_target(y: Any, n_rows: int, spec: Spec) -> tuple[Array | None, Array | None]:
+    if spec.target == "none":
+        return None, None
+    if y is None:
+        raise ValueError(
+            f"This {spec.estimator} estimator requires y to be passed, but the target y is None."
+        )
+    _check_length("y", y, n_rows)
+    if spec.target == "values":
+        return _check_values(y, spec), None
+    return _check_labels(y)
+
+
+def _check_values(y: Any, spec: Spec) -> FloatArray:
+    ndim = getattr(y, "ndim", 1)
+    if ndim == 1 or not spec.multi_output:
+        y = column_or_1d(y, warn=True)
+    return _numeric(y, "y", ensure_2d=False)
+
+
+def _check_labels(y: Any) -> tuple[Array, Array]:
+    y = column_or_1d(np.asarray(y), warn=True)
+    if y.dtype.kind == "f":
+        check_array(y, ensure_2d=False, ensure_min_samples=0, input_name="y")
+    elif y.dtype.kind == "O":
+        _refuse_missing_labels(y)
+    if len(y):
+        check_classification_targets(y)
+    classes, codes = np.unique(y, return_inverse=True)
+    return codes.astype(np.intp, copy=False), classes
+
+
+def _refuse_missing_labels(y: Array) -> None:
+    missing = np.fromiter((v is None or v != v for v in y), bool, len(y))  # noqa: PLR0124
+    if missing.any():
+        raise ValueError(
+            f"Input y contains NaN: {int(missing.sum())} labels are missing. Drop those rows first."
+        )
+
+
+def _check_weight(weight: Any, n_rows: int) -> FloatArray | None:
+    if weight is None:
+        return None
+    weight = _numeric(weight, "sample_weight", ensure_2d=False)
+    if weight.ndim != 1:
+        raise ValueError(
+            f"Sample weights must be 1D array or scalar, got {weight.ndim}D array. Pass one weight a row."
+        )
+    _check_length("sample_weight", weight, n_rows)
+    if len(weight) and weight.min() < 0:
+        raise ValueError(
+            f"Negative values in data passed to `sample_weight`: the smallest is {weight.min()}."
+        )
+    return weight
+
+
+def _numeric(a: Any, name: str, *, ensure_2d: bool) -> FloatArray:
+    out: FloatArray = check_array(
+        a,
+        dtype=np.float64,
+        order="C",
+        ensure_2d=ensure_2d,
+        allow_nd=False,
+        ensure_min_samples=0,
+        ensure_min_features=0,
+        input_name=name,
+    )
+    return out
+
+
+def _check_length(name: str, a: Any, n_rows: int) -> None:
+    length = a.shape[0] if getattr(a, "ndim", 1) else 0
+    if length != n_rows:
+        raise ValueError(
+            "Found input variables with inconsistent numbers of samples: "
+            f"X has {n_rows} rows, {name} has {length}."
+        )
+
+
+def merge_facts(parts: Sequence[BlockFacts], spec: Spec) -> DataFacts:
+    """Join the facts of all blocks, or say why the data cannot be used.
+
+    Raises
+    ------
+    InvalidDataError, InvalidDataTypeError
+        Naming the first block that has a problem and how many do.
+    """
+    _refuse_problems(parts)
+    n_rows = sum(p.n_rows for p in parts)
+    n_features = _common_width(parts)
+    if n_rows == 0:
+        raise InvalidDataError(
+            f"Found array with 0 sample(s) (shape=(0, {n_features})) while a minimum of 1 is required "
+            f"by {spec.estimator}."
+        )
+    if n_features == 0:
+        raise InvalidDataError(
+            f"Found array with 0 feature(s) (shape=({n_rows}, 0)) while a minimum of 1 is required by "
+            f"{spec.estimator}."
+        )
+    weight_sum = sum(p.weight_sum for p in parts)
+    if weight_sum <= 0:
+        raise InvalidDataError(
+            "Sample weights are all zero: at least one row must have a positive sample_weight."
+        )
+    classes, class_sums = _merge_classes(parts, spec)
+    rows = tuple(p.n_rows for p in parts)
+    return DataFacts(
+        n_rows=n_rows,
+        n_features=n_features,
+        nbytes=sum(p.nbytes for p in parts),
+        dtype=np.dtype(spec.dtype),
+        sparse=any(p.sparse for p in parts),
+        weight_sum=weight_sum,
+        n_outputs=_common_outputs(parts),
+        classes=classes,
+        class_weight_sums=class_sums,
+        block_rows=rows,
+        starts=tuple(np.concatenate([[0], np.cumsum(rows)[:-1]]).astype(int).tolist()),
+    )
+
+
+def _refuse_problems(parts: Sequence[BlockFacts]) -> None:
+    bad = [p for p in parts if p.problem]
+    if not bad:
+        return
+    where = "" if len(parts) == 1 else f" (block {bad[0].index}; {len(bad)} of {len(parts)} blocks)"
+    error = InvalidDataTypeError if bad[0].problem_is_type else InvalidDataError
+    raise error(bad[0].problem + where)
+
+
+def _common_width(parts: Sequence[BlockFacts]) -> int:
+    widths = sorted({p.n_features for p in parts if p.n_rows} or {parts[0].n_features})
+    if len(widths) > 1:
+        raise InvalidDataError(
+            f"Blocks of X differ in their number of features: {widths}. All must have the same columns."
+        )
+    return widths[0]
+
+
+def _common_outputs(parts: Sequence[BlockFacts]) -> int:
+    widths = sorted({p.n_outputs for p in parts if p.n_rows})
+    if len(widths) > 1:
+        raise InvalidDataError(f"Blocks of y differ in their number of columns: {widths}.")
+    return widths[0]
+
+
+def _merge_classes(
+    parts: Sequence[BlockFacts], spec: Spec
+) -> tuple[Array | None, FloatArray | None]:
+    if spec.target != "classes":
+        return None, None
+    found = [(p.classes, p.class_weight_sums) for p in parts if p.n_rows]
+    try:
+        classes = np.unique(np.concatenate([c for c, _ in found]))
+    except TypeError:
+        kinds = sorted({type(v).__name__ for c, _ in found for v in c})
+        raise InvalidDataTypeError(
+            f"Labels of mixed types cannot be sorted: {kinds}. Convert y to one type."
+        ) from None
+    sums = np.zeros(len(classes))
+    for own, own_sums in found:
+        sums[np.searchsorted(classes, own)] += own_sums
+    if np.count_nonzero(sums) < spec.min_classes:
+        raise InvalidDataError(
+            f"{spec.estimator} needs samples of at least {spec.min_classes} classes in the data, but the "
+            f"data contains only one class: {classes[sums > 0][0]!r}"
+        )
+    return classes, sums
+
+
+@dataclass(frozen=True, eq=False)
+class Labelling:
+    """How class codes are numbered globally and weighted, and what each loaded block calls them."""
+
+    classes: Array
+    local: dict[int, Array]  # block index -> its own sorted labels
+    class_weight: FloatArray | None = None
+
+    def apply(self, block: Block) -> Block:
+        """The block with global class codes, and with class weights multiplied in."""
+        assert block.y is not None
+        lookup = np.searchsorted(self.classes, self.local[block.index]).astype(np.intp)
+        codes = lookup[block.y] if len(lookup) else block.y
+        weight = block.weight
+        if self.class_weight is not None:
+            factors = self.class_weight[codes]
+            weight = factors if weight is None else weight * factors
+        return Block(block.X, codes, weight, block.start, block.index)
+
+
+def assemble(
+    pieces: Sequence[Piece], labelling: Labelling | None, loaded: Sequence[Loaded]
+) -> Bundle:
+    """Cut loaded blocks into the pieces of one bundle, number their rows and label them.
+
+    Parameters
+    ----------
+    pieces : in the order of the global rows
+    labelling : None unless the target is classes
+    loaded : the block of each piece
+    """
+    out = []
+    for piece, item in zip(pieces, loaded, strict=True):
+        block = item.block
+        assert block is not None
+        whole = piece.low == 0 and piece.high == block.n_rows
+        part = block if whole else block.slice(piece.low, piece.high)
+        part = Block(part.X, part.y, part.weight, piece.start, part.index)
+        out.append(labelling.apply(part) if labelling is not None else part)
+    return Bundle(tuple(out))
+
+
+__all__ = [
+    "BlockFacts",
+    "DataFacts",
+    "Labelling",
+    "Loaded",
+    "Spec",
+    "assemble",
+    "check_matrix",
+    "load",
+    "merge_facts",
+    "nbytes",
+]

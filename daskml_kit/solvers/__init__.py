@@ -1,0 +1,19 @@
+"""Solvers: ask for a point, be told what was measured there. They know no loss, penalty or estimator."""
+
+from daskml_kit.solvers.gradient_descent import GradientDescent
+from daskml_kit.solvers.lbfgs import LBFGS
+from daskml_kit.solvers.loop import Solution, solve
+from daskml_kit.solvers.newton import Newton
+from daskml_kit.solvers.protocol import Evaluation, FunctionObjective, Objective, Solver
+
+__all__ = [
+    "LBFGS",
+    "Evaluation",
+    "FunctionObjective",
+    "GradientDescent",
+    "Newton",
+    "Objective",
+    "Solution",
+    "Solver",
+    "solve",
+]

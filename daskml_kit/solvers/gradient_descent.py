@@ -1,0 +1,142 @@
+"""Block-wise gradient descent with Nesterov momentum and adaptive restart: one round an iteration.
+
+The Lipschitz constant is not asked for and costs no extra read: every two successive gradients give a
+lower bound of it, and a plain step that raises the value doubles it.
+
+=======  =========================================================
+paper    here
+=======  =========================================================
+x_k      ``x``, the last gradient step
+y_k      ``w``; the next, where f is to be evaluated, is ``trial``
+t_k      ``t``
+L        ``lipschitz``
+=======  =========================================================
+
+References
+----------
+Nesterov (1983); Beck, Teboulle (2009). A fast iterative shrinkage-thresholding algorithm. SIAM J. Imaging
+Sci. 2, section 4. O'Donoghue, Candes (2015). Adaptive restart for accelerated gradient schemes. Found.
+Comput. Math. 15, section 3.2 (gradient and function schemes).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from daskml_kit.solvers.protocol import Evaluation
+from daskml_kit.typing import FloatArray
+
+_RELAX = 0.99  # the bound shrinks by this a step, so that it follows the local curvature
+_NOISE = 1e-13  # relative rise of the value that is rounding, not a step too long
+_MAX_DOUBLINGS = 100
+
+
+@dataclass(frozen=True, eq=False)
+class GradientDescentState:
+    """State of :class:`GradientDescent`; ``trial`` is where the objective is evaluated next."""
+
+    w: FloatArray
+    value: float
+    gradient: FloatArray
+    trial: FloatArray
+    x: FloatArray
+    t: float = 1.0
+    plain: bool = True  # the trial is a gradient step without momentum
+    lipschitz: float = 0.0
+    doublings: int = 0  # in a row
+    n_iter: int = 0
+    trouble: str = ""
+
+
+@dataclass(frozen=True)
+class GradientDescent:
+    """Accelerated gradient descent.
+
+    Parameters
+    ----------
+    step_size : float or None
+        A fixed step; None finds it from the gradients.
+    momentum : bool
+        False gives plain gradient descent.
+    """
+
+    step_size: float | None = None
+    momentum: bool = True
+    order: int = 1
+
+    def init(self, w: FloatArray) -> GradientDescentState:
+        """Begin at ``w``."""
+        lipschitz = 0.0 if self.step_size is None else 1.0 / self.step_size
+        infinite = np.full_like(w, np.inf)
+        return GradientDescentState(w, np.inf, infinite, trial=w, x=w, lipschitz=lipschitz)
+
+    def point(self, state: GradientDescentState) -> FloatArray:
+        """The point of extrapolation."""
+        return state.trial
+
+    def update(self, state: GradientDescentState, evaluation: Evaluation) -> GradientDescentState:
+        """Step from the trial, or go back and halve the step if a plain step raised the value."""
+        value, gradient = evaluation.value, evaluation.gradient
+        if not np.isfinite(state.value):
+            return self._stepped(self._started(state, evaluation))
+        lipschitz = self._bound(state, gradient)
+        rose = not value <= state.value + _NOISE * abs(state.value)
+        if rose and state.plain and self.step_size is None:
+            return self._back(state, lipschitz)
+        moved = replace(
+            state,
+            w=state.trial,
+            value=value,
+            gradient=gradient,
+            lipschitz=lipschitz,
+            t=1.0 if rose else state.t,
+            doublings=0,
+            n_iter=state.n_iter + 1,
+        )
+        return self._stepped(moved)
+
+    def _started(
+        self, state: GradientDescentState, evaluation: Evaluation
+    ) -> GradientDescentState:
+        length = float(np.linalg.norm(evaluation.gradient))
+        lipschitz = state.lipschitz or max(length, np.finfo(float).tiny)
+        return replace(
+            state, value=evaluation.value, gradient=evaluation.gradient, lipschitz=lipschitz
+        )
+
+    def _bound(self, state: GradientDescentState, gradient: FloatArray) -> float:
+        """The Lipschitz constant that the last two gradients show, or the old one if that is larger."""
+        if self.step_size is not None:
+            return state.lipschitz
+        moved = float(np.linalg.norm(state.trial - state.w))
+        seen = float(np.linalg.norm(gradient - state.gradient)) / moved if moved > 0 else 0.0
+        if not np.isfinite(seen):
+            return 2.0 * state.lipschitz
+        if state.n_iter == 0 and seen > 0:
+            return seen
+        return max(seen, _RELAX * state.lipschitz)
+
+    def _back(self, state: GradientDescentState, lipschitz: float) -> GradientDescentState:
+        if state.doublings >= _MAX_DOUBLINGS:
+            return replace(state, trouble="No step lowers the objective any more.")
+        lipschitz = max(lipschitz, 2.0 * state.lipschitz)
+        trial = state.w - state.gradient / lipschitz
+        return replace(
+            state,
+            lipschitz=lipschitz,
+            trial=trial,
+            x=trial,
+            plain=True,
+            doublings=state.doublings + 1,
+        )
+
+    def _stepped(self, state: GradientDescentState) -> GradientDescentState:
+        x = state.w - state.gradient / state.lipschitz
+        uphill = float(np.vdot(state.gradient, x - state.x)) > 0
+        t = 1.0 if uphill or not self.momentum else state.t
+        following = 0.5 * (1.0 + float(np.sqrt(1.0 + 4.0 * t**2)))
+        share = (t - 1.0) / following
+        trial = x + share * (x - state.x)
+        return replace(state, trial=trial, x=x, t=following, plain=share == 0.0)

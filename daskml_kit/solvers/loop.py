@@ -1,0 +1,111 @@
+"""The one loop that drives every solver."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from daskml_kit.exceptions import ConvergenceWarning
+from daskml_kit.solvers.protocol import Callbacks, Objective, Solver, State
+from daskml_kit.typing import FloatArray
+
+Status = Literal["converged", "max_iter", "stalled"]
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """Where a solve ended and why."""
+
+    w: FloatArray
+    value: float
+    gradient_norm: float  # largest absolute component
+    n_iter: int
+    n_evaluations: int
+    status: Status
+    state: Any
+
+
+def solve(
+    objective: Objective,
+    solver: Solver[State],
+    w0: FloatArray,
+    *,
+    max_iter: int,
+    tol: float,
+    unroll: int = 1,
+    callbacks: Callbacks = (),
+) -> Solution:
+    """Minimise ``objective`` from ``w0``.
+
+    Parameters
+    ----------
+    objective : what is minimised
+    solver : how
+    w0 : starting point
+    max_iter : int
+        Most accepted steps.
+    tol : float
+        The solve has converged when no component of the gradient exceeds ``tol`` in absolute value.
+    unroll : int
+        Rounds submitted together. More saves messages; up to ``unroll - 1`` rounds run for nothing
+        after convergence.
+    callbacks : called with the state after every round; an exception ends the fit
+
+    Warns
+    -----
+    ConvergenceWarning
+        If it stops for another reason than ``tol``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskml_kit.solvers import LBFGS, Evaluation, FunctionObjective
+    >>> bowl = FunctionObjective(lambda w, order: Evaluation(float(w @ w), 2 * w))
+    >>> solve(bowl, LBFGS(), np.ones(3), max_iter=20, tol=1e-8).status
+    'converged'
+    """
+    state, evaluations = solver.init(w0), 0
+    while True:
+        for state in objective.advance(solver, state, unroll):
+            evaluations += 1
+            for callback in callbacks:
+                callback(state)
+            status = _status(state, max_iter, tol)
+            if status is not None:
+                return _solution(state, evaluations, status, max_iter, tol)
+
+
+def _status(state: State, max_iter: int, tol: float) -> Status | None:
+    if np.isfinite(state.value) and _norm(state.gradient) <= tol:
+        return "converged"
+    if state.n_iter >= max_iter:
+        return "max_iter"
+    return "stalled" if state.trouble else None
+
+
+def _norm(gradient: FloatArray) -> float:
+    return float(np.max(np.abs(gradient), initial=0.0))
+
+
+def _solution(
+    state: State, evaluations: int, status: Status, max_iter: int, tol: float
+) -> Solution:
+    norm = _norm(state.gradient)
+    if status == "max_iter":
+        warnings.warn(
+            f"Stopped after max_iter={max_iter} steps with a largest gradient component of {norm:.3g}, "
+            f"tol={tol:.3g}. Increase max_iter, scale the features, or raise tol.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    elif status == "stalled":
+        warnings.warn(
+            f"{state.trouble} The largest gradient component is {norm:.3g}, tol={tol:.3g}: scale the "
+            "features or raise tol if that is not good enough.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    return Solution(state.w, state.value, norm, state.n_iter, evaluations, status, state)
