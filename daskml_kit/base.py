@@ -9,9 +9,11 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
-from sklearn.base import ClassifierMixin as _ClassifierMixin
-from sklearn.base import RegressorMixin as _RegressorMixin
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin as _ClassifierMixin,
+    RegressorMixin as _RegressorMixin,
+)
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -28,7 +30,7 @@ from daskml_kit.typing import Array, ArrayLike, Matrix, TargetKind
 _ROW_DTYPES = (np.float64, np.float32)
 
 
-class BlockEstimator(BaseEstimator):  # type: ignore[misc]
+class BlockEstimator(BaseEstimator):
     """An estimator that fits over resident blocks.
 
     Attributes
@@ -92,7 +94,7 @@ class BlockEstimator(BaseEstimator):  # type: ignore[misc]
             validate_data(self, stand_in(X), reset=False, skip_check_array=True)
         return map_rows(X, _Checked(self._row_checker(X), fn), **how)
 
-    def _row_checker(self, X: ArrayLike) -> RowFunction:
+    def _row_checker(self, X: ArrayLike) -> Any:
         if is_dask(X):
             spec = Spec(
                 type(self).__name__,
@@ -117,7 +119,7 @@ class BlockEstimator(BaseEstimator):  # type: ignore[misc]
 class _Checked:
     """``fn(check(part))``, picklable."""
 
-    def __init__(self, check: RowFunction, fn: RowFunction) -> None:
+    def __init__(self, check: Any, fn: RowFunction) -> None:
         self.check, self.fn = check, fn
 
     def __call__(self, part: Any) -> Array:
@@ -154,7 +156,7 @@ def _weight_column(weight: ArrayLike, X: ArrayLike) -> ArrayLike:
     return weight
 
 
-class ClassifierMixin(_ClassifierMixin):  # type: ignore[misc]
+class ClassifierMixin(_ClassifierMixin):
     """``score`` by accuracy, on any input that ``predict`` takes."""
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> float:
@@ -173,7 +175,7 @@ class ClassifierMixin(_ClassifierMixin):  # type: ignore[misc]
         return accuracy_score(y, self.predict(X), sample_weight)
 
 
-class RegressorMixin(_RegressorMixin):  # type: ignore[misc]
+class RegressorMixin(_RegressorMixin):
     """``score`` by R2, on any input that ``predict`` takes."""
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> float:

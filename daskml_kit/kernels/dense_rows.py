@@ -5,9 +5,7 @@ Plain functions; the kernels compile them.
 
 from __future__ import annotations
 
-import numpy as np
-
-from daskml_kit.kernels.products import add_gram, add_product
+from daskml_kit.kernels.products import add_gram, add_product, add_row_products
 from daskml_kit.typing import Array
 
 
@@ -57,7 +55,7 @@ def load_rows(rows: Array, start: int, stop: int, tile: Array) -> None:
 def dot_tile(rows: Array, start: int, stop: int, coef: Array, tile: Array, eta: Array) -> None:
     """``eta = tile coef``; the ones of ``tile`` meet the intercepts in ``coef``."""
     eta[:] = 0.0
-    add_product(np.ascontiguousarray(tile.T), coef, coef.shape[0], eta)
+    add_row_products(tile.ctypes.data, tile.shape[1], coef, eta)
 
 
 def add_tile(

@@ -15,7 +15,7 @@ import numpy as np
 from daskml_kit.exceptions import InvalidDataError
 from daskml_kit.kernels import nearest_tiles
 from daskml_kit.kernels.blocks import CsrRows, as_column, as_rows, frozen
-from daskml_kit.kernels.products import HEIGHT, padded
+from daskml_kit.kernels.products import padded
 from daskml_kit.typing import Array, FloatArray, IntArray, Matrix
 
 
@@ -132,25 +132,30 @@ def _run(
     rows, points = as_rows(X), as_centers(centers, X.shape[1])
     weights, results = as_column(weight, "weight", X.shape[0]), (sums, counts, labels, distances)
     if isinstance(rows, CsrRows):
-        error = relative_error(X.shape[1])
-        tables = frozen(points.T), half_squares(points)
-        return float(nearest_tiles.sparse(rows, weights, points, *tables, error, *results))
+        tables = frozen(points.T), half_squares(points), *score_error(points, points)
+        return float(nearest_tiles.sparse(rows, weights, points, *tables, *results))
     if X.shape[1] <= nearest_tiles.FEW_COLUMNS:
         return float(nearest_tiles.few_columns(rows, weights, points, *results))
     shift = as_origin(np.zeros(X.shape[1]) if origin is None else origin, X.shape[1])
-    shifted = np.zeros((X.shape[1], padded(len(points), HEIGHT)))
-    shifted[:, : len(points)] = (points - shift).T
-    tables = shift, frozen(shifted), half_squares(points - shift)
-    error = relative_error(X.shape[1])
-    return float(nearest_tiles.dense(rows, weights, points, *tables, error, *results))
+    moved = points - shift
+    shifted = np.zeros((X.shape[1], padded(len(points))))
+    shifted[:, : len(points)] = moved.T
+    constants = half_squares(moved) + moved @ shift
+    tables = frozen(shifted), frozen(constants), *score_error(moved, points)
+    return float(nearest_tiles.dense(rows, weights, points, *tables, *results))
 
 
-def relative_error(d: int) -> float:
-    """Bound on the rounding of two scores, relative to ``|c| (|x| + |c|)``.
+def score_error(moved: Array, centers: Array) -> tuple[float, float]:
+    """Two numbers that bound the error of a score: ``first * (|x - c| + second)``.
 
-    A sum of d products is off by at most d roundings; shifting and halving add four.
+    With ``c' = c - origin``, the score is ``|c'|^2 / 2 + origin.c' - x.c'``. A sum of d products is
+    off by at most d roundings of ``|c'| (|x| + |origin| + |c'|)``, and ``|x| <= |x - c| + |c|``,
+    ``|origin| <= |c| + |c'|``. The factor 4 covers both scores of a comparison, and the rest.
     """
-    return 4.0 * (d + 4) * float(np.finfo(np.float64).eps)
+    largest_moved = float(np.sqrt(np.max(np.einsum("kj,kj->k", moved, moved))))
+    largest = float(np.sqrt(np.max(np.einsum("kj,kj->k", centers, centers))))
+    roundings = 4.0 * (centers.shape[1] + 4) * float(np.finfo(np.float64).eps)
+    return roundings * largest_moved, 2.0 * (largest + largest_moved)
 
 
 def half_squares(centers: Array) -> FloatArray:

@@ -16,12 +16,12 @@ import numpy as np
 from numba.extending import register_jitable
 
 from daskml_kit.kernels.blocks import CsrRows, Rows, compiled
-from daskml_kit.kernels.products import add_product
+from daskml_kit.kernels.products import add_row_products
 from daskml_kit.kernels.rows import add_row_to, count_rows, squared_distance
 from daskml_kit.typing import Array
 
 FEW_COLUMNS = 8  # placeholder, measured below
-TILE = 128
+TILE = 64
 
 
 @register_jitable
@@ -66,7 +66,7 @@ def few_columns(
     """Inertia of a dense block with few columns."""
     n, d = X.shape
     columns, total = np.zeros((d, TILE)), np.zeros(TILE)
-    best, label = np.empty(TILE), np.empty(TILE, dtype=np.uint64)
+    best, label = np.empty(TILE), np.empty(TILE, dtype=np.int64)
     inertia = 0.0
     for start in range(0, n, TILE):
         size = min(TILE, n - start)
@@ -112,10 +112,10 @@ def dense(
     X: Array,
     weight: Array,
     centers: Array,
-    origin: Array,
     shifted: Array,
-    halves: Array,
+    constants: Array,
     error: float,
+    reach: float,
     sums: Array,
     counts: Array,
     labels: Array,
@@ -123,55 +123,57 @@ def dense(
 ) -> float:
     """Inertia of a dense block.
 
-    ``shifted`` (d, k padded) is ``centers - origin`` transposed, ``halves`` (k,) its ``|c|^2 / 2``,
-    ``error`` a bound on the relative error of a score.
+    ``shifted`` (d, k padded) is ``c - origin`` transposed. The score of a centre is its entry of
+    ``constants`` less ``x . (c - origin)``, off by at most ``error (|x - c| + reach)``.
     """
     n, d = X.shape
-    columns, products = np.zeros((d, TILE)), np.empty((shifted.shape[1], TILE))
-    best, second, distance = np.empty(TILE), np.empty(TILE), np.empty(TILE)
-    label = np.empty(TILE, dtype=np.uint64)
-    largest = np.sqrt(2.0 * halves.max())
+    buffer, products = np.zeros((TILE, d)), np.empty((TILE, shifted.shape[1]))
+    distance, label = np.empty(TILE), np.empty(TILE, dtype=np.int64)
     inertia = 0.0
     for start in range(0, n, TILE):
         size = min(TILE, n - start)
-        for i in range(size):
-            for j in range(d):
-                columns[j, i] = X[start + i, j] - origin[j]
         products[:] = 0.0
-        add_product(shifted, columns, d, products)
-        best[:] = np.inf
-        second[:] = np.inf
-        label[:] = 0
-        for k in range(len(centers)):
-            keep_two(k, halves[k], products[k], best, second, label)
+        add_row_products(address_of_tile(X, start, size, buffer), d, shifted, products)
         for i in range(size):
-            chosen = label[i]
+            chosen, best, second = two_smallest(constants, products[i])
             gap = squared_distance(X, start + i, centers, chosen, 0.0)
-            slack = error * largest * (np.sqrt(gap) + 2.0 * largest)
-            if second[i] - best[i] <= slack:
+            slack = error * (np.sqrt(gap) + reach)
+            if second - best <= slack:
                 for k in range(len(centers)):
-                    if halves[k] - products[k, i] <= best[i] + slack:
+                    if constants[k] - products[i, k] <= best + slack:
                         other = squared_distance(X, start + i, centers, k, 0.0)
                         if other < gap or (other == gap and k < chosen):
-                            gap, chosen = other, np.uint64(k)
+                            gap, chosen = other, k
             label[i], distance[i] = chosen, gap
-        inertia += book(
-            X, start, size, weight, label, distance, sums, counts, labels, distances
-        )
+        inertia += book(X, start, size, weight, label, distance, sums, counts, labels, distances)
     return inertia
 
 
 @register_jitable
-def keep_two(
-    k: int, half: float, products: Array, best: Array, second: Array, label: Array
-) -> None:
-    """Updates the best and the second best score of each row with centre k's."""
-    for i in range(TILE):
-        new, old, next_best = half - products[i], best[i], second[i]
-        rest = old if new < old else new
-        label[i] = k if new < old else label[i]
-        second[i] = rest if rest < next_best else next_best
-        best[i] = new if new < old else old
+def address_of_tile(X: Array, start: int, size: int, buffer: Array) -> int:
+    """Address of the tile's rows in float64: in place if possible, or a copy in ``buffer``.
+
+    Products run over whole tiles, so the last one is copied too: they may not read behind X.
+    """
+    if X.itemsize == 8 and size == TILE:
+        return X.ctypes.data + 8 * start * X.shape[1]
+    for i in range(size):
+        for j in range(X.shape[1]):
+            buffer[i, j] = X[start + i, j]
+    return buffer.ctypes.data
+
+
+@register_jitable
+def two_smallest(constants: Array, products: Array) -> tuple[int, float, float]:
+    """Index and value of the smallest ``constants - products``, and the second smallest value."""
+    chosen, best, second = 0, constants[0] - products[0], np.inf
+    for k in range(1, constants.size):
+        score = constants[k] - products[k]
+        larger = best if score < best else score
+        second = larger if larger < second else second
+        chosen = k if score < best else chosen
+        best = score if score < best else best
+    return chosen, best, second
 
 
 @compiled
@@ -182,6 +184,7 @@ def sparse(
     columns: Array,
     halves: Array,
     error: float,
+    reach: float,
     sums: Array,
     counts: Array,
     labels: Array,
@@ -191,8 +194,7 @@ def sparse(
     one row of it.
     """
     scores = np.empty(len(centers))
-    label, distance = np.empty(1, dtype=np.uint64), np.empty(1)
-    largest = np.sqrt(2.0 * halves.max())
+    label, distance = np.empty(1, dtype=np.int64), np.empty(1)
     inertia = 0.0
     for i in range(count_rows(rows)):
         scores[:] = halves
@@ -200,14 +202,14 @@ def sparse(
             value, column = rows.values[p], rows.columns[p]
             for k in range(scores.size):
                 scores[k] -= value * columns[column, k]
-        chosen = np.uint64(np.argmin(scores))
+        chosen = np.argmin(scores)
         gap = squared_distance(rows, i, centers, chosen, halves[chosen])
-        limit = scores[chosen] + error * largest * (np.sqrt(gap) + 2.0 * largest)
+        limit = scores[chosen] + error * (np.sqrt(gap) + reach)
         for k in range(scores.size):
             if scores[k] <= limit and k != chosen:
                 other = squared_distance(rows, i, centers, k, halves[k])
                 if other < gap or (other == gap and k < chosen):
-                    gap, chosen = other, np.uint64(k)
+                    gap, chosen = other, k
         label[0], distance[0] = chosen, gap
         inertia += book(rows, i, 1, weight, label, distance, sums, counts, labels, distances)
     return inertia

@@ -48,29 +48,35 @@ def padded(size: int, block: int = WIDTH) -> int:
 
 
 @intrinsic  # type: ignore[untyped-decorator,unused-ignore]
-def add_block(ctx: Any, left: Any, right: Any, out: Any, p: Any, q: Any, rows: Any) -> Any:
+def add_block(
+    ctx: Any, left: Any, right: Any, out: Any, across: Any, down: Any, q: Any, rows: Any
+) -> Any:
     """``out[:4, :8] += left[:rows, :4]' right[:rows, :8]``.
 
-    The first three are addresses. Rows of ``left`` are p numbers apart, of the others q.
+    The first three are addresses. From one column of ``left`` to the next it is ``across`` numbers,
+    from one row to the next ``down``; rows of the others are q numbers apart.
     """
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        block = BlockBuilder(builder, *args[:5])
+        block = BlockBuilder(builder, *args[:6])
         sums = block.load_sums()
-        with cgutils.for_range(builder, args[5]) as loop:
+        with cgutils.for_range(builder, args[6]) as loop:
             block.add_row(sums, loop.index)
         block.store_sums(sums)
         return context.get_dummy_value()
 
-    return types.void(*[types.intp] * 6), build
+    return types.void(*[types.intp] * 7), build
 
 
 class BlockBuilder:
     """Writes the instructions of one block."""
 
-    def __init__(self, builder: Any, left: Any, right: Any, out: Any, p: Any, q: Any):
+    def __init__(
+        self, builder: Any, left: Any, right: Any, out: Any, across: Any, down: Any, q: Any
+    ) -> None:
         pointer = FLOAT.as_pointer()
-        self.builder, self.p, self.q = builder, p, q
+        self.across, self.down = across, down
+        self.builder, self.q = builder, q
         self.left, self.right, self.out = (
             builder.inttoptr(address, pointer) for address in (left, right, out)
         )
@@ -104,8 +110,9 @@ class BlockBuilder:
 
     def left_numbers(self, index: Any) -> list[Any]:
         """Four vectors, each of one number of ``left`` repeated."""
-        start = self.builder.mul(index, self.p)
-        return [self.repeated(self.builder.add(start, INT64(row))) for row in range(HEIGHT)]
+        start = self.builder.mul(index, self.down)
+        offsets = [self.builder.mul(self.across, INT64(row)) for row in range(HEIGHT)]
+        return [self.repeated(self.builder.add(start, offset)) for offset in offsets]
 
     def right_vectors(self, index: Any) -> list[Any]:
         """Eight numbers of ``right`` in two vectors."""
@@ -138,7 +145,7 @@ def add_gram(left: Array, right: Array, rows: int, out: Array) -> None:
     a, b, o = left.ctypes.data, right.ctypes.data, out.ctypes.data
     for column in range(0, q, WIDTH):
         for row in range(0, column + WIDTH, HEIGHT):
-            add_block(a + 8 * row, b + 8 * column, o + 8 * (row * q + column), q, q, rows)
+            add_block(a + 8 * row, b + 8 * column, o + 8 * (row * q + column), 1, q, q, rows)
 
 
 @compiled
@@ -148,7 +155,25 @@ def add_product(left: Array, right: Array, rows: int, out: Array) -> None:
     a, b, o = left.ctypes.data, right.ctypes.data, out.ctypes.data
     for column in range(0, q, WIDTH):
         for row in range(0, p, HEIGHT):
-            add_block(a + 8 * row, b + 8 * column, o + 8 * (row * q + column), p, q, rows)
+            add_block(a + 8 * row, b + 8 * column, o + 8 * (row * q + column), 1, p, q, rows)
+
+
+@compiled
+def add_row_products(left: int, step: int, right: Array, out: Array) -> None:
+    """``out += left right``, with ``left`` at an address and its rows ``step`` numbers apart."""
+    p, q = out.shape
+    b, o = right.ctypes.data, out.ctypes.data
+    for row in range(0, p, HEIGHT):
+        for column in range(0, q, WIDTH):
+            add_block(
+                left + 8 * row * step,
+                b + 8 * column,
+                o + 8 * (row * q + column),
+                step,
+                1,
+                q,
+                right.shape[0],
+            )
 
 
 def mirrored(upper: Array, width: int) -> Array:
@@ -157,4 +182,4 @@ def mirrored(upper: Array, width: int) -> Array:
     return np.asarray(triangle + np.swapaxes(np.triu(triangle, 1), -1, -2))
 
 
-__all__ = ["HEIGHT", "WIDTH", "add_gram", "add_product", "mirrored", "padded"]
+__all__ = ["HEIGHT", "WIDTH", "add_gram", "add_product", "add_row_products", "mirrored", "padded"]

@@ -20,7 +20,7 @@ from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.solvers import LBFGS, solve
-from daskml_kit.typing import ArrayLike, FloatArray, Matrix
+from daskml_kit.typing import ArrayLike, FloatArray, IntArray, Matrix
 
 GRAM_FEATURES = 5000
 """Most features for which the d x d Gram matrix (200 MB at this size) is reduced; L-BFGS above."""
@@ -38,9 +38,7 @@ MOMENTS: Reduction[Any, Moments, Moments] = Reduction("moments", _moments_chunk,
 """Weighted means and centred second moments of X and y: one pass, (n_features + n_targets)^2 values."""
 
 
-def _residual_chunk(
-    block: Block, params: tuple[FloatArray, FloatArray, FloatArray]
-) -> FloatArray:
+def _residual_chunk(block: Block, params: tuple[FloatArray, FloatArray, FloatArray]) -> FloatArray:
     """``(X - mean_x)' s (y - mean_y - (X - mean_x) w)`` of a block."""
     w, mean_x, mean_y = params
     y = np.asarray(block.y).reshape(block.n_rows, -1)
@@ -78,7 +76,7 @@ class _LeastSquares(RegressorMixin, BlockEstimator):
             strengths = _strengths(alpha, data.facts)
             if data.facts.n_features <= GRAM_FEATURES:
                 coef, intercept = self._by_moments(data, executor, strengths)
-                self.n_iter_ = None
+                self.n_iter_: IntArray | None = None
             else:
                 coef, intercept = self._by_iterations(data, executor, strengths, max_iter)
             self._keep(data.facts, coef, intercept)
@@ -158,7 +156,8 @@ class _LeastSquares(RegressorMixin, BlockEstimator):
 
 
 def _predict(coef: FloatArray, intercept: Any, X: Matrix) -> FloatArray:
-    return predict_linear(X, coef, False) + intercept
+    out: FloatArray = predict_linear(X, coef, False) + intercept
+    return out
 
 
 def _strengths(alpha: Any, facts: DataFacts) -> FloatArray:
@@ -240,9 +239,7 @@ class LinearRegression(_LeastSquares):
     array([2.])
     """
 
-    def __init__(
-        self, *, fit_intercept: bool = True, tol: float = 1e-6, verbose: int = 0
-    ) -> None:
+    def __init__(self, *, fit_intercept: bool = True, tol: float = 1e-6, verbose: int = 0) -> None:
         self.fit_intercept = fit_intercept
         self.tol = tol
         self.verbose = verbose

@@ -127,9 +127,7 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
             weight_sum = self._weight_sum(facts)
             finish = Finish(
                 weight_sum,
-                unpenalised_intercept(
-                    1.0 / (self.C * weight_sum), w0.shape, self.fit_intercept
-                ),
+                unpenalised_intercept(1.0 / (self.C * weight_sum), w0.shape, self.fit_intercept),
             )
             loss = Multinomial(len(facts.classes)) if several else Binomial()
             solution = solve(
@@ -154,7 +152,8 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
             )
         if self.unroll < 1 or self.max_iter < 0:
             raise InvalidParameterError(
-                f"unroll must be at least 1 and max_iter at least 0, got {self.unroll!r} and {self.max_iter!r}."
+                "unroll must be at least 1 and max_iter at least 0, "
+                f"got {self.unroll!r} and {self.max_iter!r}."
             )
 
     def _class_weights(self, facts: DataFacts) -> FloatArray | None:
@@ -204,6 +203,7 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
     def _keep(self, facts: DataFacts, solution: Solution) -> None:
         w = np.atleast_2d(self._centred(solution.w)).astype(facts.dtype)
         width = facts.n_features
+        assert facts.classes is not None
         self.classes_ = facts.classes
         self.coef_ = np.ascontiguousarray(w[:, :width])
         self.intercept_ = w[:, width].copy() if self.fit_intercept else np.zeros(len(w), w.dtype)
@@ -236,7 +236,9 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
         -------
         (n,) or (n, n_classes), lazy where X is
         """
-        return self._answers(X, _scores, one_dimensional=len(getattr(self, "classes_", ())) == 2)
+        check_is_fitted(self)
+        columns = None if len(self.classes_) == 2 else list(self.classes_)
+        return self._map_rows(X, self._model(_scores), dtype=self.coef_.dtype, columns=columns)
 
     def predict(self, X: ArrayLike) -> Any:
         """The most probable label of each row, in kind.
@@ -249,7 +251,9 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
         -------
         (n,), lazy where X is
         """
-        return self._answers(X, _labels, one_dimensional=True, labels=True)
+        check_is_fitted(self)
+        fn = partial(self._model(_labels), self.classes_)
+        return self._map_rows(X, fn, dtype=self.classes_.dtype)
 
     def predict_proba(self, X: ArrayLike) -> Any:
         """The probability of each class, in kind.
@@ -262,25 +266,32 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
         -------
         (n, n_classes), columns in the order of ``classes_``
         """
-        return self._answers(X, _probabilities)
+        return self._columns(X, _probabilities)
 
     def predict_log_proba(self, X: ArrayLike) -> Any:
-        """The logarithm of :meth:`predict_proba`, exact where probabilities underflow."""
-        return self._answers(X, _log_probabilities)
+        """The logarithm of :meth:`predict_proba`, exact where probabilities underflow.
 
-    def _answers(
-        self, X: ArrayLike, fn: Any, *, one_dimensional: bool = False, labels: bool = False
-    ) -> Any:
+        Parameters
+        ----------
+        X : (n, n_features), whatever ``fit`` takes
+
+        Returns
+        -------
+        (n, n_classes), columns in the order of ``classes_``
+        """
+        return self._columns(X, _log_probabilities)
+
+    def _columns(self, X: ArrayLike, fn: Any) -> Any:
         check_is_fitted(self)
-        return self._map_rows(
-            X,
-            partial(fn, self._w(), self.fit_intercept, self.classes_),
-            dtype=self.classes_.dtype if labels else self.coef_.dtype,
-            columns=None if one_dimensional else list(self.classes_),
-        )
+        columns = list(self.classes_)
+        return self._map_rows(X, self._model(fn), dtype=self.coef_.dtype, columns=columns)
+
+    def _model(self, fn: Any) -> Any:
+        """``fn`` of rows at the fitted coefficients, picklable without the estimator."""
+        return partial(fn, self._w(), self.fit_intercept)
 
 
-def _scores(w: FloatArray, fit_intercept: bool, classes: Array, X: Matrix) -> FloatArray:
+def _scores(w: FloatArray, fit_intercept: bool, X: Matrix) -> FloatArray:
     return predict_linear(X, w, fit_intercept)
 
 
@@ -295,14 +306,12 @@ def _two_columns(scores: FloatArray) -> FloatArray:
     return np.column_stack([np.zeros_like(scores), scores]) if scores.ndim == 1 else scores
 
 
-def _probabilities(w: FloatArray, fit_intercept: bool, classes: Array, X: Matrix) -> FloatArray:
+def _probabilities(w: FloatArray, fit_intercept: bool, X: Matrix) -> FloatArray:
     out: FloatArray = softmax(_two_columns(predict_linear(X, w, fit_intercept)), axis=1)
     return out
 
 
-def _log_probabilities(
-    w: FloatArray, fit_intercept: bool, classes: Array, X: Matrix
-) -> FloatArray:
+def _log_probabilities(w: FloatArray, fit_intercept: bool, X: Matrix) -> FloatArray:
     out: FloatArray = log_softmax(_two_columns(predict_linear(X, w, fit_intercept)), axis=1)
     return out
 

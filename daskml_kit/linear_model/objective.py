@@ -33,9 +33,7 @@ def _chunk(
     y = np.asarray(block.y)
     if target is not None:
         y = np.ascontiguousarray(y[:, target])
-    return linear_sums(
-        loss, block.X, y, block.weight, w, fit_intercept=fit_intercept, order=order
-    )
+    return linear_sums(loss, block.X, y, block.weight, w, fit_intercept=fit_intercept, order=order)
 
 
 def _combine(a: LinearSums, b: LinearSums) -> LinearSums:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import dask
 import dask.array as da
 import dask.dataframe as dd
 import numpy as np
 import xarray as xr
+from dask.base import compute
 from sklearn import metrics
 
 from daskml_kit.exceptions import InvalidDataError
@@ -72,14 +72,16 @@ def accuracy_score(y_true: Any, y_pred: Any, sample_weight: Any = None) -> float
     >>> accuracy_score(da.from_array([0, 1, 1, 0], chunks=2), da.from_array([0, 1, 0, 0], chunks=2))
     0.75
     """
-    y_true, y_pred, weight = (None if a is None else _column(a) for a in (y_true, y_pred, sample_weight))
+    y_true, y_pred, weight = (
+        None if a is None else _column(a) for a in (y_true, y_pred, sample_weight)
+    )
     if not isinstance(y_pred, da.Array):
-        y_true, weight = dask.compute(y_true, weight)
+        y_true, weight = compute(y_true, weight)
         return float(metrics.accuracy_score(y_true, y_pred, sample_weight=weight))
     y_true, y_pred, weight = _alike(y_true, y_pred, weight)
     hit = da.map_blocks(_equal, y_true, y_pred, dtype=np.float64)
     total = weight if weight is not None else da.ones_like(hit)
-    hits, weights = dask.compute((hit * total).sum(), total.sum())
+    hits, weights = compute((hit * total).sum(), total.sum())
     return float(hits / weights)
 
 
@@ -106,18 +108,24 @@ def r2_score(y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
     >>> r2_score(da.from_array([1.0, 2.0, 3.0], chunks=2), da.from_array([1.0, 2.0, 2.0], chunks=2))
     0.5
     """
-    y_true, y_pred, weight = (None if a is None else _column(a) for a in (y_true, y_pred, sample_weight))
+    y_true, y_pred, weight = (
+        None if a is None else _column(a) for a in (y_true, y_pred, sample_weight)
+    )
     if not isinstance(y_pred, da.Array):
-        y_true, weight = dask.compute(y_true, weight)
+        y_true, weight = compute(y_true, weight)
         return float(metrics.r2_score(y_true, y_pred, sample_weight=weight))
     y_true, y_pred, weight = _alike(y_true, y_pred, weight)
     y_true = y_true.astype(np.float64)
     w = 1.0 if weight is None else (weight if y_true.ndim == 1 else weight[:, None])
     mean = (w * y_true).sum(axis=0) / (w * da.ones_like(y_true)).sum(axis=0)
-    residual, spread = dask.compute(
+    residual, spread = compute(
         (w * (y_true - y_pred) ** 2).sum(axis=0), (w * (y_true - mean) ** 2).sum(axis=0)
     )
-    return float(np.mean([_r2(a, b) for a, b in zip(np.atleast_1d(residual), np.atleast_1d(spread), strict=True)]))
+    return float(
+        np.mean(
+            [_r2(a, b) for a, b in zip(np.atleast_1d(residual), np.atleast_1d(spread), strict=True)]
+        )
+    )
 
 
 def _r2(residual: float, spread: float) -> float:

@@ -28,9 +28,10 @@ def frozen(array: Array) -> Array:
 
 def frozen_matrix(X: Matrix) -> Matrix:
     """:func:`frozen` for dense arrays and for the three arrays of a CSR matrix."""
-    if not sparse.issparse(X):
+    if isinstance(X, np.ndarray):
         return frozen(X)
-    parts = (frozen(X.data), frozen(X.indices), frozen(X.indptr))
+    csr: Any = X
+    parts = (frozen(csr.data), frozen(csr.indices), frozen(csr.indptr))
     return sparse.csr_array(parts, shape=X.shape, copy=False)
 
 

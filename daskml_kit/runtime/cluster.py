@@ -12,7 +12,7 @@ from daskml_kit.runtime.events import TOPIC, Event
 from daskml_kit.runtime.placement import WorkerInfo
 
 _PACKAGE = "daskml_kit"
-_WORKER_TIMEOUT = "30s"
+_WORKER_TIMEOUT = 30.0  # seconds
 _PUBLISH_SECONDS = 0.1  # events are sent in batches at most this often
 
 
@@ -25,7 +25,7 @@ def active_client() -> distributed.Client | None:
     return client if client.status == "running" else None
 
 
-def workers_of(client: distributed.Client) -> dict[str, WorkerInfo]:
+def workers_of(client: Any) -> dict[str, WorkerInfo]:
     """Address, threads and memory limit of every worker; waits for the first one to arrive.
 
     Raises
@@ -40,7 +40,7 @@ def workers_of(client: distributed.Client) -> dict[str, WorkerInfo]:
         except TimeoutError:
             raise ClusterError(
                 f"The cluster at {client.scheduler.address} has no workers (waited "
-                f"{_WORKER_TIMEOUT}). Start some, for example with cluster.scale(2)."
+                f"{_WORKER_TIMEOUT:.0f} s). Start some, for example with cluster.scale(2)."
             ) from None
         info = client.scheduler_info(n_workers=-1)["workers"]
     return {a: WorkerInfo(a, w["nthreads"], w["memory_limit"] or None) for a, w in info.items()}
@@ -82,7 +82,7 @@ class Publisher:
     """
 
     def __init__(self, client: distributed.Client) -> None:
-        self._client = client
+        self._client: Any = client
         self._pending: list[dict[str, Any]] = []
         self._scheduled = False
 
@@ -90,7 +90,9 @@ class Publisher:
         self._pending.append(event.as_dict())
         if not self._scheduled:
             self._scheduled = True
-            self._client.loop.add_callback(self._client.loop.call_later, _PUBLISH_SECONDS, self._send)
+            self._client.loop.add_callback(
+                self._client.loop.call_later, _PUBLISH_SECONDS, self._send
+            )
 
     async def _send(self) -> None:
         self._scheduled = False

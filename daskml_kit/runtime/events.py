@@ -19,6 +19,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from daskml_kit.exceptions import InvalidParameterError
+from daskml_kit.runtime.drawing import Drawing
+
 Listener = Callable[["Event"], None]
 
 TOPIC = "daskml-kit"
@@ -162,6 +165,13 @@ class FitLog:
         for listener in self.listeners:
             listener(event)
 
+    def draw(self, name: str, make: Callable[[], Drawing]) -> None:
+        """Keep a picture of the first graph of each name, if anyone is recording."""
+        with _lock:
+            runs = [run for run in _runs if (self.name, name) not in run.graphs]
+        for run in runs:
+            run.graphs[self.name, name] = make()
+
     @property
     def n_passes(self) -> int:
         """Reads of every row so far, the validating read included."""
@@ -187,6 +197,7 @@ class Run:
     """The events of every fit inside a ``with daskml_kit.record() as run:`` block."""
 
     events: list[Event] = field(default_factory=list)
+    graphs: dict[tuple[str, str], Drawing] = field(default_factory=dict)  # by fit and reduction
 
     @property
     def rounds(self) -> list[RoundEvent]:
@@ -197,6 +208,33 @@ class Run:
     def fits(self) -> list[str]:
         """Names of the fits, in the order in which they began."""
         return list(dict.fromkeys(e.fit for e in self.events))
+
+    def visualize(self, filename: str | Path | None = None) -> Drawing:
+        """The task graph of the last kind of round that a cluster ran, as a picture.
+
+        Parameters
+        ----------
+        filename : where to write it as SVG, or None
+
+        Returns
+        -------
+        Drawing
+            Shows itself in a notebook. :attr:`graphs` has one for each fit and reduction.
+
+        Raises
+        ------
+        InvalidParameterError
+            If nothing ran on a cluster: a fit in this process has no task graph.
+        """
+        if not self.graphs:
+            raise InvalidParameterError(
+                f"No task graph was recorded: {len(self.fits)} fits ran, none of them on a cluster. Pass "
+                "Dask-backed data with a distributed.Client active."
+            )
+        drawing = list(self.graphs.values())[-1]
+        if filename is not None:
+            drawing.save(filename)
+        return drawing
 
     def report(self, path: str | Path) -> Path:
         """Write the standalone page with the loss curves and the load of each worker.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 from typing import Any, Protocol, TypeVar
@@ -230,7 +229,9 @@ class GraphExecutor:
         count: dict[str, int] = {}
         for bundle in data.bundles:
             count[bundle.worker] = count.get(bundle.worker, 0) + 1
-        return [graph.Site(b.handle, b.worker, self._threads(b.worker, count)) for b in data.bundles]
+        return [
+            graph.Site(b.handle, b.worker, self._threads(b.worker, count)) for b in data.bundles
+        ]
 
     def _threads(self, worker: str, count: dict[str, int]) -> int:
         known = self.workers.get(worker)
@@ -247,6 +248,9 @@ class GraphExecutor:
         """One round as one graph."""
         started, begun = time.time(), time.perf_counter()
         plan = graph.round_plan(self.sites(data), reduction, params)
+        self.log.draw(
+            reduction.name, lambda: plan.drawing(f"one round: {reduction.name}", reduction.name)
+        )
         stamped: list[graph.Stamped] = self._gather(plan)
         total: Total = reduction.finalize(reduction.merge([s.part for s in stamped]))
         events = [e for s in stamped for e in s.events]
@@ -279,6 +283,8 @@ class GraphExecutor:
         """
         started, begun = time.time(), time.perf_counter()
         plan = graph.unrolled_plan(self.sites(data), reduction, state, point, update, n_rounds)
+        title = f"{n_rounds} rounds: {reduction.name}"
+        self.log.draw(title, lambda: plan.drawing(title, reduction.name))
         advanced: list[graph.Advanced] = self._gather(plan)
         seconds = (time.perf_counter() - begun) / n_rounds
         for t, step in enumerate(advanced):
@@ -378,7 +384,8 @@ def open_dataset(
 def _computed(source: DaskSource) -> list[tuple[Any, Any, Any]]:
     """Every part of a lazy source, computed in this process by Dask's own scheduler."""
     parts = [source.part_keys(i) for i in range(len(source.X))]
-    rows = dask.threaded.get(source.graph, parts)
+    compute: Any = dask.threaded.get
+    rows = compute(source.graph, parts)
     has_y = source.y is not None
     out = []
     for row in rows:
@@ -454,7 +461,7 @@ def _held(
 
 def _assembled(
     executor: GraphExecutor,
-    loaded: Sequence[distributed.Future],
+    loaded: Sequence[distributed.Future[Any]],
     facts: DataFacts,
     blocks: Sequence[BlockFacts],
     homes: Sequence[str],

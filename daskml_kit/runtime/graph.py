@@ -17,7 +17,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -27,13 +27,14 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.sizeof import sizeof
 
 from daskml_kit.runtime.block import Bundle
+from daskml_kit.runtime.drawing import Drawing, Node, short
 from daskml_kit.runtime.events import TaskEvent
 from daskml_kit.runtime.ingest import BlockFacts, Labelling, Loaded, Spec, assemble, load
 from daskml_kit.runtime.placement import Piece
 from daskml_kit.runtime.reduction import FAN_IN, Reduction, fold
 from daskml_kit.runtime.sources import DaskSource
 
-Key: TypeAlias = Hashable
+Key: TypeAlias = Any  # str or (str, int), as Dask wants them
 
 EMBED_BYTES = 1_000_000
 """Parameters are sent inside each map task up to this many bytes in all, and as one task's result,
@@ -82,9 +83,27 @@ class Plan:
     def _is_pinned(self, key: Key) -> bool | None:
         return True if key in self.pins else None
 
-    def submit(self, client: distributed.Client) -> list[distributed.Future]:
+    def drawing(self, title: str, name: str) -> Drawing:
+        """The graph's skeleton, to look at: tasks, the resident bundles they read, and their workers.
+
+        ``name``, of the reduction, stands in the title and is left out of the labels.
+        """
+        nodes: dict[str, Node] = {}
+        for key, task in self.tasks.items():
+            for needed in task.dependencies - self.tasks.keys():
+                nodes.setdefault(
+                    str(needed), Node(short(needed, name), (), self.pins.get(key), True)
+                )
+            needs = tuple(str(n) for n in task.dependencies)
+            is_data = isinstance(task, DataNode)
+            nodes[str(key)] = Node(short(key, name), needs, self.pins.get(key), is_data)
+        return Drawing(title, nodes)
+
+    def submit(self, client: distributed.Client) -> list[distributed.Future[Any]]:
         """Send the graph; one future for each output."""
-        futures: list[distributed.Future] = client.get(self.layered(), self.outputs, sync=False)
+        futures: list[distributed.Future[Any]] = client.get(
+            self.layered(), self.outputs, sync=False
+        )
         return futures
 
 
@@ -149,7 +168,7 @@ def _runs(node: GraphNode) -> bool:
 
 
 def assemble_plan(
-    loaded: Sequence[distributed.Future],
+    loaded: Sequence[distributed.Future[Any]],
     bundles: Sequence[Sequence[Piece]],
     homes: Sequence[str],
     labelling: Labelling | None,
@@ -161,7 +180,9 @@ def assemble_plan(
     for i, (pieces, home) in enumerate(zip(bundles, homes, strict=True)):
         key = (name, i)
         own = _restrict(labelling, pieces)
-        tasks[key] = Task(key, assemble, list(pieces), own, List(*(loaded[p.block] for p in pieces)))
+        tasks[key] = Task(
+            key, assemble, list(pieces), own, List(*(loaded[p.block] for p in pieces))
+        )
         pins[key] = home
     return Plan(tasks, pins, list(tasks))
 

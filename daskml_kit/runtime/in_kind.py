@@ -64,7 +64,9 @@ def map_rows(
         Lazy where X is: one task a chunk, nothing is computed.
     """
     if isinstance(X, xr.DataArray):
-        return _data_array(X, map_rows(X.data, fn, dtype=dtype, columns=columns), columns, column_dim)
+        return _data_array(
+            X, map_rows(X.data, fn, dtype=dtype, columns=columns), columns, column_dim
+        )
     if isinstance(X, dd.DataFrame):
         meta = _frame(X._meta.index, np.empty((0, len(columns or ())), dtype), columns, dtype)
         return X.map_partitions(_frame_of, fn, columns, dtype, meta=meta)
@@ -75,13 +77,14 @@ def map_rows(
     return fn(X)
 
 
-def _array(X: da.Array, fn: RowFunction, dtype: Any, columns: Sequence[Any] | None) -> da.Array:
+def _array(X: da.Array, fn: RowFunction, dtype: Any, columns: Sequence[Any] | None) -> Any:
     if X.numblocks[1] > 1:
         X = X.rechunk({1: -1})
+    rows: Any = X
     if columns is None:
-        return X.map_blocks(fn, dtype=dtype, drop_axis=1, meta=np.empty(0, dtype))
+        return rows.map_blocks(fn, dtype=dtype, drop_axis=1, meta=np.empty(0, dtype))
     chunks = (X.chunks[0], (len(columns),))
-    return X.map_blocks(fn, dtype=dtype, chunks=chunks, meta=np.empty((0, 0), dtype))
+    return rows.map_blocks(fn, dtype=dtype, chunks=chunks, meta=np.empty((0, 0), dtype))
 
 
 def _frame_of(part: pd.DataFrame, fn: RowFunction, columns: Any, dtype: Any) -> Any:

@@ -104,7 +104,7 @@ def _load(index: int, spec: Spec, X: Any, y: Any, weight: Any) -> Loaded:
     weight = _check_weight(weight, X.shape[0])
     block = Block(X, target, weight, index=index)
     sums = None
-    if classes is not None:
+    if classes is not None and target is not None:
         sums = np.bincount(target, weights=weight, minlength=len(classes)).astype(np.float64)
     facts = BlockFacts(
         index=index,
@@ -169,7 +169,7 @@ def _check_labels(y: Any) -> tuple[Array, Array]:
 
 
 def _refuse_missing_labels(y: Array) -> None:
-    missing = np.fromiter((v is None or v != v for v in y), bool, len(y))  # noqa: PLR0124
+    missing = np.fromiter((v is None or v != v for v in y), bool, len(y))
     if missing.any():
         raise ValueError(
             f"Input y contains NaN: {int(missing.sum())} labels are missing. Drop those rows first."
@@ -179,17 +179,17 @@ def _refuse_missing_labels(y: Array) -> None:
 def _check_weight(weight: Any, n_rows: int) -> FloatArray | None:
     if weight is None:
         return None
-    weight = _numeric(weight, "sample_weight", ensure_2d=False)
-    if weight.ndim != 1:
+    weights = _numeric(weight, "sample_weight", ensure_2d=False)
+    if weights.ndim != 1:
         raise ValueError(
-            f"Sample weights must be 1D array or scalar, got {weight.ndim}D array. Pass one weight a row."
+            f"Sample weights must be 1D array or scalar, got {weights.ndim}D array. Pass one weight a row."
         )
-    _check_length("sample_weight", weight, n_rows)
-    if len(weight) and weight.min() < 0:
+    _check_length("sample_weight", weights, n_rows)
+    if len(weights) and weights.min() < 0:
         raise ValueError(
-            f"Negative values in data passed to `sample_weight`: the smallest is {weight.min()}."
+            f"Negative values in data passed to `sample_weight`: the smallest is {weights.min()}."
         )
-    return weight
+    return weights
 
 
 def _numeric(a: Any, name: str, *, ensure_2d: bool) -> FloatArray:
@@ -288,7 +288,11 @@ def _merge_classes(
 ) -> tuple[Array | None, FloatArray | None]:
     if spec.target != "classes":
         return None, None
-    found = [(p.classes, p.class_weight_sums) for p in parts if p.n_rows]
+    found = [
+        (p.classes, p.class_weight_sums)
+        for p in parts
+        if p.classes is not None and p.class_weight_sums is not None and p.n_rows
+    ]
     try:
         classes = np.unique(np.concatenate([c for c, _ in found]))
     except TypeError:

@@ -76,7 +76,9 @@ def spread(sizes: Sequence[float], workers: Sequence[WorkerInfo]) -> list[int]:
     return out
 
 
-def loads(sizes: Sequence[float], where: Sequence[int], workers: Sequence[WorkerInfo]) -> list[float]:
+def loads(
+    sizes: Sequence[float], where: Sequence[int], workers: Sequence[WorkerInfo]
+) -> list[float]:
     """Load a thread of each worker: the sum of its blocks' sizes over its threads."""
     out = [0.0] * len(workers)
     for size, at in zip(sizes, where, strict=True):

@@ -10,13 +10,13 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import dask
 import dask.array as da
 import dask.dataframe as dd
 import distributed
 import numpy as np
 import pandas as pd
 import xarray as xr
+from dask.base import optimize
 from dask.core import flatten
 
 from daskml_kit.exceptions import ClusterError, InvalidDataError, InvalidDataTypeError
@@ -78,7 +78,7 @@ class DaskSource:
         lists = (self.X, self.y, self.weight)
         return [keys[i] for keys in lists if keys is not None]
 
-    def futures(self) -> list[distributed.Future | None]:
+    def futures(self) -> list[distributed.Future[Any] | None]:
         """The future that already holds each part of X, or None where it is still to be computed."""
         values = (self.graph[k] for k in self.X)
         return [v if isinstance(v, distributed.Future) else None for v in values]
@@ -114,7 +114,7 @@ def open_source(X: Any, y: Any, weight: Any) -> LocalSource | DaskSource:
 
 def _keyed(X: Any, y: Any, weight: Any) -> DaskSource:
     given = [a for a in (X, y, weight) if a is not None]
-    optimised = iter(dask.optimize(*given))
+    optimised = iter(optimize(*given))
     graph: dict[Any, Any] = {}
     keys: list[list[Any] | None] = []
     for a in (X, y, weight):
@@ -230,7 +230,8 @@ def _chunk_like(name: str, a: Any, X: Any) -> da.Array:
             f"X has {X.shape[0]} rows, {name} has {values.shape[0]}."
         )
     chunks = (X.chunks[0], *((n,) for n in values.shape[1:]))
-    return da.from_array(values, chunks=chunks)
+    out: da.Array = da.from_array(values, chunks=chunks)
+    return out
 
 
 def refuse_foreign_futures(source: DaskSource, client: distributed.Client | None) -> None:
@@ -256,7 +257,7 @@ def refuse_foreign_futures(source: DaskSource, client: distributed.Client | None
         )
 
 
-def _client_of(future: distributed.Future) -> distributed.Client | None:
+def _client_of(future: distributed.Future[Any]) -> distributed.Client | None:
     client = future.client
     return client if client is not None and client.status == "running" else None
 

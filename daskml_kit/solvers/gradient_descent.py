@@ -97,9 +97,7 @@ class GradientDescent:
         )
         return self._stepped(moved)
 
-    def _started(
-        self, state: GradientDescentState, evaluation: Evaluation
-    ) -> GradientDescentState:
+    def _started(self, state: GradientDescentState, evaluation: Evaluation) -> GradientDescentState:
         length = float(np.linalg.norm(evaluation.gradient))
         lipschitz = state.lipschitz or max(length, np.finfo(float).tiny)
         return replace(

@@ -34,7 +34,9 @@ class LineSearch:
     value: float  # at the origin
     slope: float  # directional derivative at the origin, negative
     step: float = 1.0
-    curvature: float | None = 0.9  # steps must flatten the slope to this share; None: no such demand
+    curvature: float | None = (
+        0.9  # steps must flatten the slope to this share; None: no such demand
+    )
     low: float = 0.0
     high: float = math.inf
     trials: int = 0

@@ -69,8 +69,8 @@ def solve(
     """
     state, evaluations = solver.init(w0), 0
     while True:
-        for state in objective.advance(solver, state, unroll):
-            evaluations += 1
+        for following in objective.advance(solver, state, unroll):
+            state, evaluations = following, evaluations + 1
             for callback in callbacks:
                 callback(state)
             status = _status(state, max_iter, tol)
