@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from daskml_kit.metrics import accuracy_score, r2_score
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.events import FitEvent, FitLog
-from daskml_kit.runtime.executor import ClassWeights, Executor, open_dataset
+from daskml_kit.runtime.executor import ClassWeights, Executor, RowEdges, open_dataset
 from daskml_kit.runtime.in_kind import RowFunction, map_rows, stand_in
 from daskml_kit.runtime.ingest import Spec, check_matrix
 from daskml_kit.runtime.progress import ProgressLine
@@ -61,6 +61,7 @@ class BlockEstimator(BaseEstimator):
         multi_output: bool = False,
         min_classes: int = 2,
         class_weights: ClassWeights | None = None,
+        edges: RowEdges | None = None,
     ) -> Iterator[tuple[BlockDataset, Executor]]:
         """Resident, checked data for the length of one fit, and where its rounds run."""
         name = type(self).__name__
@@ -75,7 +76,13 @@ class BlockEstimator(BaseEstimator):
         try:
             sample_weight = _weight_column(sample_weight, X)
             data, executor = open_dataset(
-                X, y, sample_weight, spec=spec, log=log, class_weights=class_weights
+                X,
+                y,
+                sample_weight,
+                spec=spec,
+                log=log,
+                class_weights=class_weights,
+                edges=edges,
             )
             validate_data(self, stand_in(X), reset=True, skip_check_array=True)
             with _closing(data, executor, log):

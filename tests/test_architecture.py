@@ -118,7 +118,7 @@ ROOMS: dict[str, Room] = {
         "dashboard reads runtime's events: it imports typing, exceptions and runtime",
         never=frozenset(),
     ),
-    "cli": Room(EVERYTHING | {TOP}, "cli is at the top", never=frozenset()),
+    "cli": Room(EVERYTHING | {TOP, "dashboard"}, "cli is at the top", never=frozenset()),
     "__main__": Room(frozenset({"cli"}), "__main__ only calls cli"),
     TOP: Room(EVERYTHING, "the package's __init__ gathers the public names, and no dask itself"),
 }

@@ -33,9 +33,9 @@ CompiledLoss: TypeAlias = Any  # a named tuple; which methods it has is checked 
 @cache
 def method_of(loss_class: type, name: str) -> Callable[..., Any]:
     """The static method ``name`` of a loss class, ready to be compiled into a kernel."""
-    method: Callable[..., Any] = register_jitable(
-        fastmath=FASTMATH, error_model="numpy"
-    )(getattr(loss_class, name))
+    method: Callable[..., Any] = register_jitable(fastmath=FASTMATH, error_model="numpy")(
+        getattr(loss_class, name)
+    )
     return method
 
 
@@ -54,9 +54,7 @@ def _pointwise(loss: Any, y: Any, eta: Any) -> Any:
     return call
 
 
-def rowwise(
-    loss: CompiledLoss, y: float, eta: Array, gradient: Array, curvature: Array
-) -> float:
+def rowwise(loss: CompiledLoss, y: float, eta: Array, gradient: Array, curvature: Array) -> float:
     """Value of one row; stands for ``type(loss).rowwise``."""
     raise NotImplementedError("rowwise exists in compiled code only")
 

@@ -14,9 +14,7 @@ def count_rows(rows: Array) -> int:
     return rows.shape[0]
 
 
-def dot_rows(
-    rows: Array, start: int, stop: int, coef: Array, intercept: float, eta: Array
-) -> None:
+def dot_rows(rows: Array, start: int, stop: int, coef: Array, intercept: float, eta: Array) -> None:
     """``eta[i] = rows[start + i] . coef + intercept``."""
     for i in range(stop - start):
         row = rows[start + i]

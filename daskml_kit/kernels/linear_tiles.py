@@ -114,9 +114,7 @@ def several_outputs(
         stop = min(start + tile_size, n)
         load_rows(rows, start, stop, tile)
         dot_tile(rows, start, stop, coef, tile, eta)
-        value += tile_loss_rowwise(
-            loss, y, weight, start, stop, eta[:, :n_outputs], slope[:, :n_outputs], bend
-        )
+        value += tile_loss_rowwise(loss, y, weight, start, stop, n_outputs, eta, slope, bend)
         add_tile(rows, start, stop, slope, tile, gradient)
         pair = 0
         for a in range(order):
@@ -133,14 +131,16 @@ def tile_loss_rowwise(
     weight: Array,
     start: int,
     stop: int,
+    n_outputs: int,
     eta: Array,
     slope: Array,
     bend: Array,
 ) -> float:
-    """Value of a tile; writes weighted first and second derivatives."""
+    """Value of a tile; writes weighted first and second derivatives of its first columns."""
     value = 0.0
     for i in range(stop - start):
-        v = rowwise(loss, y[start + i], eta[i], slope[i], bend[i])
+        # Sliced row by row: of a slice over rows, Numba would not know that rows are contiguous.
+        v = rowwise(loss, y[start + i], eta[i, :n_outputs], slope[i, :n_outputs], bend[i])
         if weight.size:
             v *= weight[start + i]
             slope[i] *= weight[start + i]

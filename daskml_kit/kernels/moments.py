@@ -141,7 +141,9 @@ def centred(shift: Array, sums: Array, n_rows: int, d: int) -> Moments:
     xx, xy, yy = second[:d, :d].copy(), second[:d, d:].copy(), np.diag(second)[d:].copy()
     # Rounding may leave a constant column at minus a tiny number.
     xx[np.diag_indices(d)] = np.maximum(np.diag(xx), 0.0)
-    return Moments(weight_sum, n_rows, mean[:d].copy(), mean[d:].copy(), xx, xy, np.maximum(yy, 0.0))
+    return Moments(
+        weight_sum, n_rows, mean[:d].copy(), mean[d:].copy(), xx, xy, np.maximum(yy, 0.0)
+    )
 
 
 def _shapes(d: int, t: int) -> list[tuple[int, ...]]:

@@ -11,9 +11,7 @@ from daskml_kit.typing import Array
 
 
 @compiled
-def dense(
-    X: Array, Y: Array, weight: Array, shift: Array, gram: Array, tile_size: int
-) -> None:
+def dense(X: Array, Y: Array, weight: Array, shift: Array, gram: Array, tile_size: int) -> None:
     """``gram += sum_i weight_i z_i z_i'`` with ``z = (x - shift, y - shift, 1)``, upper triangle."""
     n, d = X.shape
     t = Y.shape[1]

@@ -83,9 +83,7 @@ def assign(
     return Assignment(sums, counts, inertia, labels if with_labels else None)
 
 
-def nearest(
-    X: Matrix, centers: Array, origin: Array | None = None
-) -> tuple[IntArray, FloatArray]:
+def nearest(X: Matrix, centers: Array, origin: Array | None = None) -> tuple[IntArray, FloatArray]:
     """Index of the nearest centre (n,) int32, and the squared distance to it (n,) float64.
 
     Parameters, errors and cost are those of :func:`assign`.

@@ -79,9 +79,7 @@ def few_columns(
             for j in range(d):
                 add_squared_gaps(columns[j], centers[k, j], j == 0, total)
             keep_smaller(k, total, best, label)
-        inertia += book(
-            X, start, size, weight, label, best, sums, counts, labels, distances
-        )
+        inertia += book(X, start, size, weight, label, best, sums, counts, labels, distances)
     return inertia
 
 

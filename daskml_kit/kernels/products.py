@@ -59,10 +59,10 @@ def add_block(
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         block = BlockBuilder(builder, *args[:6])
-        sums = block.load_sums()
+        sums = block.zero_sums()
         with cgutils.for_range(builder, args[6]) as loop:
             block.add_row(sums, loop.index)
-        block.store_sums(sums)
+        block.add_to_out(sums)
         return context.get_dummy_value()
 
     return types.void(*[types.intp] * 7), build
@@ -91,12 +91,16 @@ class BlockBuilder:
         offset = self.builder.mul(self.q, INT64(row))
         return self.vector_at(self.out, self.builder.add(offset, INT64(vector * LANES)))
 
-    def load_sums(self) -> dict[tuple[int, int], Any]:
-        """A local variable for each cell, which LLVM keeps in a register."""
+    def zero_sums(self) -> dict[tuple[int, int], Any]:
+        """A local variable for each cell, which LLVM keeps in a register.
+
+        From zero, not from ``out``: a tile's sum is added to the total as a whole, so the rounding
+        of n rows is that of n / rows additions.
+        """
         sums = {}
         for key in self.cells:
             sums[key] = cgutils.alloca_once(self.builder, VECTOR)
-            self.builder.store(self.builder.load(self.cell(*key), align=8), sums[key])
+            self.builder.store(ir.Constant(VECTOR, [0.0] * LANES), sums[key])
         return sums
 
     def add_row(self, sums: dict[tuple[int, int], Any], index: Any) -> None:
@@ -128,10 +132,14 @@ class BlockBuilder:
         mask = ir.Constant(ir.VectorType(INT32, LANES), [0] * LANES)
         return self.builder.shuffle_vector(first, undefined, mask)
 
-    def store_sums(self, sums: dict[tuple[int, int], Any]) -> None:
-        """Back to memory."""
+    def add_to_out(self, sums: dict[tuple[int, int], Any]) -> None:
+        """The block's total in memory, plus its sums."""
         for key in self.cells:
-            self.builder.store(self.builder.load(sums[key]), self.cell(*key), align=8)
+            address = self.cell(*key)
+            total = self.builder.fadd(
+                self.builder.load(address, align=8), self.builder.load(sums[key])
+            )
+            self.builder.store(total, address, align=8)
 
 
 @compiled

@@ -74,7 +74,9 @@ def log1p_unit(x: float) -> float:
     """log(1 + x) for 0 <= x <= 1: ``2 atanh(z)`` with ``z = x / (2 + x) <= 1/3``."""
     z = x / (2.0 + x)
     s = z * z
-    series = A1 + s * (A2 + s * (A3 + s * (A4 + s * (A5 + s * (A6 + s * (A7 + s * (A8 + s * A9)))))))
+    series = A1 + s * (
+        A2 + s * (A3 + s * (A4 + s * (A5 + s * (A6 + s * (A7 + s * (A8 + s * A9))))))
+    )
     return 2.0 * (z + z * s * series)
 
 

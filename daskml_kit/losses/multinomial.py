@@ -48,7 +48,9 @@ class Multinomial(NamedTuple):
         chosen = self._indicator(y)
         shifted = eta - eta.max(axis=1, keepdims=True)
         values = np.log(np.exp(shifted).sum(axis=1)) - (shifted * chosen).sum(axis=1)
-        return float(weighted(values, weight).sum()), weighted(softmax(eta, axis=1) - chosen, weight)
+        return float(weighted(values, weight).sum()), weighted(
+            softmax(eta, axis=1) - chosen, weight
+        )
 
     def curvature(self, y: Array, eta: Array, weight: Array | None) -> Array:
         """Second derivatives (n, K, K). Memory: n K^2 numbers, the kernels never hold that."""

@@ -38,7 +38,7 @@ class L2:
     Examples
     --------
     >>> import numpy as np
-    >>> ridge = L2(np.array([2.0, 0.0]))    # the second coordinate is an intercept
+    >>> ridge = L2(np.array([2.0, 0.0]))  # the second coordinate is an intercept
     >>> ridge.value(np.array([3.0, 100.0]))
     9.0
     >>> ridge.prox(np.array([3.0, 100.0]), step=0.5)

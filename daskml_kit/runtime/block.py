@@ -7,9 +7,9 @@ message may be unaligned, and NumPy and compiled kernels then copy at every use.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from scipy import sparse
@@ -30,7 +30,7 @@ def frozen_matrix(X: Matrix) -> Matrix:
     """:func:`frozen` for dense arrays and for the three arrays of a CSR matrix."""
     if isinstance(X, np.ndarray):
         return frozen(X)
-    csr: Any = X
+    csr = cast(Any, X)
     parts = (frozen(csr.data), frozen(csr.indices), frozen(csr.indptr))
     return sparse.csr_array(parts, shape=X.shape, copy=False)
 
@@ -136,3 +136,24 @@ class Bundle:
     def map(self, fn: Callable[[Block], Block]) -> Bundle:
         """A new bundle of ``fn(block)`` for each block."""
         return Bundle(tuple(fn(b) for b in self.blocks))
+
+    def joined(self) -> Bundle:
+        """The same consecutive rows as one block: a copy, unless there is only one."""
+        if len(self.blocks) < 2:
+            return self
+        first = self.blocks[0]
+        X = _stacked([b.X for b in self.blocks])
+        y = _concatenated([b.y for b in self.blocks])
+        weight = _concatenated([b.weight for b in self.blocks])
+        return Bundle((Block(X, y, weight, first.start, first.index),))
+
+
+def _stacked(parts: Sequence[Any]) -> Matrix:
+    if all(isinstance(p, np.ndarray) for p in parts):
+        return np.concatenate(parts)
+    return cast(Matrix, sparse.vstack(parts, format="csr"))
+
+
+def _concatenated(parts: Sequence[Array | None]) -> Array | None:
+    present = [p for p in parts if p is not None]
+    return np.concatenate(present) if present else None

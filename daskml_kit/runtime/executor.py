@@ -35,7 +35,7 @@ from daskml_kit.runtime.ingest import (
     load,
     merge_facts,
 )
-from daskml_kit.runtime.placement import Piece, WorkerInfo, even_out, pack, reassign
+from daskml_kit.runtime.placement import Piece, WorkerInfo, cut, even_out, pack, reassign
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.runtime.sources import (
     DaskSource,
@@ -49,6 +49,7 @@ State = TypeVar("State")
 Total = TypeVar("Total")
 Params = TypeVar("Params")
 ClassWeights = Callable[[DataFacts], "FloatArray | None"]
+RowEdges = Callable[[DataFacts], Sequence[int]]
 
 LOCAL_SPLIT_BYTES = 1 << 21
 """Smallest share of the data worth a thread of its own: below, starting threads costs more than it saves."""
@@ -164,7 +165,8 @@ class LocalExecutor:
         if len(bundles) == 1:
             return [graph.run_bundle(0, 1, reduction, bundles[0], params)]
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(len(bundles), thread_name_prefix="daskml")
+            n_threads = min(len(bundles), CPU_COUNT)
+            self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix="daskml")
         with _blas().limit(limits=1, user_api="blas"):
             tasks = [
                 self._pool.submit(graph.run_bundle, i, 1, reduction, bundle, params)
@@ -345,6 +347,7 @@ def open_dataset(
     spec: Spec,
     log: FitLog | None = None,
     class_weights: ClassWeights | None = None,
+    edges: RowEdges | None = None,
 ) -> tuple[BlockDataset, Executor]:
     """Check, align and make resident: one read of every row.
 
@@ -354,6 +357,9 @@ def open_dataset(
     spec : what the estimator asks of its data
     log : where the rounds of the fit are recorded
     class_weights : callable facts -> weights of the sorted classes, or None
+    edges : callable facts -> increasing global rows from 0 to n_rows, or None
+        Bundle i is then exactly the rows between edges i and i + 1, on the worker that holds most of
+        them as long as that is even. Without it bundles are cut as memory and threads ask.
 
     Returns
     -------
@@ -368,14 +374,15 @@ def open_dataset(
     log = log if log is not None else FitLog(spec.estimator)
     source = open_source(X, y, weight)
     if isinstance(source, LocalSource):
-        return _open_local([(source.X, source.y, source.weight)], spec, log, class_weights)
+        parts = [(source.X, source.y, source.weight)]
+        return _open_local(parts, spec, log, class_weights, edges)
     client = active_client()
     refuse_foreign_futures(source, client)
     if client is None:
-        return _open_local(_computed(source), spec, log, class_weights)
+        return _open_local(_computed(source), spec, log, class_weights, edges)
     executor = GraphExecutor(client, log)
     try:
-        return _open_remote(executor, source, spec, class_weights), executor
+        return _open_remote(executor, source, spec, class_weights, edges), executor
     except BaseException:
         executor.close()
         raise
@@ -400,13 +407,16 @@ def _open_local(
     spec: Spec,
     log: FitLog,
     class_weights: ClassWeights | None,
+    edges: RowEdges | None,
 ) -> tuple[BlockDataset, Executor]:
     started, begun = time.time(), time.perf_counter()
     loaded = [load(i, spec, *part) for i, part in enumerate(parts)]
     facts = merge_facts([item.facts for item in loaded], spec)
     labelling = _labelling(facts, [item.facts for item in loaded], class_weights)
+    pieces = _pieces(facts, [x.facts for x in loaded])
     threads = max(1, min(CPU_COUNT, facts.nbytes // LOCAL_SPLIT_BYTES))
-    groups = pack(_pieces(facts, [x.facts for x in loaded]), WorkerInfo("local", threads))
+    worker = WorkerInfo("local", threads)
+    groups = pack(pieces, worker) if edges is None else cut(pieces, edges(facts))
     bundles = [assemble(g, labelling, [loaded[p.block] for p in g]) for g in groups]
     refs = [
         BundleRef(b, f"local-{i}", b.n_rows, b.nbytes, len(b.blocks)) for i, b in enumerate(bundles)
@@ -418,7 +428,11 @@ def _open_local(
 
 
 def _open_remote(
-    executor: GraphExecutor, source: DaskSource, spec: Spec, class_weights: ClassWeights | None
+    executor: GraphExecutor,
+    source: DaskSource,
+    spec: Spec,
+    class_weights: ClassWeights | None,
+    edges: RowEdges | None,
 ) -> BlockDataset:
     started, begun = time.time(), time.perf_counter()
     client, workers = executor.client, list(executor.workers.values())
@@ -432,7 +446,14 @@ def _open_remote(
         blocks = [facts for facts, _ in known]
         facts = merge_facts(blocks, spec)
         labelling = _labelling(facts, blocks, class_weights)
-        data = _assembled(executor, futures[:n], facts, blocks, homes, labelling)
+        pieces = _pieces(facts, blocks)
+        groups, at = (
+            _packed(executor, pieces, homes)
+            if edges is None
+            else _regrouped(executor, pieces, homes, edges(facts))
+        )
+        bundles = _assembled(executor, futures[:n], groups, at, labelling)
+        data = BlockDataset(bundles, facts)
     finally:
         for future in futures:
             future.release()
@@ -459,28 +480,50 @@ def _held(
     return out
 
 
-def _assembled(
-    executor: GraphExecutor,
-    loaded: Sequence[distributed.Future[Any]],
-    facts: DataFacts,
-    blocks: Sequence[BlockFacts],
-    homes: Sequence[str],
-    labelling: Labelling | None,
-) -> BlockDataset:
-    pieces = _pieces(facts, blocks)
+def _packed(
+    executor: GraphExecutor, pieces: Sequence[Piece], homes: Sequence[str]
+) -> tuple[list[list[Piece]], list[str]]:
+    """Bundles of each worker's own pieces, and their homes."""
     groups: list[list[Piece]] = []
     at: list[str] = []
     for address, worker in executor.workers.items():
         own = pack([p for p, home in zip(pieces, homes, strict=True) if home == address], worker)
         groups += own
         at += [address] * len(own)
+    return groups, at
+
+
+def _regrouped(
+    executor: GraphExecutor, pieces: Sequence[Piece], homes: Sequence[str], edges: Sequence[int]
+) -> tuple[list[list[Piece]], list[str]]:
+    """Bundles between row edges, and homes: where most of their rows are, as long as that is even."""
+    workers = list(executor.workers.values())
+    position = {w.address: i for i, w in enumerate(workers)}
+    groups = cut(pieces, edges)
+    where: list[int | None] = []
+    for group in groups:
+        rows = dict.fromkeys(range(len(workers)), 0)
+        for piece in group:
+            rows[position[homes[piece.block]]] += piece.n_rows
+        where.append(max(rows, key=lambda j: rows[j]))
+    sizes = [sum(p.n_rows for p in group) for group in groups]
+    return groups, [workers[j].address for j in even_out(sizes, where, workers)]
+
+
+def _assembled(
+    executor: GraphExecutor,
+    loaded: Sequence[distributed.Future[Any]],
+    groups: Sequence[Sequence[Piece]],
+    at: Sequence[str],
+    labelling: Labelling | None,
+) -> list[BundleRef]:
     futures = graph.assemble_plan(loaded, groups, at, labelling).submit(executor.client)
     distributed.wait(futures)
     refs = []
     for future, group, home in zip(futures, groups, at, strict=True):
         rows, size = sum(p.n_rows for p in group), sum(p.nbytes for p in group)
         refs.append(BundleRef(future, home, rows, size, len(group)))
-    return BlockDataset(refs, facts)
+    return refs
 
 
 def _pieces(facts: DataFacts, blocks: Sequence[BlockFacts]) -> list[Piece]:

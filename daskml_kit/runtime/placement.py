@@ -8,8 +8,10 @@ by its number of threads, and stay where they already are as long as that is eve
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 TOLERATED_IMBALANCE = 1.1
 """Blocks already on workers are moved only when the largest load exceeds the mean by this factor."""
@@ -184,6 +186,26 @@ def _cuts(piece: Piece, seen: int, rows: int, count: int) -> list[tuple[int, int
 def _part(piece: Piece, low: int, high: int) -> Piece:
     share = (high - low) / piece.n_rows if piece.n_rows else 0.0
     return Piece(piece.block, low, high, piece.start + low - piece.low, int(piece.nbytes * share))
+
+
+def cut(pieces: Sequence[Piece], edges: Sequence[int]) -> list[list[Piece]]:
+    """Bundle ``i`` of exactly the global rows ``edges[i]`` to ``edges[i + 1]``.
+
+    Parameters
+    ----------
+    pieces : of all workers, in the order of the global rows
+    edges : increasing, the first 0 and the last the number of rows
+    """
+    pieces = [p for p in pieces if p.n_rows]
+    starts = [p.start for p in pieces]
+    ends = [p.start + p.n_rows for p in pieces]
+    return [
+        [
+            _part(p, p.low + max(low - p.start, 0), p.low + min(high - p.start, p.n_rows))
+            for p in pieces[bisect_right(ends, low) : bisect_left(starts, high)]
+        ]
+        for low, high in pairwise(edges)
+    ]
 
 
 def reassign(

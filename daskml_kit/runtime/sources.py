@@ -113,20 +113,29 @@ def open_source(X: Any, y: Any, weight: Any) -> LocalSource | DaskSource:
 
 
 def _keyed(X: Any, y: Any, weight: Any) -> DaskSource:
-    given = [a for a in (X, y, weight) if a is not None]
-    optimised = iter(optimize(*given))
     graph: dict[Any, Any] = {}
-    keys: list[list[Any] | None] = []
-    for a in (X, y, weight):
-        if a is None:
-            keys.append(None)
-            continue
-        best = next(optimised)
-        graph.update(best.__dask_graph__())
-        keys.append(list(flatten(best.__dask_keys__())))
-    x_keys = keys[0]
-    assert x_keys is not None
-    return DaskSource(graph, x_keys, keys[1], keys[2], _part_rows(X))
+    keys = [None if a is None else _optimised_into(graph, a) for a in (X, y, weight)]
+    assert keys[0] is not None
+    return DaskSource(graph, keys[0], keys[1], keys[2], _part_rows(X))
+
+
+def _optimised_into(graph: dict[Any, Any], a: Any) -> list[Any]:
+    """Add the optimised tasks of a collection to ``graph``; the keys of its parts.
+
+    One collection at a time: optimising two columns of one dataframe together was seen to give both
+    the whole dataframe (dask 2026.8).
+    """
+    is_frame = isinstance(a, dd.DataFrame | dd.Series)
+    best = a.optimize() if is_frame else optimize(a)[0]
+    graph.update(_futures_of(a))  # optimising drops what is already computed
+    graph.update(best.__dask_graph__())
+    return list(flatten(best.__dask_keys__()))
+
+
+def _futures_of(a: Any) -> dict[Any, Any]:
+    """The tasks of a collection that a cluster has computed already."""
+    tasks = a.__dask_graph__().items()
+    return {k: v for k, v in tasks if isinstance(v, distributed.Future)}
 
 
 def _part_rows(X: Any) -> list[float]:

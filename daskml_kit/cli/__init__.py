@@ -1,0 +1,52 @@
+"""The command line: ``daskml-kit demo``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from daskml_kit import __version__
+
+
+def parser() -> argparse.ArgumentParser:
+    """The argument parser of ``daskml-kit``."""
+    top = argparse.ArgumentParser(
+        prog="daskml-kit", description="Machine learning over Dask blocks."
+    )
+    top.add_argument("--version", action="version", version=__version__)
+    commands = top.add_subparsers(dest="command", required=True)
+    demo = commands.add_parser(
+        "demo",
+        help="train on real data on a cluster and compare with scikit-learn",
+        description="Trains k-means on a photograph's pixels, multinomial logistic regression and a "
+        "block-wise ensemble on digits, and ridge on diabetes, each beside scikit-learn on the same split.",
+    )
+    demo.add_argument(
+        "--workers", type=_positive, default=2, metavar="N", help="local processes (2)"
+    )
+    demo.add_argument(
+        "--scheduler", metavar="ADDRESS", help="run on this cluster, for example tcp://host:8786"
+    )
+    demo.add_argument(
+        "--output", type=Path, default=Path(), metavar="DIR", help="where to write (here)"
+    )
+    return top
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status."""
+    arguments = parser().parse_args(argv)
+    from daskml_kit.cli.demo import run_demo
+
+    return run_demo(arguments.scheduler, arguments.workers, arguments.output)
+
+
+__all__ = ["main", "parser"]

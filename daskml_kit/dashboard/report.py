@@ -1,0 +1,256 @@
+"""One HTML file that says how a run went, readable anywhere, without a network."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Sequence
+from html import escape
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+from bokeh.embed import file_html
+from bokeh.models import Div, TabPanel, Tabs
+from bokeh.resources import INLINE
+
+from daskml_kit.dashboard import text
+from daskml_kit.dashboard.aggregate import Aggregate, FitRecord, worker_loads
+from daskml_kit.dashboard.figures import (
+    LoadPanel,
+    finite,
+    imbalance_panel,
+    objective_panel,
+    panels,
+    stacked,
+)
+from daskml_kit.exceptions import InvalidParameterError
+from daskml_kit.runtime.events import Run
+
+MAX_PANELS = 24
+"""Fits that get a loss panel of their own; the table lists all."""
+
+MAX_TABS = 8
+"""Fits that get a tab of their own under the load of the workers."""
+
+MAX_LINES = 24
+"""Fits whose imbalance is drawn."""
+
+_PACKAGES = ("daskml-kit", "dask", "distributed", "numpy", "scikit-learn", "bokeh")
+
+_PAGE = """
+{% block postamble %}
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+{{ style }}
+body { background: #fafafa; height: auto; }
+main { max-width: 1500px; margin: 0 auto; padding: 20px 28px 40px; }
+h1 { font-size: 22px; margin: 0 0 2px; }
+.scroll { overflow-x: auto; }
+</style>
+{% endblock %}
+{% block contents %}
+<main class="dk">
+<h1>{{ title }}</h1>
+<p class="note">{{ subtitle }}</p>
+{% for section in sections %}
+<section>
+<h2>{{ section.title }}</h2>
+{{ section.html }}
+{% if section.root %}{{ embed(roots[section.root]) }}{% endif %}
+</section>
+{% endfor %}
+</main>
+{% endblock %}
+"""
+
+
+def write_report(run: Run, path: str | os.PathLike[str]) -> Path:
+    """Write a run as one standalone HTML file.
+
+    Loss curves, the load of each worker, imbalance, and what it ran on; scripts and data are inside.
+
+    Parameters
+    ----------
+    run : what ``with daskml_kit.record() as run:`` recorded
+    path : the file to write; one that exists is replaced, once the new one is complete
+
+    Returns
+    -------
+    Path
+        The file written.
+
+    Raises
+    ------
+    InvalidParameterError
+        If the path is a folder, or its folder does not exist. Nothing is written then.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise InvalidParameterError(
+            f"path={str(target)!r} is a folder. Name a file in it, for example report.html."
+        )
+    if not target.parent.is_dir():
+        raise InvalidParameterError(
+            f"path={str(target)!r}: the folder {str(target.parent)!r} does not exist. Create it first."
+        )
+    _replace(target, render(run))
+    return target
+
+
+def render(run: Run) -> str:
+    """The report's HTML."""
+    seen = Aggregate(max_fits=None, max_points=None)
+    seen.extend(list(run.events))
+    page = _Page()
+    if seen.fits:
+        _fill(page, seen.fits)
+    else:
+        page.add("Fits", _message("No fit ran while this run was recorded, so there is no load to show."))
+    page.add("Environment", _environment(seen.fits))
+    return page.html("daskml_kit: report of a run", _subtitle(seen.fits))
+
+
+class _Page:
+    """Sections of HTML, some with a Bokeh model below the text."""
+
+    def __init__(self) -> None:
+        self._sections: list[dict[str, str | None]] = []
+        self._roots: list[Any] = []
+
+    def add(self, title: str, html: str, root: Any = None) -> None:
+        name = None
+        if root is not None:
+            root.name = name = f"section{len(self._roots)}"
+            self._roots.append(root)
+        self._sections.append({"title": title, "html": html, "root": name})
+
+    def html(self, title: str, subtitle: str) -> str:
+        variables = {"sections": self._sections, "style": text.STYLE, "subtitle": subtitle}
+        roots = self._roots or [Div(name="none", visible=False)]
+        page: str = file_html(
+            roots, INLINE, title, template="{% from macros import embed %}" + _PAGE, template_variables=variables
+        )
+        return page
+
+
+def _fill(page: _Page, fits: Sequence[FitRecord]) -> None:
+    page.add("Fits", f'<div class="scroll">{text.fit_table(fits)}</div>{_legend_of_terms()}')
+    _add_objectives(page, [fit for fit in fits if finite(fit.curve, lambda p: p.objective)])
+    if any(fit.n_rounds for fit in fits):
+        loads = worker_loads(fits)
+        words = f"<p>{text.verdict(loads)}</p>{text.worker_table(loads, idle=True)}"
+        page.add("Load of the workers", f'<div class="scroll">{words}</div>', _loads(fits))
+        page.add("Imbalance", _cut(len(fits), MAX_LINES, "drawn"), _imbalance(fits[:MAX_LINES]))
+    else:
+        page.add("Load of the workers", _message("No round has ended yet."))
+
+
+def _add_objectives(page: _Page, fits: Sequence[FitRecord]) -> None:
+    if not fits:
+        page.add("Objective", _message("None of these fits reports an objective."))
+        return
+    shown = fits[:MAX_PANELS]
+    figures = [objective_panel([fit], fit.label, legend=False).root for fit in shown]
+    page.add("Objective", _cut(len(fits), MAX_PANELS, "drawn"), panels(figures))
+
+
+def _loads(fits: Sequence[FitRecord]) -> Any:
+    if len(fits) == 1:
+        return _load(fits)
+    tabs = [TabPanel(child=_load(fits), title="All fits")]
+    busy = [fit for fit in fits if fit.n_rounds]
+    tabs += [
+        TabPanel(child=stacked(_words(fit), _load([fit])), title=fit.label)
+        for fit in busy[:MAX_TABS]
+    ]
+    return Tabs(tabs=tabs, sizing_mode="stretch_width")
+
+
+def _words(fit: FitRecord) -> Any:
+    return Div(
+        text=f'<p>{text.verdict(worker_loads([fit]))}</p>',
+        css_classes=["dk"],
+        sizing_mode="stretch_width",
+    )
+
+
+def _load(fits: Sequence[FitRecord]) -> Any:
+    panel = LoadPanel(idle=True)
+    panel.show(worker_loads(fits))
+    return panel.root
+
+
+def _imbalance(fits: Sequence[FitRecord]) -> Any:
+    panel = imbalance_panel()
+    panel.show(fits)
+    return panel.root
+
+
+def _subtitle(fits: Sequence[FitRecord]) -> str:
+    names = [escape(fit.label) for fit in fits]
+    listed = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    spans = [(f.began, f.ended) for f in fits if f.began is not None and f.ended is not None]
+    if not spans:
+        return f"written {_clock(time.time())}"
+    began, ended = min(b for b, _ in spans), max(e for _, e in spans)
+    return f"{listed} · {_clock(began)} · {text.seconds(ended - began)}"
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(at))
+
+
+def _environment(fits: Sequence[FitRecord]) -> str:
+    workers = {name for fit in fits for name in fit.totals}
+    local = sum(name.startswith("local-") for name in workers)
+    counted = [f"{len(workers) - local} on the cluster"] if len(workers) > local else []
+    counted += [f"{local} threads of this process"] if local else []
+    rows = [("workers", " and ".join(counted) or "none"), ("python", platform.python_version())]
+    rows += [(package, _version(package)) for package in _PACKAGES]
+    return text.table(("", ""), [(escape(a), escape(b)) for a, b in rows])
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _legend_of_terms() -> str:
+    return (
+        '<p class="note">A round is one trip to the workers and back, a pass one read of every row. '
+        "Moved: parameters out and results back. Imbalance: the busiest worker's compute over the mean, "
+        "1 is perfect.</p>"
+    )
+
+
+def _cut(total: int, limit: int, verb: str) -> str:
+    if total <= limit:
+        return ""
+    return f'<p class="note">The first {limit} of {total} fits are {verb}; the table above has all.</p>'
+
+
+def _message(words: str) -> str:
+    return f'<p class="message">{escape(words)}</p>'
+
+
+def _replace(target: Path, html: str) -> None:
+    """Write beside the target, then move into place: no half-written report is ever seen."""
+    with NamedTemporaryFile(
+        "w", encoding="utf-8", dir=target.parent, prefix=".report-", suffix=".html", delete=False
+    ) as draft:
+        scratch = Path(draft.name)
+        try:
+            draft.write(html)
+        except BaseException:
+            scratch.unlink(missing_ok=True)
+            raise
+    try:
+        scratch.replace(target)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,160 @@
+"""Members of an ensemble: each fitted on one block, in the task that holds it, and asked alike.
+
+Whatever a member knows of the classes, its answers have one column for each class of the whole data.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
+
+from daskml_kit.runtime.block import Block
+from daskml_kit.runtime.random import generator
+from daskml_kit.runtime.reduction import Reduction
+from daskml_kit.typing import Array, FloatArray, Matrix
+
+_SEED_LIMIT = 2**31 - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """A fitted model and the global rows of its block."""
+
+    model: Any
+    start: int
+    stop: int
+    nbytes: int
+
+    def __sizeof__(self) -> int:
+        return self.nbytes
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """How members are made.
+
+    Attributes
+    ----------
+    estimator : unfitted; each member is a clone
+    classes : labels behind the class codes of the blocks, None for regression
+    edges : first global row of each block, in order, then the number of rows
+    seed : None leaves the ``random_state`` of the estimator as it is
+    """
+
+    estimator: Any
+    classes: Array | None
+    edges: Sequence[int]
+    seed: int | None
+
+    def new(self, start: int) -> Any:
+        """The unfitted member of the block that begins at row ``start``."""
+        member = clone(self.estimator)
+        if self.seed is not None:
+            index = bisect_left(self.edges, start)
+            _seed(member, generator(self.seed, f"member-{index}"))
+        return member
+
+
+def _seed(estimator: Any, draws: np.random.Generator) -> None:
+    """Give every ``random_state`` of the estimator, nested ones too, a number of its own."""
+    names = sorted(estimator.get_params(deep=True))
+    wanted = [n for n in names if n == "random_state" or n.endswith("__random_state")]
+    estimator.set_params(**{n: int(draws.integers(_SEED_LIMIT)) for n in wanted})
+
+
+def fitted(estimator: Any, X: Matrix, y: Array, weight: FloatArray | None, labels: bool) -> Any:
+    """The estimator fitted on rows of positive weight; a constant where they have a single label."""
+    if labels and (y == y[0]).all():
+        return DummyClassifier(strategy="most_frequent").fit(X[:1], y[:1])
+    return estimator.fit(X, y) if weight is None else estimator.fit(X, y, sample_weight=weight)
+
+
+def weighted_rows(block: Block) -> tuple[Matrix, Array, FloatArray | None]:
+    """X, y and weights of the rows whose weight is positive: weight zero means that a row is absent."""
+    y = np.asarray(block.y)
+    if block.weight is None or block.weight.all():
+        return block.X, y, block.weight
+    kept = np.flatnonzero(block.weight)
+    return block.X[kept], y[kept], block.weight[kept]
+
+
+def _fit_chunk(block: Block, recipe: Recipe) -> tuple[Member, ...]:
+    X, y, weight = weighted_rows(block)
+    if not len(y):
+        return ()
+    if recipe.classes is not None:
+        y = recipe.classes[y]
+    start, stop = block.start, block.start + block.n_rows
+    try:
+        model = fitted(recipe.new(start), X, y, weight, recipe.classes is not None)
+    except Exception as error:
+        error.add_note(f"This happened while fitting the member of rows {start} to {stop - 1}.")
+        raise
+    return (Member(model, start, stop, pickled_bytes(model)),)
+
+
+def pickled_bytes(model: Any) -> int:
+    """Bytes that travel with a model; its arrays are counted, not copied."""
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        head = pickle.dumps(model, protocol=5, buffer_callback=buffers.append)
+    except (pickle.PicklingError, AttributeError, TypeError):  # left to Dask's own serialisation
+        return sys.getsizeof(model)
+    return len(head) + sum(b.raw().nbytes for b in buffers)
+
+
+def _chain(a: tuple[Member, ...], b: tuple[Member, ...]) -> tuple[Member, ...]:
+    return a + b
+
+
+FIT_MEMBERS: Reduction[Recipe, tuple[Member, ...], tuple[Member, ...]] = Reduction(
+    "fit-members", _fit_chunk, _chain
+)
+"""One member for each block that has a row of positive weight."""
+
+
+def answers(model: Any, X: Matrix, classes: Array | None, soft: bool) -> FloatArray:
+    """What one model says of each row.
+
+    Parameters
+    ----------
+    model : fitted
+    X : (n, n_features)
+    classes : sorted labels of the whole data, None for regression
+    soft : probabilities, not votes
+
+    Returns
+    -------
+    float64 ndarray of shape (n, n_classes), or (n, 1) for regression
+        A class that the model has never seen has zero in its column.
+    """
+    n = int(X.shape[0])
+    out = np.zeros((n, 1 if classes is None else len(classes)))
+    if not n:
+        return out
+    if classes is None:
+        out[:, 0] = np.asarray(model.predict(X)).reshape(n)
+    elif soft:
+        out[:, np.searchsorted(classes, model.classes_)] = model.predict_proba(X)
+    else:
+        out[np.arange(n), np.searchsorted(classes, model.predict(X))] = 1.0
+    return out
+
+
+__all__ = [
+    "FIT_MEMBERS",
+    "Member",
+    "Recipe",
+    "answers",
+    "fitted",
+    "pickled_bytes",
+    "weighted_rows",
+]

@@ -1,0 +1,112 @@
+"""What the kernels are compiled for: as little as possible, once, and found again on disk."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import daskml_kit
+from daskml_kit.kernels import assign, linear_sums, moments, moments_tiles, nearest_tiles
+from daskml_kit.kernels.linear_tiles import single_output
+from daskml_kit.losses import HalfSquared
+
+from tests.kernels.cases import make
+
+ROOT = Path(daskml_kit.__file__).parent
+ROOMS = ["losses", "penalties", "kernels"]
+
+
+def readonly(array):
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+def unaligned(array):
+    raw = np.empty(array.nbytes + 1, dtype=np.uint8)[1:].view(array.dtype).reshape(array.shape)
+    raw[...] = array
+    assert not raw.flags.aligned
+    return raw
+
+
+LAYOUTS = [np.copy, readonly, unaligned, np.asfortranarray, lambda a: np.repeat(a, 2, axis=0)[::2]]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "call"),
+    [
+        (
+            single_output,
+            lambda X, y, w: linear_sums(HalfSquared(), X, y, y, w, fit_intercept=False, order=2),
+        ),
+        (moments_tiles.dense, lambda X, y, w: moments(X, y, y)),
+        (nearest_tiles.dense, lambda X, y, w: assign(X, y, w[None], origin=w)),
+        (nearest_tiles.few_columns, lambda X, y, w: assign(X[:, :2], y, w[None, :2])),
+    ],
+)
+def test_every_memory_layout_runs_the_same_compiled_code(kernel, call):
+    X, y, w = make(70, 12).X, np.ones(70), np.ones(12)
+    first = call(X, y, w)
+    compiled = len(kernel.signatures)
+    for layout in LAYOUTS:
+        again = call(*(layout(a) for a in (X, y, w)))
+        for a, b in zip(first, again, strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert len(kernel.signatures) == compiled
+
+
+SCRIPT = """
+import json
+import numpy as np
+from daskml_kit.kernels import assign, linear_sums, linear_tiles, moments, moments_tiles
+from daskml_kit.kernels import nearest_tiles
+from daskml_kit.losses import Binomial, Multinomial
+X, y = np.ones((5, 12)), np.ones(5)
+options = {"fit_intercept": True, "order": 2}
+linear_sums(Binomial(), X, y, None, np.ones(13), **options)
+linear_sums(Multinomial(3), X, y, None, np.ones((3, 13)), **options)
+moments(X, y, None)
+assign(X, None, X)
+kernels = (
+    linear_tiles.single_output, linear_tiles.several_outputs, moments_tiles.dense,
+    nearest_tiles.dense,
+)
+print(json.dumps([sum(k.stats.cache_misses.values()) for k in kernels]))
+"""
+
+
+def test_the_next_process_compiles_nothing():
+    for _ in range(2):
+        run = subprocess.run(
+            [sys.executable, "-c", SCRIPT],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT.parent,
+        )
+    assert json.loads(run.stdout) == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_import_neither_dask_nor_sklearn_nor_each_other(room):
+    others = [f"daskml_kit.{r}" for r in ROOMS if r != room]
+    allowed = ("daskml_kit.typing", "daskml_kit.exceptions", f"daskml_kit.{room}")
+    for path in (ROOT / room).glob("*.py"):
+        for name in imported(path):
+            assert not name.startswith(("dask.", "distributed", "sklearn", *others)), path
+            assert name != "dask"
+            assert not name.startswith("daskml_kit") or name.startswith(allowed), path
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
