@@ -22,7 +22,16 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import distributed
-from dask._task_spec import Alias, DataNode, GraphNode, List, Task, TaskRef, convert_legacy_graph
+from dask._task_spec import (
+    Alias,
+    DataNode,
+    GraphNode,
+    List,
+    Task,
+    TaskRef,
+    Tuple,
+    convert_legacy_graph,
+)
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.sizeof import sizeof
 
@@ -258,11 +267,12 @@ def _map_layer(
     sites: Sequence[Site],
     reduction: Reduction[Any, Any, Any],
     params: Any,
+    run: Callable[..., Stamped] = run_bundle,
 ) -> list[Key]:
     keys: list[Key] = []
     for i, site in enumerate(sites):
         key = (name, i)
-        tasks[key] = Task(key, run_bundle, i, site.threads, reduction, site.handle, params)
+        tasks[key] = Task(key, run, i, site.threads, reduction, site.handle, params)
         pins[key] = site.worker
         keys.append(key)
     return keys
@@ -290,8 +300,19 @@ def _merge_layers(
 # ---------------------------------------------------------------- several rounds in one graph
 
 
-def _point_of(point: Callable[[Any], Any], advanced: Advanced) -> Any:
-    return point(advanced.state)
+def _run_bundle_at(
+    index: int,
+    threads: int,
+    reduction: Reduction[Any, Any, Any],
+    bundle: Bundle,
+    asked: tuple[Callable[[Any], Any], Advanced],
+) -> Stamped:
+    """The map task of an unrolled round: it takes the point out of the state itself.
+
+    A task of its own for that would cost every round one more hop.
+    """
+    point, before = asked
+    return run_bundle(index, threads, reduction, bundle, point(before.state))
 
 
 def advance(
@@ -328,13 +349,15 @@ def unrolled_plan(
     outputs: list[Key] = []
     for t in range(n_rounds):
         before = TaskRef((f"{name}-state", t))
-        asked = (f"{name}-params", t)
-        tasks[asked] = Task(asked, _point_of, point, before)
-        parts = _map_layer(tasks, pins, f"{name}-map-{t}", sites, reduction, TaskRef(asked))
+        asked = Tuple(point, before)
+        parts = _map_layer(
+            tasks, pins, f"{name}-map-{t}", sites, reduction, asked, run=_run_bundle_at
+        )
         parts = _merge_layers(tasks, f"{name}-merge-{t}", parts, reduction, FAN_IN)
         after = (f"{name}-state", t + 1)
         group = List(*(TaskRef(p) for p in parts))
         tasks[after] = Task(after, advance, reduction, update, before, group)
+        pins[after] = sites[0].worker
         outputs.append(after)
     return Plan(tasks, pins, outputs)
 

@@ -1,0 +1,80 @@
+"""How everything here is measured: in turn, several times, medians, beside the floor of the machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+PACKAGES = ("dask", "distributed", "numpy", "scipy", "scikit-learn", "numba", "dask-ml")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one case over its repetitions."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    @property
+    def spread(self) -> str:
+        return f"{min(self.seconds):.3g}-{max(self.seconds):.3g}"
+
+
+def interleave(cases: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Timing]:
+    """Run the cases in turn, A B C A B C ..., so that a drift of the machine meets all alike.
+
+    One round of warm-up is not counted.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in cases}
+    for repeat in range(repeats + 1):
+        for name, case in cases.items():
+            begun = time.perf_counter()
+            case()
+            if repeat:
+                seconds[name].append(time.perf_counter() - begun)
+    return {name: Timing(tuple(s)) for name, s in seconds.items()}
+
+
+def pairwise_ratio(peer: Timing, ours: Timing) -> float:
+    """Median of the ratios of neighbours: how many times faster ours is."""
+    pairs = zip(peer.seconds, ours.seconds, strict=True)
+    return statistics.median(p / o for p, o in pairs)
+
+
+def memory_read_seconds(nbytes: int) -> float:
+    """Seconds that one core needs to read so many bytes, measured on an array of that size."""
+    array = np.ones(nbytes // 8)
+    timing = interleave({"read": array.sum}, 3)
+    return timing["read"].median
+
+
+def gemm_flops() -> float:
+    """Floating-point operations a second of one core in a matrix product."""
+    a = np.random.default_rng(0).random((1500, 1500))
+    with threadpool_limits(1):
+        timing = interleave({"gemm": lambda: a @ a}, 3)
+    return float(2 * 1500**3 / timing["gemm"].median)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def machine() -> str:
+    """Cores and versions, as one paragraph."""
+    versions = ", ".join(f"{p} {version(p)}" for p in PACKAGES)
+    python = platform.python_version()
+    return f"{os.cpu_count()} cores ({platform.machine()}), Python {python}, {versions}."
