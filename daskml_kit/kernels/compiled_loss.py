@@ -77,9 +77,10 @@ def n_outputs_of(loss: CompiledLoss) -> int | None:
     InvalidDataTypeError
         The loss is no named tuple, or has neither method.
     """
-    if isinstance(loss, tuple) and hasattr(loss, "pointwise"):
+    named = isinstance(loss, tuple)
+    if named and hasattr(loss, "pointwise"):
         return None
-    if isinstance(loss, tuple) and hasattr(loss, "rowwise"):
+    if named and hasattr(loss, "rowwise"):
         return int(loss.n_outputs)
     raise InvalidDataTypeError(
         "loss must be a NamedTuple class's instance with a static method pointwise or rowwise, "

@@ -11,7 +11,7 @@ from daskml_kit.typing import Array
 
 def count_rows(rows: Array) -> int:
     """n."""
-    return rows.shape[0]
+    return len(rows)
 
 
 def dot_rows(rows: Array, start: int, stop: int, coef: Array, intercept: float, eta: Array) -> None:

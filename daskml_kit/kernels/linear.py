@@ -158,8 +158,8 @@ def blocks_of_pairs(grams: Array, n_outputs: int) -> FloatArray:
     """The (K size, K size) Hessian from its lower blocks, in the order (0,0) (1,0) (1,1) (2,0) ..."""
     size = grams.shape[-1]
     hessian = np.empty((n_outputs, size, n_outputs, size))
-    for pair, (a, b) in enumerate((a, b) for a in range(n_outputs) for b in range(a + 1)):
-        hessian[a, :, b] = hessian[b, :, a] = grams[pair]
+    for gram, a, b in zip(grams, *np.tril_indices(n_outputs), strict=True):
+        hessian[a, :, b] = hessian[b, :, a] = gram
     return hessian.reshape(n_outputs * size, n_outputs * size)
 
 

@@ -78,8 +78,10 @@ def moments(X: Matrix, Y: Array | None, weight: Array | None) -> Moments:
     """
     rows, n = as_rows(X), X.shape[0]
     targets, weights = as_targets(Y, n), as_column(weight, "weight", n)
-    raw = _sparse_sums if isinstance(rows, CsrRows) else _dense_sums
-    shift, sums = raw(rows, targets, weights, X.shape[1])
+    if isinstance(rows, CsrRows):
+        shift, sums = _sparse_sums(rows, targets, weights, X.shape[1])
+    else:
+        shift, sums = _dense_sums(rows, targets, weights, X.shape[1])
     n_rows = int(np.count_nonzero(weights)) if weight is not None else n
     return centred(shift, sums, n_rows, X.shape[1])
 

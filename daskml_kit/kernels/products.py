@@ -22,10 +22,11 @@ Goto and van de Geijn (2008), "Anatomy of high-performance matrix multiplication
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -47,8 +48,7 @@ def padded(size: int, block: int = WIDTH) -> int:
     return -(-size // block) * block
 
 
-@intrinsic  # type: ignore[untyped-decorator,unused-ignore]
-def add_block(
+def write_add_block(
     ctx: Any, left: Any, right: Any, out: Any, across: Any, down: Any, q: Any, rows: Any
 ) -> Any:
     """``out[:4, :8] += left[:rows, :4]' right[:rows, :8]``.
@@ -66,6 +66,9 @@ def add_block(
         return context.get_dummy_value()
 
     return types.void(*[types.intp] * 7), build
+
+
+add_block: Callable[..., None] = intrinsic(write_add_block)  # without Numba's context
 
 
 class BlockBuilder:

@@ -4,17 +4,17 @@ A kernel is written once in these words; Numba picks the form when it compiles. 
 ``stop`` bound a tile. Work arrays have the rows of a tile, sums a row or column for the intercept
 at index d.
 
-================  =================================================================
-``count_rows``    n
-``dot_rows``      ``eta = X[start:stop] w + intercept``
-``add_rows``      ``gradient += c' X[start:stop]``, the intercept's sum at d
-``load_rows``     dense: the tile in float64, in front of a column of ones
-``dot_tile``      ``eta = X[start:stop] W`` for several outputs; W's row d is the intercepts
-``add_tile``      ``gradient += X[start:stop]' C`` for several outputs
-``add_row_to``    ``out += c X[i]``
-``squared_distance``  ``|X[i] - center|^2``
-``add_weighted``  ``gram += X[start:stop]' diag(c) X[start:stop]``, upper triangle
-================  =================================================================
+====================  ==========================================================================
+``count_rows``        n
+``dot_rows``          ``eta = X[start:stop] w + intercept``
+``add_rows``          ``gradient += c' X[start:stop]``, the intercept's sum at d
+``load_rows``         dense: the tile in float64, in front of a column of ones
+``dot_tile``          ``eta = X[start:stop] W`` for several outputs; W's row d is the intercepts
+``add_tile``          ``gradient += X[start:stop]' C`` for several outputs
+``add_row_to``        ``sums[k] += c X[i]``
+``squared_distance``  ``|X[i] - centers[k]|^2``
+``add_weighted``      ``gram += X[start:stop]' diag(c) X[start:stop]``, upper triangle
+====================  ==========================================================================
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Multinomial(NamedTuple):
         return np.asarray(softmax(eta, axis=1))
 
     def _indicator(self, y: Array) -> Array:
-        return (y[:, None] == np.arange(self.n_classes)).astype(np.float64)
+        return np.asarray(y[:, None] == np.arange(self.n_classes), dtype=np.float64)
 
     @staticmethod
     def rowwise(
@@ -73,22 +73,26 @@ class Multinomial(NamedTuple):
         ``gradient`` (K,) is written, and ``curvature`` (K, K) unless its size is 0. The class is
         compared, never used as an index, so that a bad code cannot reach outside the row.
         """
-        largest = eta[0]
+        # One short loop for each step: LLVM puts every one of them in vector registers.
+        code = int(y)  # compared as integers: four comparisons at once
+        largest, total, chosen = eta[0], 0.0, 0.0
         for k in range(1, eta.size):
             largest = max(largest, eta[k])
-        total = 0.0
-        chosen = 0.0
         for k in range(eta.size):
             gradient[k] = exp_nonpositive(eta[k] - largest)
+        for k in range(eta.size):
             total += gradient[k]
-            chosen += eta[k] - largest if y == k else 0.0
+        for k in range(eta.size):
+            chosen += eta[k] - largest if k == code else 0.0
+        inverse = 1.0 / total
+        for k in range(eta.size):
+            gradient[k] *= inverse
         if curvature.size:
             for a in range(eta.size):
                 for b in range(eta.size):
-                    delta = 1.0 if a == b else 0.0
-                    curvature[a, b] = gradient[a] / total * (delta - gradient[b] / total)
+                    curvature[a, b] = gradient[a] * ((1.0 if a == b else 0.0) - gradient[b])
         for k in range(eta.size):
-            gradient[k] = gradient[k] / total - (1.0 if y == k else 0.0)
+            gradient[k] -= 1.0 if k == code else 0.0
         return float(np.log(total)) - chosen
 
 

@@ -15,7 +15,6 @@ import daskml_kit
 from daskml_kit.kernels import assign, linear_sums, moments, moments_tiles, nearest_tiles
 from daskml_kit.kernels.linear_tiles import single_output
 from daskml_kit.losses import HalfSquared
-
 from tests.kernels.cases import make
 
 ROOT = Path(daskml_kit.__file__).parent
@@ -45,7 +44,7 @@ LAYOUTS = [np.copy, readonly, unaligned, np.asfortranarray, lambda a: np.repeat(
             single_output,
             lambda X, y, w: linear_sums(HalfSquared(), X, y, y, w, fit_intercept=False, order=2),
         ),
-        (moments_tiles.dense, lambda X, y, w: moments(X, y, y)),
+        (moments_tiles.dense, lambda X, y, _: moments(X, y, y)),
         (nearest_tiles.dense, lambda X, y, w: assign(X, y, w[None], origin=w)),
         (nearest_tiles.few_columns, lambda X, y, w: assign(X[:, :2], y, w[None, :2])),
     ],

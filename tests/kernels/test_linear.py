@@ -12,7 +12,6 @@ from hypothesis import given, settings, strategies as st
 from daskml_kit.exceptions import InvalidDataError, InvalidDataTypeError
 from daskml_kit.kernels import linear_sums, naive, predict_linear
 from daskml_kit.losses import Binomial, HalfSquared, Multinomial
-
 from tests.kernels.cases import FORMS, cases, close, make
 
 LOSSES = [HalfSquared(), Binomial(), Multinomial(3)]
@@ -202,7 +201,7 @@ def test_errors_say_what_came_and_what_to_do():
         linear_sums(HalfSquared(), X, y, y[:, None], w, **options)
     with pytest.raises(InvalidDataError, match=r"w must have shape \(3,\) .*got \(2,\)"):
         linear_sums(HalfSquared(), X, y, None, w, fit_intercept=True, order=1)
-    with pytest.raises(InvalidDataError, match="order must be 1 .*got 3"):
+    with pytest.raises(InvalidDataError, match=r"order must be 1 .*got 3"):
         linear_sums(HalfSquared(), X, y, None, w, fit_intercept=False, order=3)
     with pytest.raises(InvalidDataTypeError, match="got dict"):
         linear_sums({}, X, y, None, w, **options)

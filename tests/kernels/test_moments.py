@@ -8,7 +8,6 @@ from hypothesis import given, settings, strategies as st
 
 from daskml_kit.exceptions import InvalidDataError
 from daskml_kit.kernels import combine_moments, moments, naive
-
 from tests.kernels.cases import FORMS, cases, close, make
 
 few = settings(max_examples=40, deadline=None)

@@ -9,7 +9,6 @@ from scipy import sparse
 
 from daskml_kit.exceptions import InvalidDataError
 from daskml_kit.kernels import assign, naive, nearest, transform_distances
-
 from tests.kernels.cases import FORMS, cases, close, make
 
 few = settings(max_examples=60, deadline=None)
