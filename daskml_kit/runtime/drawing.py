@@ -18,6 +18,7 @@ _GAP_X, _GAP_Y = 56, 12
 _MARGIN = 16
 _COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377")  # Tol, bright
 _UNPINNED = "#8A8A8A"
+_DRIVER = "#333333"
 _MOST_NODES = 400
 
 
@@ -96,7 +97,9 @@ class Drawing:
 
     def _colours(self) -> dict[str, str]:
         workers = dict.fromkeys(n.worker for n in self.nodes.values() if n.worker)
-        return {str(w): _COLOURS[i % len(_COLOURS)] for i, w in enumerate(workers)}
+        workers.pop("driver", None)
+        colours = {str(w): _COLOURS[i % len(_COLOURS)] for i, w in enumerate(workers)}
+        return {**colours, "driver": _DRIVER}
 
 
 def short(key: object, drop: str = "") -> str:
@@ -147,7 +150,8 @@ def _legend(colours: Mapping[str, str], top: float) -> list[str]:
     for i, (worker, colour) in enumerate(colours.items()):
         y = top + 18 * i
         shapes.append(f'<rect x="{_MARGIN}" y="{y:.1f}" width="12" height="12" fill="{colour}"/>')
-        shapes.append(_text(_MARGIN + 18, y + 10, f"pinned to {worker}", "#333"))
+        words = "on the driver" if worker == "driver" else f"pinned to {worker}"
+        shapes.append(_text(_MARGIN + 18, y + 10, words, "#333"))
     return shapes
 
 
