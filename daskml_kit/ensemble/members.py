@@ -5,8 +5,6 @@ Whatever a member knows of the classes, its answers have one column for each cla
 
 from __future__ import annotations
 
-import pickle
-import sys
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from sklearn.dummy import DummyClassifier
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.random import generator
 from daskml_kit.runtime.reduction import Reduction
+from daskml_kit.runtime.size import pickled_bytes
 from daskml_kit.typing import Array, FloatArray, Matrix
 
 _SEED_LIMIT = 2**31 - 1
@@ -101,16 +100,6 @@ def _fit_chunk(block: Block, recipe: Recipe) -> tuple[Member, ...]:
     return (Member(model, start, stop, pickled_bytes(model)),)
 
 
-def pickled_bytes(model: Any) -> int:
-    """Bytes that travel with a model; its arrays are counted, not copied."""
-    buffers: list[pickle.PickleBuffer] = []
-    try:
-        head = pickle.dumps(model, protocol=5, buffer_callback=buffers.append)
-    except (pickle.PicklingError, AttributeError, TypeError):  # left to Dask's own serialisation
-        return sys.getsizeof(model)
-    return len(head) + sum(b.raw().nbytes for b in buffers)
-
-
 def _chain(a: tuple[Member, ...], b: tuple[Member, ...]) -> tuple[Member, ...]:
     return a + b
 
@@ -155,6 +144,5 @@ __all__ = [
     "Recipe",
     "answers",
     "fitted",
-    "pickled_bytes",
     "weighted_rows",
 ]

@@ -68,7 +68,8 @@ class Tally(NamedTuple):
         """Score of each member; nan where there is no row outside its block."""
         exact = np.where(self.error == 0, 1.0, 0.0)
         share = np.divide(self.error, self.spread, out=1.0 - exact, where=self.spread > 0)
-        return np.where(self.weight > 0, 1.0 - share, np.nan)
+        out: FloatArray = np.where(self.weight > 0, 1.0 - share, np.nan)
+        return out
 
 
 def _score_chunk(block: Block, panel: Panel) -> Tally:
@@ -82,15 +83,16 @@ def _score_chunk(block: Block, panel: Panel) -> Tally:
     outside = np.array([m.start != block.start for m in panel.members], dtype=np.float64)
     errors = np.zeros(len(outside))
     for i in np.flatnonzero(outside):
-        errors[i] = w @ _row_errors(answers(panel.members[i].model, X, panel.classes, panel.soft), y)
+        said = answers(panel.members[i].model, X, panel.classes, panel.soft)
+        errors[i] = w @ _row_errors(said, y, panel.classes is not None)
     return Tally(total * outside, errors, mean * outside, spread * outside)
 
 
-def _row_errors(answer: FloatArray, y: Array) -> FloatArray:
-    """Squared distance for values, 0 or 1 for class codes."""
-    if y.dtype.kind == "f":
-        return np.asarray((answer[:, 0] - y) ** 2)
-    return (answer.argmax(axis=1) != y).astype(np.float64)
+def _row_errors(said: FloatArray, y: Array, labels: bool) -> FloatArray:
+    """0 or 1 for class codes, squared distance for values."""
+    if labels:
+        return np.asarray(said.argmax(axis=1) != y, dtype=np.float64)
+    return np.asarray((said[:, 0] - y) ** 2)
 
 
 def _add_tallies(a: Tally, b: Tally) -> Tally:

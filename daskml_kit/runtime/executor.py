@@ -518,6 +518,8 @@ def _assembled(
     labelling: Labelling | None,
 ) -> list[BundleRef]:
     futures = graph.assemble_plan(loaded, groups, at, labelling).submit(executor.client)
+    for part in loaded:  # now, not later: each goes as soon as its bundles are made
+        part.release()
     distributed.wait(futures)
     refs = []
     for future, group, home in zip(futures, groups, at, strict=True):

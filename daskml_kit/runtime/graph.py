@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import time
 import uuid
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -78,6 +79,7 @@ class Plan:
     tasks: dict[Key, GraphNode]
     pins: dict[Key, str]
     outputs: list[Key]
+    embedded: tuple[Key, ...] = ()  # tasks that the parameters travel with
 
     def layered(self) -> HighLevelGraph:
         """One layer, annotated with the worker of each pinned task."""
@@ -105,14 +107,22 @@ class Plan:
                 )
             needs = tuple(str(n) for n in task.dependencies)
             is_data = isinstance(task, DataNode)
+            if key in self.embedded:
+                nodes.setdefault("parameters", Node("parameters", (), "driver", True))
+                needs = ("parameters", *needs)
             nodes[str(key)] = Node(short(key, name), needs, self.pins.get(key), is_data)
+        nodes["total"] = Node("total", tuple(str(key) for key in self.outputs), "driver", True)
         return Drawing(title, nodes)
 
     def submit(self, client: distributed.Client) -> list[distributed.Future[Any]]:
         """Send the graph; one future for each output."""
-        futures: list[distributed.Future[Any]] = client.get(
-            self.layered(), self.outputs, sync=False
-        )
+        with (
+            warnings.catch_warnings()
+        ):  # of a large graph: what is large in it is a model, sent once
+            warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
+            futures: list[distributed.Future[Any]] = client.get(
+                self.layered(), self.outputs, sync=False
+            )
         return futures
 
 
@@ -252,12 +262,13 @@ def round_plan(
     tasks: dict[Key, GraphNode] = {}
     pins: dict[Key, str] = {}
     source = params
-    if sizeof(params) * len(sites) > EMBED_BYTES:
+    embed = sizeof(params) * len(sites) <= EMBED_BYTES
+    if not embed:
         tasks[(f"{name}-params", 0)] = DataNode((f"{name}-params", 0), params)
         source = TaskRef((f"{name}-params", 0))
-    parts = _map_layer(tasks, pins, f"{name}-map", sites, reduction, source)
-    parts = _merge_layers(tasks, f"{name}-merge", parts, reduction, 1 if single else FAN_IN)
-    return Plan(tasks, pins, parts)
+    maps = _map_layer(tasks, pins, f"{name}-map", sites, reduction, source)
+    parts = _merge_layers(tasks, f"{name}-merge", maps, reduction, 1 if single else FAN_IN)
+    return Plan(tasks, pins, parts, tuple(maps) if embed else ())
 
 
 def _map_layer(

@@ -207,7 +207,8 @@ def _numeric(a: Any, name: str, *, ensure_2d: bool) -> FloatArray:
 
 
 def _check_length(name: str, a: Any, n_rows: int) -> None:
-    length = a.shape[0] if getattr(a, "ndim", 1) else 0
+    shape = a.shape if hasattr(a, "shape") else np.asarray(a).shape
+    length = shape[0] if shape else 0
     if length != n_rows:
         raise ValueError(
             "Found input variables with inconsistent numbers of samples: "

@@ -16,8 +16,9 @@ from itertools import pairwise
 TOLERATED_IMBALANCE = 1.1
 """Blocks already on workers are moved only when the largest load exceeds the mean by this factor."""
 
-BUNDLE_MEMORY_SHARE = 0.25
-"""Share of a worker's memory limit that the bundles of its running tasks may take together."""
+BUNDLE_MEMORY_SHARE = 0.05
+"""Share of a worker's memory limit that the bundles of its running tasks may take together. A bundle that
+was spilled is whole in memory up to twice when it is read back, beside the 60 % that Dask keeps."""
 
 
 @dataclass(frozen=True)
