@@ -9,10 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from daskml_kit.dashboard.picture import load_picture
     from daskml_kit.dashboard.report import write_report
     from daskml_kit.dashboard.server import install
 
-_HOMES = {"install": "server", "write_report": "report"}
+_HOMES = {"install": "server", "load_picture": "picture", "write_report": "report"}
 
 
 def __getattr__(name: str) -> Any:
@@ -21,4 +22,4 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["install", "write_report"]
+__all__ = ["install", "load_picture", "write_report"]

@@ -131,11 +131,9 @@ class FitRecord:
     def add_state(self, event: FitEvent) -> None:
         """The fit began or ended."""
         self.rows, self.nbytes = max(self.rows, event.rows), max(self.nbytes, event.nbytes)
-        if event.state == "started":
-            self._span(event.at, event.at)
-        else:
+        self._span(event.at, event.at)
+        if event.state != "started":
             self.state = event.state
-            self._span(event.at, event.at)
 
     def add_round(self, event: RoundEvent) -> None:
         """One more round."""
@@ -149,9 +147,7 @@ class FitRecord:
         spent = seconds_by_worker(event.tasks)
         balance = imbalance(s.compute for s in spent.values())
         self._imbalances += balance
-        self.points.append(
-            Point(event.round, event.name, event.objective, balance, event.seconds)
-        )
+        self.points.append(Point(event.round, event.name, event.objective, balance, event.seconds))
         self.window.append(spent)
         self.totals = _sum([self.totals, spent])
         self._place(event.tasks)
@@ -250,27 +246,19 @@ def worker_loads(fits: Sequence[FitRecord], *, window: bool = False) -> list[Wor
 
     Parameters
     ----------
-    fits : whose rounds to sum
+    fits : whose rounds to sum. Running fits hold their rows side by side; fits that have ended held
+        them one after the other, so that the largest counts
     window : sum only the last :data:`WINDOW_ROUNDS` rounds of each fit (``idle`` is then 0)
     """
     spent = _sum([rounds for fit in fits for rounds in (fit.window if window else [fit.totals])])
-    held = [task for fit in fits for task in fit.held.values()]
     wall = 0.0 if window else sum(fit.seconds for fit in fits)
-    names = sorted({*spent, *(t.worker for t in held)}, key=_natural)
+    held = _held(fits)
     loads = []
-    for name in names:
-        own, seconds = [t for t in held if t.worker == name], spent.get(name, Seconds())
+    for name in sorted({*spent, *held}, key=_natural):
+        own = spent.get(name, Seconds())
+        idle = max(wall - own.total, 0.0)
         loads.append(
-            WorkerLoad(
-                name,
-                seconds.compute,
-                seconds.transfer,
-                seconds.wait,
-                max(wall - seconds.total, 0.0),
-                sum(t.rows for t in own),
-                sum(t.nbytes for t in own),
-                sum(t.n_blocks for t in own),
-            )
+            WorkerLoad(name, own.compute, own.transfer, own.wait, idle, *held.get(name, (0, 0, 0)))
         )
     return loads
 
@@ -288,6 +276,31 @@ def _sum(spent: Sequence[dict[str, Seconds]]) -> dict[str, Seconds]:
         for worker, seconds in each.items():
             total[worker] = total.get(worker, Seconds()) + seconds
     return total
+
+
+def _held(fits: Sequence[FitRecord]) -> dict[str, tuple[int, int, int]]:
+    """Rows, bytes and blocks by worker."""
+    together: dict[str, tuple[int, int, int]] = {}
+    largest: dict[str, tuple[int, int, int]] = {}
+    for fit in fits:
+        for worker, own in _held_by(fit).items():
+            if fit.state == "running":
+                r, b, n = together.get(worker, (0, 0, 0))
+                together[worker] = (r + own[0], b + own[1], n + own[2])
+            else:
+                largest[worker] = max(largest.get(worker, (0, 0, 0)), own)
+    nothing = (0, 0, 0)
+    return {
+        w: max(together.get(w, nothing), largest.get(w, nothing)) for w in {*together, *largest}
+    }
+
+
+def _held_by(fit: FitRecord) -> dict[str, tuple[int, int, int]]:
+    held: dict[str, tuple[int, int, int]] = {}
+    for t in fit.held.values():
+        rows, size, blocks = held.get(t.worker, (0, 0, 0))
+        held[t.worker] = (rows + t.rows, size + t.nbytes, blocks + t.n_blocks)
+    return held
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

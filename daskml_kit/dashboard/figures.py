@@ -10,22 +10,14 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bokeh.layouts import column
-from bokeh.models import (
-    BasicTickFormatter,
-    ColumnDataSource,
-    FactorRange,
-    GridBox,
-    HoverTool,
-    Legend,
-    LegendItem,
-    NumeralTickFormatter,
-    Span,
-)
-from bokeh.plotting import figure
+import bokeh.models
+import bokeh.plotting
 
 from daskml_kit.dashboard.aggregate import FitRecord, Point, WorkerLoad, short_names
-from daskml_kit.dashboard.text import nbytes, seconds
+from daskml_kit.dashboard.text import STYLE, byte_unit, framed, nbytes, seconds
+
+models: Any = bokeh.models  # Bokeh's own type hints know only some of its names
+figure: Any = bokeh.plotting.figure
 
 SPENT = {"compute": "#0072B2", "transfer": "#E69F00", "wait": "#8C8C8C", "idle": "#E3E3E3"}
 HELD = "#009E73"
@@ -59,8 +51,8 @@ class LoadPanel:
 
     def __init__(self, *, idle: bool) -> None:
         kinds = [kind for kind in SPENT if idle or kind != "idle"]
-        self._source = ColumnDataSource(_load_columns([]))
-        self._workers: Any = FactorRange(factors=[], range_padding=0.05)
+        self._source = models.ColumnDataSource(_load_columns([]))
+        self._workers = models.FactorRange(factors=[], range_padding=0.05)
         self.seconds = self._bars("How each worker spent its time", "Time (seconds)")
         renderers = self.seconds.hbar_stack(
             kinds,
@@ -71,12 +63,14 @@ class LoadPanel:
             line_color="white",
             line_width=0.5,
         )
-        items = [LegendItem(label=k, renderers=[r]) for k, r in zip(kinds, renderers, strict=True)]
+        items = [
+            models.LegendItem(label=k, renderers=[r]) for k, r in zip(kinds, renderers, strict=True)
+        ]
         _legend_above(self.seconds, items)
         tooltips = [t for t in _SPENT_TOOLTIPS if idle or t[0] != "idle"]
-        self.seconds.add_tools(HoverTool(tooltips=tooltips))
+        self.seconds.add_tools(models.HoverTool(tooltips=tooltips))
         self.rows = self._held("Rows held", "Rows", "rows", "0,0", "@rows{0,0}")
-        self.nbytes = self._held("Data held", "Bytes", "nbytes", "0 b", "@nbytes_text")
+        self.nbytes = self._held("Data held", "Data", "size", "0.[00]", "@nbytes_text")
         self.root = _grid(
             [(self.seconds, 0, 0, 1, 2), (self.rows, 0, 2, 1, 1), (self.nbytes, 0, 3, 1, 1)]
         )
@@ -88,6 +82,9 @@ class LoadPanel:
         for fig in (self.seconds, self.rows, self.nbytes):
             fig.height = height
             fig.yaxis.major_label_text_font_size = "12px" if len(loads) <= 40 else "7px"
+        unit, scale = byte_unit(max((w.nbytes for w in loads), default=0))
+        data["size"] = [w.nbytes / scale for w in loads]
+        self.nbytes.xaxis.axis_label = f"Data ({unit})"
         self._workers.factors = data["worker"][::-1]
         self._source.data = data
 
@@ -105,11 +102,11 @@ class LoadPanel:
             y="worker", right=field, height=0.72, source=self._source, color=HELD, line_color=None
         )
         # The legend of the seconds takes room above its bars; this keeps the rows level.
-        _legend_above(fig, [LegendItem(label="latest round", renderers=fig.renderers)])
-        fig.xaxis.formatter = NumeralTickFormatter(format=ticks)
+        _legend_above(fig, [models.LegendItem(label="latest round", renderers=fig.renderers)])
+        fig.xaxis.formatter = models.NumeralTickFormatter(format=ticks)
         fig.xaxis.ticker.desired_num_ticks = 3
         tooltips = [("worker", "@worker"), (label.lower(), tooltip), ("blocks", "@n_blocks{0,0}")]
-        fig.add_tools(HoverTool(tooltips=tooltips))
+        fig.add_tools(models.HoverTool(tooltips=tooltips))
         return fig
 
 
@@ -125,21 +122,23 @@ class CurvePanel:
         log: bool = False,
         legend: bool = True,
         height: int = 300,
+        least_top: float | None = None,
     ) -> None:
         self._value = value
-        self._lines = ColumnDataSource({"xs": [], "ys": [], "fit": [], "color": []})
-        self._dots = ColumnDataSource(_dot_columns())
+        self._least_top = least_top
+        self._lines = models.ColumnDataSource({"xs": [], "ys": [], "fit": [], "color": []})
+        self._dots = models.ColumnDataSource(_dot_columns())
         self.root = _figure(title, y_axis_type="log" if log else "linear", height=height)
         self.root.xaxis.axis_label = "Round"
         self.root.xaxis.ticker.min_interval = 1
         self.root.yaxis.axis_label = f"{label} (log scale)" if log else label
         if not log:
-            self.root.yaxis.formatter = BasicTickFormatter(precision=4)
+            self.root.yaxis.formatter = models.BasicTickFormatter(power_limit_high=7)
         style = {"color": "color", "source": self._lines, "line_width": 2}
         drawn = self.root.multi_line("xs", "ys", **style)
         dots = self.root.scatter("round", "value", color="color", size=5, source=self._dots)
         if legend:
-            item = LegendItem(label={"field": "fit"}, renderers=[drawn])
+            item = models.LegendItem(label={"field": "fit"}, renderers=[drawn])
             self.root.add_layout(_legend([item], "vertical"), "right")
         tooltips = [
             ("fit", "@fit"),
@@ -147,7 +146,7 @@ class CurvePanel:
             (label.lower(), "@value_text"),
             ("seconds", "@seconds_text"),
         ]
-        self.root.add_tools(HoverTool(tooltips=tooltips, renderers=[dots]))
+        self.root.add_tools(models.HoverTool(tooltips=tooltips, renderers=[dots]))
 
     def show(self, fits: Sequence[FitRecord]) -> None:
         """Draw the curves of these fits."""
@@ -164,6 +163,8 @@ class CurvePanel:
             "color": [colour(fit) for fit, _ in curves],
         }
         self._dots.data = dots
+        if self._least_top is not None:
+            self.root.y_range.end = 1.05 * max([self._least_top, *dots["value"]])
 
 
 def objective_panel(fits: Sequence[FitRecord], title: str, *, legend: bool = True) -> CurvePanel:
@@ -185,9 +186,10 @@ def imbalance_panel(height: int = 280) -> CurvePanel:
         "Largest / mean compute",
         lambda point: point.imbalance,
         height=height,
+        least_top=1.4,
     )
     panel.root.add_layout(
-        Span(location=1.0, dimension="width", line_color="#555555", line_dash="dashed")
+        models.Span(location=1.0, dimension="width", line_color="#555555", line_dash="dashed")
     )
     panel.root.y_range.start = 0.95
     return panel
@@ -201,7 +203,12 @@ def panels(figures: Sequence[Any], across: int = 3) -> Any:
 
 def stacked(*parts: Any) -> Any:
     """Parts below each other."""
-    return column(*parts, sizing_mode="stretch_width")
+    return models.Column(children=list(parts), sizing_mode="stretch_width")
+
+
+def words(html: str = "") -> Any:
+    """Text among plots; set its ``text`` to something that :func:`~text.framed` made."""
+    return models.Div(text=framed(html), stylesheets=[STYLE], sizing_mode="stretch_width")
 
 
 def bar_height(n: int) -> int:
@@ -232,7 +239,7 @@ def _load_columns(loads: Sequence[WorkerLoad]) -> dict[str, list[Any]]:
     data: dict[str, list[Any]] = {
         "worker": [names[w.worker] for w in loads],
         "rows": [w.rows for w in loads],
-        "nbytes": [w.nbytes for w in loads],
+        "size": [w.nbytes for w in loads],
         "nbytes_text": [nbytes(w.nbytes) for w in loads],
         "n_blocks": [w.n_blocks for w in loads],
     }
@@ -261,11 +268,11 @@ def _append(dots: dict[str, list[Any]], fit: FitRecord, point: Point, value: flo
 
 
 def _grid(cells: list[Any]) -> Any:
-    return GridBox(children=cells, sizing_mode="stretch_width", spacing=12)
+    return models.GridBox(children=cells, sizing_mode="stretch_width", spacing=12)
 
 
 def _legend(items: list[Any], orientation: str) -> Any:
-    return Legend(
+    return models.Legend(
         items=items,
         orientation=orientation,
         border_line_color=None,
@@ -277,7 +284,9 @@ def _legend(items: list[Any], orientation: str) -> Any:
 
 
 def _legend_above(fig: Any, items: list[Any]) -> None:
-    fig.add_layout(_legend(items, "horizontal"), "above")
+    legend = _legend(items, "horizontal")
+    legend.location = "left"
+    fig.add_layout(legend, "above")
 
 
 def _figure(title: str, *, height: int, **options: Any) -> Any:
@@ -300,6 +309,3 @@ def _figure(title: str, *, height: int, **options: Any) -> Any:
     fig.axis.minor_tick_line_color = None
     fig.grid.grid_line_color = "#E8E8E8"
     return fig
-
-
-__all__ = ["CurvePanel", "LoadPanel", "imbalance_panel", "objective_panel", "panels"]

@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from daskml_kit.dashboard.aggregate import Aggregate, FitRecord, WorkerLoad, short_names, worker_loads
+from daskml_kit.dashboard.aggregate import (
+    Aggregate,
+    FitRecord,
+    WorkerLoad,
+    short_names,
+    worker_loads,
+)
 from daskml_kit.dashboard.text import seconds
 from daskml_kit.runtime.events import Run, imbalance
 

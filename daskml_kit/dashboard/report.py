@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from pkgutil import resolve_name
 from typing import Any
 
 from bokeh.embed import file_html
-from bokeh.models import Div, TabPanel, Tabs
 from bokeh.resources import INLINE
 
 from daskml_kit.dashboard import text
@@ -22,9 +21,11 @@ from daskml_kit.dashboard.figures import (
     LoadPanel,
     finite,
     imbalance_panel,
+    models,
     objective_panel,
     panels,
     stacked,
+    words,
 )
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.runtime.events import Run
@@ -38,7 +39,9 @@ MAX_TABS = 8
 MAX_LINES = 24
 """Fits whose imbalance is drawn."""
 
-_PACKAGES = ("daskml-kit", "dask", "distributed", "numpy", "scikit-learn", "bokeh")
+NO_FIT = "No fit ran while this run was recorded, so there is no load to show."
+
+_PACKAGES = ("dask", "distributed", "numpy", "scikit-learn", "bokeh")
 
 _PAGE = """
 {% block postamble %}
@@ -48,6 +51,7 @@ _PAGE = """
 body { background: #fafafa; height: auto; }
 main { max-width: 1500px; margin: 0 auto; padding: 20px 28px 40px; }
 h1 { font-size: 22px; margin: 0 0 2px; }
+.dk .facts td { text-align: left; }
 .scroll { overflow-x: auto; }
 </style>
 {% endblock %}
@@ -108,7 +112,7 @@ def render(run: Run) -> str:
     if seen.fits:
         _fill(page, seen.fits)
     else:
-        page.add("Fits", _message("No fit ran while this run was recorded, so there is no load to show."))
+        page.add("Fits", "", words(text.message(NO_FIT)))
     page.add("Environment", _environment(seen.fits))
     return page.html("daskml_kit: report of a run", _subtitle(seen.fits))
 
@@ -129,9 +133,12 @@ class _Page:
 
     def html(self, title: str, subtitle: str) -> str:
         variables = {"sections": self._sections, "style": text.STYLE, "subtitle": subtitle}
-        roots = self._roots or [Div(name="none", visible=False)]
         page: str = file_html(
-            roots, INLINE, title, template="{% from macros import embed %}" + _PAGE, template_variables=variables
+            self._roots,
+            INLINE,
+            title,
+            template="{% from macros import embed %}" + _PAGE,
+            template_variables=variables,
         )
         return page
 
@@ -141,16 +148,16 @@ def _fill(page: _Page, fits: Sequence[FitRecord]) -> None:
     _add_objectives(page, [fit for fit in fits if finite(fit.curve, lambda p: p.objective)])
     if any(fit.n_rounds for fit in fits):
         loads = worker_loads(fits)
-        words = f"<p>{text.verdict(loads)}</p>{text.worker_table(loads, idle=True)}"
-        page.add("Load of the workers", f'<div class="scroll">{words}</div>', _loads(fits))
+        load = f"<p>{text.verdict(loads)}</p>{text.worker_table(loads, idle=True)}"
+        page.add("Load of the workers", f'<div class="scroll">{load}</div>', _loads(fits))
         page.add("Imbalance", _cut(len(fits), MAX_LINES, "drawn"), _imbalance(fits[:MAX_LINES]))
     else:
-        page.add("Load of the workers", _message("No round has ended yet."))
+        page.add("Load of the workers", "", words(text.message("No round has ended yet.")))
 
 
 def _add_objectives(page: _Page, fits: Sequence[FitRecord]) -> None:
     if not fits:
-        page.add("Objective", _message("None of these fits reports an objective."))
+        page.add("Objective", "", words(text.message("None of these fits reports an objective.")))
         return
     shown = fits[:MAX_PANELS]
     figures = [objective_panel([fit], fit.label, legend=False).root for fit in shown]
@@ -160,21 +167,16 @@ def _add_objectives(page: _Page, fits: Sequence[FitRecord]) -> None:
 def _loads(fits: Sequence[FitRecord]) -> Any:
     if len(fits) == 1:
         return _load(fits)
-    tabs = [TabPanel(child=_load(fits), title="All fits")]
+    tabs = [models.TabPanel(child=_load(fits), title="All fits")]
     busy = [fit for fit in fits if fit.n_rounds]
     tabs += [
-        TabPanel(child=stacked(_words(fit), _load([fit])), title=fit.label)
+        models.TabPanel(
+            child=stacked(words(f"<p>{text.verdict(worker_loads([fit]))}</p>"), _load([fit])),
+            title=fit.label,
+        )
         for fit in busy[:MAX_TABS]
     ]
-    return Tabs(tabs=tabs, sizing_mode="stretch_width")
-
-
-def _words(fit: FitRecord) -> Any:
-    return Div(
-        text=f'<p>{text.verdict(worker_loads([fit]))}</p>',
-        css_classes=["dk"],
-        sizing_mode="stretch_width",
-    )
+    return models.Tabs(tabs=tabs, sizing_mode="stretch_width")
 
 
 def _load(fits: Sequence[FitRecord]) -> Any:
@@ -207,10 +209,12 @@ def _environment(fits: Sequence[FitRecord]) -> str:
     workers = {name for fit in fits for name in fit.totals}
     local = sum(name.startswith("local-") for name in workers)
     counted = [f"{len(workers) - local} on the cluster"] if len(workers) > local else []
-    counted += [f"{local} threads of this process"] if local else []
+    counted += [f"{local} in this process (threads)"] if local else []
     rows = [("workers", " and ".join(counted) or "none"), ("python", platform.python_version())]
+    rows += [("daskml_kit", resolve_name("daskml_kit:__version__"))]
     rows += [(package, _version(package)) for package in _PACKAGES]
-    return text.table(("", ""), [(escape(a), escape(b)) for a, b in rows])
+    cells = "".join(f"<tr><td>{escape(a)}</td><td>{escape(b)}</td></tr>" for a, b in rows)
+    return f'<table class="facts">{cells}</table>'
 
 
 def _version(package: str) -> str:
@@ -234,23 +238,12 @@ def _cut(total: int, limit: int, verb: str) -> str:
     return f'<p class="note">The first {limit} of {total} fits are {verb}; the table above has all.</p>'
 
 
-def _message(words: str) -> str:
-    return f'<p class="message">{escape(words)}</p>'
-
-
 def _replace(target: Path, html: str) -> None:
     """Write beside the target, then move into place: no half-written report is ever seen."""
-    with NamedTemporaryFile(
-        "w", encoding="utf-8", dir=target.parent, prefix=".report-", suffix=".html", delete=False
-    ) as draft:
-        scratch = Path(draft.name)
-        try:
-            draft.write(html)
-        except BaseException:
-            scratch.unlink(missing_ok=True)
-            raise
+    draft = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        scratch.replace(target)
+        draft.write_text(html, encoding="utf-8")
+        draft.replace(target)
     except BaseException:
-        scratch.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
         raise

@@ -18,6 +18,7 @@ STYLE = """
 .dk th:first-child, .dk td:first-child { text-align: left; }
 .dk .failed { color: #b3261e; font-weight: 600; }
 .dk .running { color: #0072b2; font-weight: 600; }
+.dk .tall { max-height: 440px; overflow-y: auto; }
 .dk p { margin: 4px 0; max-width: 90em; }
 .dk .note { color: #666; }
 .dk .message { font-size: 15px; padding: 28px; background: #f4f6f8; border-radius: 6px; }
@@ -52,11 +53,18 @@ def nbytes(value: float) -> str:
     >>> [nbytes(v) for v in (0, 512, 1500, 2_350_000, 7e12)]
     ['0 B', '512 B', '1.5 kB', '2.35 MB', '7 TB']
     """
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < 999.5 or unit == "TB":
-            break
-        value /= 1000
-    return f"{value:.3g} {unit}"
+    unit, scale = byte_unit(value)
+    return f"{value / scale:.3g} {unit}"
+
+
+def byte_unit(value: float) -> tuple[str, float]:
+    """The decimal unit that suits a size, and its bytes."""
+    scale = 1.0
+    for unit in ("B", "kB", "MB", "GB"):
+        if value / scale < 999.5:
+            return unit, scale
+        scale *= 1000
+    return "TB", scale
 
 
 def count(value: int) -> str:
@@ -67,6 +75,16 @@ def count(value: int) -> str:
 def objective(value: float | None) -> str:
     """Six significant digits, or a dash where the fit reports none."""
     return "–" if value is None else f"{value:.6g}"
+
+
+def framed(html: str) -> str:
+    """Some HTML in a frame that :data:`STYLE` applies to."""
+    return f'<div class="dk">{html}</div>'
+
+
+def message(words: str) -> str:
+    """What stands where there is nothing to plot."""
+    return f'<p class="message">{escape(words)}</p>'
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -130,7 +148,7 @@ def worker_table(loads: Sequence[WorkerLoad], *, idle: bool) -> str:
         head.insert(4, "Idle")
         for row, load in zip(rows, loads, strict=True):
             row.insert(4, seconds(load.idle))
-    return table(head, rows)
+    return f'<div class="tall">{table(head, rows)}</div>'
 
 
 def verdict(loads: Sequence[WorkerLoad]) -> str:
@@ -143,16 +161,16 @@ def verdict(loads: Sequence[WorkerLoad]) -> str:
     busiest = max(loads, key=lambda w: w.compute)
     ratio = imbalance(w.compute for w in loads)
     if ratio < EVEN:
-        return (
-            f"The load is even: the busiest of {len(loads)} workers computed {ratio:.2f} × the mean."
-        )
+        return f"The load is even: the busiest of {len(loads)} workers computed {ratio:.2f} × the mean."
     own, mean = busiest.rows, sum(w.rows for w in loads) / len(loads)
     if not mean:
         why = ""
     elif own > EVEN * mean:
         why = f" It holds {own / mean:.2f} × the mean number of rows."
     else:
-        why = " Its share of the rows is no larger than the others': it is slower, or busy elsewhere."
+        why = (
+            " Its share of the rows is no larger than the others': it is slower, or busy elsewhere."
+        )
     waited = sum(w.wait for w in loads)
     return (
         f"<b>{escape(names[busiest.worker])}</b> is busiest: {seconds(busiest.compute)} of compute, "
