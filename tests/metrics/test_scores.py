@@ -1,0 +1,83 @@
+"""Scores against scikit-learn's, on every kind of input."""
+
+from __future__ import annotations
+
+import dask.array as da
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from hypothesis import given, settings, strategies as st
+from sklearn import metrics as reference
+
+from daskml_kit.exceptions import InvalidDataError
+from daskml_kit.metrics import accuracy_score, r2_score
+
+rng = np.random.default_rng(0)
+N = 101
+LABELS = np.array(["a", "b", "c"])[rng.integers(0, 3, N)]
+GUESSES = np.where(rng.random(N) < 0.7, LABELS, "a")
+Y = rng.normal(size=N)
+PREDICTED = Y + rng.normal(size=N) / 3
+WEIGHT = rng.uniform(0, 2, N)
+
+KINDS = {
+    "numpy": lambda a: a,
+    "list": lambda a: a.tolist(),
+    "series": lambda a: pd.Series(a),
+    "dask": lambda a: da.from_array(a, chunks=17),
+    "dask series": lambda a: dd.from_pandas(pd.Series(a), npartitions=4),
+    "xarray": lambda a: xr.DataArray(a, dims="sample"),
+    "lazy xarray": lambda a: xr.DataArray(da.from_array(a, chunks=29), dims="sample"),
+}
+PAIRS = [(a, a) for a in KINDS] + [
+    ("numpy", "dask"), ("series", "lazy xarray"), ("dask", "numpy"), ("list", "dask"),
+    ("lazy xarray", "dask"), ("dask series", "numpy"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("true", "predicted"), PAIRS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_scores_are_scikit_learns(true, predicted, weighted):
+    weight = WEIGHT if weighted else None
+    if weighted and "dask series" in (true, predicted) and true == predicted:
+        given_weight = KINDS[true](WEIGHT)  # unknown lengths need a weight of the same partitions
+    else:
+        given_weight = weight
+    for ours, theirs, a, b in [
+        (accuracy_score, reference.accuracy_score, LABELS, GUESSES),
+        (r2_score, reference.r2_score, Y, PREDICTED),
+    ]:
+        got = ours(KINDS[true](a), KINDS[predicted](b), given_weight)
+        assert isinstance(got, float)
+        assert got == pytest.approx(theirs(a, b, sample_weight=weight), rel=1e-12)
+
+
+@settings(max_examples=8, deadline=None)
+@given(a=st.integers(1, N), b=st.integers(1, N))
+def test_chunks_change_nothing(a, b):
+    Y2, P2 = np.c_[Y, LABELS == "a"], np.c_[PREDICTED, GUESSES == "a"].astype(float)
+    got = r2_score(da.from_array(Y2, chunks=(a, 1)), da.from_array(P2, chunks=(b, -1)), WEIGHT)
+    assert got == pytest.approx(reference.r2_score(Y2, P2, sample_weight=WEIGHT), rel=1e-12)
+
+
+@pytest.mark.parametrize("score", [accuracy_score, r2_score])
+def test_lengths_must_agree(score):
+    for wrap in (np.asarray, lambda a: da.from_array(a, chunks=10)):
+        with pytest.raises(InvalidDataError, match="inconsistent numbers of samples"):
+            score(wrap(np.zeros(5)), da.zeros(6, chunks=2))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        score(np.zeros(5), np.zeros(6))
+
+
+def test_unknown_lengths_cannot_be_matched_with_memory():
+    unknown = dd.from_pandas(pd.Series(Y), npartitions=3)
+    with pytest.raises(InvalidDataError, match="compute_chunk_sizes"):
+        r2_score(Y, unknown)
+
+
+@pytest.mark.parametrize("predicted", [3.0, 4.0])
+def test_a_constant_target(predicted):
+    y, p = da.full(6, 3.0, chunks=2), da.full(6, predicted, chunks=3)
+    assert r2_score(y, p) == reference.r2_score(y.compute(), p.compute())

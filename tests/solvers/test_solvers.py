@@ -1,0 +1,277 @@
+"""Every solver on the same problems: where it ends, what it costs, and that its updates are pure."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from scipy import optimize
+
+from daskml_kit.exceptions import ConvergenceWarning
+from daskml_kit.solvers import LBFGS, Evaluation, FunctionObjective, GradientDescent, Newton, solve
+
+SOLVERS = [Newton(), LBFGS(), LBFGS(memory=2), GradientDescent(), GradientDescent(momentum=False)]
+every_solver = pytest.mark.parametrize("solver", SOLVERS, ids=str)
+
+
+def quadratic(condition, size=6, seed=0):
+    """``1/2 (w - m)' H (w - m)`` and its minimum m."""
+    rng = np.random.default_rng(seed)
+    q, _ = np.linalg.qr(rng.normal(size=(size, size)))
+    hessian = q * np.geomspace(1, condition, size) @ q.T
+    at = rng.normal(size=size)
+    return (
+        lambda w, order: Evaluation(
+            float((w - at) @ hessian @ (w - at) / 2), hessian @ (w - at), hessian
+        )
+    ), at
+
+
+def logistic(w, order):
+    rng = np.random.default_rng(1)
+    X, y = rng.normal(size=(80, 4)), rng.integers(0, 2, 80)
+    eta = X @ w
+    p = 1 / (1 + np.exp(-eta))
+    value = np.mean(np.logaddexp(0, eta) - y * eta) + 0.05 * w @ w
+    hessian = X.T * (p * (1 - p)) @ X / 80 + 0.1 * np.eye(4)
+    return Evaluation(float(value), X.T @ (p - y) / 80 + 0.1 * w, hessian)
+
+
+def rosenbrock(w, order):
+    return Evaluation(float(optimize.rosen(w)), optimize.rosen_der(w), optimize.rosen_hess(w))
+
+
+class Counting:
+    """An objective that counts, and checks that it is asked in the solver's order."""
+
+    def __init__(self, function):
+        self.points = []
+        self.inner = FunctionObjective(self.call)
+        self.function = function
+
+    def call(self, w, order):
+        self.points.append(w.copy())
+        value, gradient, hessian = self.function(w, order)
+        return Evaluation(value, gradient, hessian if order == 2 else None)
+
+    def advance(self, solver, state, n_rounds):
+        return self.inner.advance(solver, state, n_rounds)
+
+
+@every_solver
+@pytest.mark.parametrize("condition", [1.0, 100.0])
+def test_quadratics(solver, condition):
+    function, at = quadratic(condition)
+    got = solve(FunctionObjective(function), solver, np.zeros(6), max_iter=5_000, tol=1e-9)
+    assert got.status == "converged"
+    assert got.gradient_norm <= 1e-9
+    np.testing.assert_allclose(got.w, at, atol=1e-8)
+
+
+@every_solver
+def test_logistic(solver):
+    got = solve(FunctionObjective(logistic), solver, np.zeros(4), max_iter=2_000, tol=1e-10)
+    best = optimize.minimize(lambda w: logistic(w, 2)[:2], np.zeros(4), jac=True, tol=1e-12)
+    assert got.value <= best.fun + 1e-14
+    np.testing.assert_allclose(got.w, best.x, atol=1e-6)
+
+
+@pytest.mark.parametrize("solver", SOLVERS[:3], ids=str)
+def test_a_curved_valley(solver):
+    """Not convex: Newton must shift its Hessian, L-BFGS bracket its steps."""
+    start = np.array([-1.2, 1.0, -0.5, 2.0])
+    got = solve(FunctionObjective(rosenbrock), solver, start, max_iter=500, tol=1e-8)
+    assert got.status == "converged"
+    # Four dimensions have a second, local minimum near (-1, 1, 1, 1).
+    assert np.allclose(got.w, 1.0, atol=1e-6) or abs(got.value - 3.70) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("solver", "most"), [(Newton(), 2), (LBFGS(), 30), (GradientDescent(), 250)], ids=str
+)
+def test_evaluations_are_few(solver, most):
+    """Newton solves a quadratic in one step; L-BFGS in about its dimension."""
+    objective = Counting(quadratic(100.0)[0])
+    got = solve(objective, solver, np.zeros(6), max_iter=500, tol=1e-6)
+    assert got.n_evaluations == len(objective.points) <= most
+    np.testing.assert_array_equal(objective.points[0], np.zeros(6))
+
+
+@every_solver
+def test_unrolled_is_stepwise(solver):
+    function, _ = quadratic(30.0)
+    how = {"max_iter": 400, "tol": 1e-8}
+    one = solve(FunctionObjective(function), solver, np.zeros(6), **how)
+    seven = solve(FunctionObjective(function), solver, np.zeros(6), unroll=7, **how)
+    np.testing.assert_array_equal(one.w, seven.w)
+    assert (one.n_iter, one.n_evaluations) == (seven.n_iter, seven.n_evaluations)
+
+
+@every_solver
+def test_updates_are_pure(solver):
+    """The state before an update is what it was, so a checkpoint taken then is good for ever."""
+    function, _ = quadratic(30.0)
+    state = solver.init(np.zeros(6))
+    for _ in range(12):
+        before = copy.deepcopy(state)
+        evaluation = function(solver.point(state), solver.order)
+        kept = copy.deepcopy(evaluation)
+        after = solver.update(state, evaluation)
+        again = solver.update(copy.deepcopy(state), kept)
+        for field in fields(state):
+            assert_same(getattr(before, field.name), getattr(state, field.name))
+            assert_same(getattr(after, field.name), getattr(again, field.name))
+        for a, b in zip(evaluation, kept, strict=True):
+            np.testing.assert_array_equal(a, b)
+        state = after
+
+
+def assert_same(a, b):
+    if hasattr(a, "__dataclass_fields__"):
+        for field in fields(a):
+            assert_same(getattr(a, field.name), getattr(b, field.name))
+    elif isinstance(a, tuple):
+        assert len(a) == len(b)
+        for x, y in zip(a, b, strict=True):
+            assert_same(x, y)
+    else:
+        np.testing.assert_array_equal(a, b)
+
+
+@every_solver
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 1000), condition=st.floats(1, 50), scale=st.sampled_from([1e-4, 1.0, 1e4])
+)
+def test_the_value_never_rises_for_good(solver, seed, condition, scale):
+    """What is returned is the last accepted point, and no worse than the start."""
+    function, at = quadratic(condition, size=3, seed=seed)
+
+    def scaled(w, order):
+        return Evaluation(*(scale * part for part in function(w, order)))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        got = solve(FunctionObjective(scaled), solver, at + 10.0, max_iter=60, tol=1e-12)
+    assert got.value <= scaled(at + 10.0, 2).value
+    assert got.value == pytest.approx(scaled(got.w, 2).value, rel=1e-12, abs=1e-300)
+
+
+@every_solver
+def test_a_start_at_the_minimum_takes_one_evaluation(solver):
+    function, at = quadratic(10.0)
+    got = solve(FunctionObjective(function), solver, at, max_iter=10, tol=1e-9)
+    assert (got.status, got.n_iter, got.n_evaluations) == ("converged", 0, 1)
+
+
+@every_solver
+def test_the_step_limit(solver):
+    function, _ = quadratic(1e4)
+    with pytest.warns(ConvergenceWarning, match=r"Stopped after max_iter=0 steps .* tol=1e-09"):
+        got = solve(FunctionObjective(function), solver, np.zeros(6), max_iter=0, tol=1e-9)
+    assert (got.status, got.n_evaluations) == ("max_iter", 1)
+
+
+@every_solver
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_objective_that_is_not_finite_ends_the_solve(solver, value):
+    def broken(w, order):
+        return Evaluation(value, np.full(2, np.nan), np.full((2, 2), np.nan))
+
+    with pytest.warns(ConvergenceWarning, match=f"The objective is {value} after 0 steps"):
+        got = solve(FunctionObjective(broken), solver, np.zeros(2), max_iter=10, tol=1e-9)
+    assert got.status == "stalled"
+    assert got.n_evaluations == 1
+
+
+@every_solver
+def test_a_trial_that_is_not_finite_is_stepped_back_from(solver):
+    """The domain ends at w = 1, the first steps overshoot it."""
+
+    def barrier(w, order):
+        if w[0] >= 1.0:
+            return Evaluation(np.nan, np.array([np.nan]), np.array([[np.nan]]))
+        x = w[0]
+        value = -10.0 * x - np.log1p(-x)
+        return Evaluation(value, np.array([-10 + 1 / (1 - x)]), np.array([[1 / (1 - x) ** 2]]))
+
+    got = solve(FunctionObjective(barrier), solver, np.zeros(1), max_iter=500, tol=1e-8)
+    np.testing.assert_allclose(got.w, 0.9, atol=1e-8)
+
+
+@every_solver
+def test_a_lying_gradient_is_reported(solver):
+    """The gradient points uphill: no step lowers the value, and nothing claims convergence."""
+
+    def liar(w, order):
+        return Evaluation(float(w @ w), -2 * w, 2 * np.eye(2))
+
+    with pytest.warns(ConvergenceWarning, match="The largest|Stopped after max_iter"):
+        got = solve(FunctionObjective(liar), solver, np.ones(2), max_iter=50, tol=1e-9)
+    assert got.status != "converged"
+    np.testing.assert_allclose(got.w, np.ones(2), rtol=1e-9)  # rounding noise is let through
+
+
+def test_a_singular_hessian_is_shifted():
+    def flat(w, order):  # only the first coordinate counts
+        return Evaluation(float(w[0] ** 2), np.array([2 * w[0], 0.0]), np.diag([2.0, 0.0]))
+
+    got = solve(FunctionObjective(flat), Newton(), np.array([1.0, 3.0]), max_iter=10, tol=1e-12)
+    np.testing.assert_allclose(got.w, [0.0, 3.0], atol=1e-12)
+
+
+def test_newton_does_not_care_about_units():
+    function, at = quadratic(10.0)
+    units = np.logspace(-8, 8, 6)
+
+    def odd(w, order):
+        value, gradient, hessian = function(w * units, order)
+        return Evaluation(value, gradient * units, hessian * np.outer(units, units))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        got = solve(FunctionObjective(odd), Newton(), np.zeros(6), max_iter=5, tol=0.0)
+    np.testing.assert_allclose(got.w * units, at, rtol=1e-8)
+
+
+def test_a_fixed_step_is_plain_gradient_descent():
+    function, _ = quadratic(3.0)
+    solver = GradientDescent(step_size=0.1, momentum=False)
+    with pytest.warns(ConvergenceWarning, match="max_iter=5"):
+        got = solve(FunctionObjective(function), solver, np.zeros(6), max_iter=5, tol=1e-9)
+    w = np.zeros(6)
+    for _ in range(5):
+        w = w - 0.1 * function(w, 1).gradient
+    np.testing.assert_allclose(got.w, w, rtol=1e-12)
+
+
+def test_momentum_pays():
+    function, _ = quadratic(1_000.0)
+    plain, fast = (
+        solve(FunctionObjective(function), s, np.zeros(6), max_iter=50_000, tol=1e-6).n_evaluations
+        for s in (GradientDescent(momentum=False), GradientDescent())
+    )
+    assert 4 * fast < plain
+
+
+def test_callbacks_see_every_state_and_may_end_the_fit():
+    function, _ = quadratic(10.0)
+    seen = []
+    got = solve(
+        FunctionObjective(function), LBFGS(), np.zeros(6), max_iter=50, tol=1e-8,
+        callbacks=[seen.append],
+    )  # fmt: skip
+    assert len(seen) == got.n_evaluations
+    assert seen[-1] is got.state
+
+    def stop(state):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        solve(
+            FunctionObjective(function), LBFGS(), np.zeros(6), max_iter=5, tol=0.0, callbacks=[stop]
+        )
