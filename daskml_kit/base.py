@@ -24,7 +24,8 @@ from daskml_kit.runtime.executor import ClassWeights, Executor, RowEdges, open_d
 from daskml_kit.runtime.in_kind import RowFunction, map_rows, stand_in
 from daskml_kit.runtime.ingest import Spec, check_matrix
 from daskml_kit.runtime.progress import ProgressLine
-from daskml_kit.runtime.sources import is_dask, wanted_dtype
+from daskml_kit.runtime.reduction import Reduction
+from daskml_kit.runtime.sources import is_dask, unwrap, wanted_dtype, whole_rows
 from daskml_kit.typing import Array, ArrayLike, Matrix, TargetKind
 
 _ROW_DTYPES = (np.float64, np.float32)
@@ -84,8 +85,8 @@ class BlockEstimator(BaseEstimator):
                 class_weights=class_weights,
                 edges=edges,
             )
-            validate_data(self, stand_in(X), reset=True, skip_check_array=True)
             with _closing(data, executor, log):
+                validate_data(self, stand_in(X), reset=True, skip_check_array=True)
                 yield data, executor
         finally:
             if line is not None:
@@ -94,10 +95,24 @@ class BlockEstimator(BaseEstimator):
         self.n_rounds_ = len(log.rounds)
         self.n_passes_ = log.n_passes
 
+    def _reduced(
+        self, X: ArrayLike, sample_weight: ArrayLike, reduction: Reduction[Any, Any, Any], params: Any
+    ) -> Any:
+        """One reduction over rows that the estimator was not fitted on."""
+        validate_data(self, stand_in(X), reset=False, skip_check_array=True)
+        name = type(self).__name__
+        sparse = self.__sklearn_tags__().input_tags.sparse
+        spec = Spec(name, accept_sparse=sparse, dtype=wanted_dtype(X))
+        log = FitLog(f"{name}.{reduction.name}")
+        data, executor = open_dataset(X, None, _weight_column(sample_weight, X), spec=spec, log=log)
+        with _closing(data, executor, log):
+            return executor.reduce(data, reduction, params)
+
     def _map_rows(self, X: ArrayLike, fn: RowFunction, **how: Any) -> Any:
         """``fn`` of checked rows of X, answered in kind."""
         check_is_fitted(self)
         if is_dask(X):
+            whole_rows(unwrap(X))
             validate_data(self, stand_in(X), reset=False, skip_check_array=True)
         return map_rows(X, _Checked(self._row_checker(X), fn), **how)
 

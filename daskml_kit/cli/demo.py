@@ -96,8 +96,8 @@ def _client(scheduler: str | None, n_workers: int) -> Iterator[Client]:
 
 
 def _announce(client: Client) -> None:
-    workers = client.scheduler_info()["workers"]
-    print(f"cluster    {client.scheduler.address}, {len(workers)} workers")
+    info = client.scheduler_info()
+    print(f"cluster    {info['address']}, {len(info['workers'])} workers")
     try:
         print(f"dashboard  {dashboard.install(client)}   (open it while the demo runs)")
     except ClusterError as error:

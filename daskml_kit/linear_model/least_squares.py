@@ -60,6 +60,7 @@ class _LeastSquares(RegressorMixin, BlockEstimator):
 
     fit_intercept: bool
     tol: float
+    _flat_column = False  # whether a single column of y gives a flat coef_, as scikit-learn's Ridge
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -127,7 +128,7 @@ class _LeastSquares(RegressorMixin, BlockEstimator):
         coef = np.ascontiguousarray(coef, dtype=facts.dtype)
         intercept = intercept.astype(facts.dtype)
         flat = facts.n_outputs == 0
-        self.coef_ = coef[0] if flat else coef
+        self.coef_ = coef[0] if flat or (self._flat_column and facts.n_outputs == 1) else coef
         if not self.fit_intercept:
             self.intercept_: Any = 0.0
         else:
@@ -294,6 +295,8 @@ class Ridge(_LeastSquares):
     >>> round(Ridge(alpha=0.1).fit(X, y).score(X, y), 3)
     0.513
     """
+
+    _flat_column = True
 
     def __init__(
         self,

@@ -13,15 +13,12 @@ from sklearn.utils.validation import check_is_fitted
 from daskml_kit.base import BlockEstimator, ClassifierMixin
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.kernels import predict_linear
+from daskml_kit.linear_model.choice import newton_is_cheaper
 from daskml_kit.linear_model.objective import Finish, LinearObjective, unpenalised_intercept
 from daskml_kit.losses import Binomial, Multinomial
 from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.solvers import LBFGS, GradientDescent, Newton, Solution, solve
 from daskml_kit.typing import Array, ArrayLike, FloatArray, Matrix
-
-NEWTON_SIZE = 1000
-"""``solver="auto"`` takes Newton up to this many coefficients times outputs (the Hessian's flops a row
-are their product): 4 to 8 dear rounds then beat the 50 and more cheap ones of L-BFGS."""
 
 _SOLVERS = {"newton": Newton, "lbfgs": LBFGS, "gd": GradientDescent}
 
@@ -44,7 +41,8 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
     class_weight : dict, "balanced" or None
         Multiplied into the row weights.
     solver : {"auto", "newton", "lbfgs", "gd"}, default="auto"
-        "auto" takes "newton" up to 1,000 coefficients of dense data and "lbfgs" above.
+        "auto" takes "newton" for dense data of few coefficients, where its few dear rounds cost less than
+        the many cheap ones of "lbfgs".
     max_iter : int, default=100
         Most accepted steps.
     verbose : int, default=0
@@ -161,12 +159,18 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
         if self.class_weight is None:
             return None
         assert facts.classes is not None
-        weights: FloatArray = compute_class_weight(
-            self.class_weight,
-            classes=facts.classes,
-            y=facts.classes,
-            sample_weight=facts.class_weight_sums,
-        )
+        try:
+            weights: FloatArray = compute_class_weight(
+                self.class_weight,
+                classes=facts.classes,
+                y=facts.classes,
+                sample_weight=facts.class_weight_sums,
+            )
+        except ValueError as error:
+            raise InvalidParameterError(
+                f"class_weight={self.class_weight!r} does not fit the data. {error} Pass 'balanced', or a "
+                "dict with a weight for each class."
+            ) from error
         return weights
 
     def _weight_sum(self, facts: DataFacts) -> float:
@@ -196,7 +200,7 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
         name = self.solver
         if name == "auto":
             outputs = 1 if len(facts.classes) == 2 else len(facts.classes)
-            small = outputs * size <= NEWTON_SIZE and not facts.sparse
+            small = newton_is_cheaper(facts, outputs, size // outputs)
             name = "newton" if small else "lbfgs"
         return _SOLVERS[name]()
 

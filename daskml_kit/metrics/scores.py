@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import dask.array as da
@@ -19,7 +20,9 @@ def _column(a: Any) -> Any:
     if isinstance(a, xr.DataArray):
         a = a.data
     if isinstance(a, dd.Series | dd.DataFrame):
-        a = a.to_dask_array()
+        with warnings.catch_warnings():  # strings become objects: as wanted
+            warnings.filterwarnings("ignore", "Dask currently has limited support", UserWarning)
+            a = a.to_dask_array()
     if isinstance(a, da.Array):
         return a[:, 0] if a.ndim == 2 and a.shape[1] == 1 else a
     return np.asarray(a)

@@ -40,7 +40,8 @@ def nbytes(a: Any) -> int:
     if a is None:
         return 0
     if sparse.issparse(a):
-        return int(a.data.nbytes + a.indices.nbytes + a.indptr.nbytes)
+        csr = cast(Any, a)
+        return int(csr.data.nbytes + csr.indices.nbytes + csr.indptr.nbytes)
     return int(a.nbytes)
 
 

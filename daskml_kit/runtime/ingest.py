@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.utils import check_array
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
@@ -169,7 +170,7 @@ def _check_labels(y: Any) -> tuple[Array, Array]:
 
 
 def _refuse_missing_labels(y: Array) -> None:
-    missing = np.fromiter((v is None or v != v for v in y), bool, len(y))
+    missing = pd.isna(y)
     if missing.any():
         raise ValueError(
             f"Input y contains NaN: {int(missing.sum())} labels are missing. Drop those rows first."
@@ -295,6 +296,7 @@ def _merge_classes(
         if p.classes is not None and p.class_weight_sums is not None and p.n_rows
     ]
     try:
+        _refuse_promotion([c for c, _ in found])
         classes = np.unique(np.concatenate([c for c, _ in found]))
     except TypeError:
         kinds = sorted({type(v).__name__ for c, _ in found for v in c})
@@ -310,6 +312,13 @@ def _merge_classes(
             f"data contains only one class: {classes[sums > 0][0]!r}"
         )
     return classes, sums
+
+
+def _refuse_promotion(labels: Sequence[Array]) -> None:
+    """NumPy would turn numbers into text silently."""
+    text = {c.dtype.kind in "US" for c in labels if c.dtype.kind != "O"}
+    if len(text) > 1:
+        raise TypeError
 
 
 @dataclass(frozen=True, eq=False)

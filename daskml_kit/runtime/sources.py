@@ -106,7 +106,7 @@ def open_source(X: Any, y: Any, weight: Any) -> LocalSource | DaskSource:
     if not is_dask(X):
         _refuse_text(X)
         return LocalSource(X, *(a.compute() if is_dask(a) else a for a in (y, weight)))
-    X = _whole_rows(X)
+    X = whole_rows(X)
     y = _aligned("y", y, X)
     weight = _aligned("sample_weight", weight, X)
     return _keyed(X, y, weight)
@@ -144,8 +144,14 @@ def _part_rows(X: Any) -> list[float]:
     return [math.nan] * int(X.npartitions)
 
 
-def _whole_rows(X: Any) -> Any:
-    """X with all columns of a row in one part."""
+def whole_rows(X: Any) -> Any:
+    """Lazy X with all columns of a row in one part.
+
+    Raises
+    ------
+    InvalidDataError
+        If X is not two-dimensional, or holds no numbers.
+    """
     if isinstance(X, dd.Series):
         raise InvalidDataError(
             "Expected 2D data for X, got a Series. Pass a DataFrame: df[['column']]."
@@ -158,15 +164,16 @@ def _whole_rows(X: Any) -> Any:
             f"Expected 2D array for X, got {X.ndim}D array of shape {X.shape}. Reshape your data with "
             "X.reshape(-1, 1) for one feature or X.reshape(1, -1) for one sample."
         )
-    if X.dtype.kind in "USMm":
-        raise InvalidDataError(
-            f"X has dtype {X.dtype}, numbers are needed. Encode it first, for example with "
-            "dask_ml.preprocessing.OrdinalEncoder."
-        )
+    _refuse_text(X)
     return X if X.numblocks[1] == 1 else X.rechunk({1: -1})
 
 
 def _refuse_text(frame: Any) -> None:
+    if isinstance(frame, np.ndarray | da.Array) and frame.dtype.kind in "USMm":
+        raise InvalidDataError(
+            f"X has dtype {frame.dtype}, numbers are needed. Encode it first, for example with "
+            "dask_ml.preprocessing.OrdinalEncoder."
+        )
     if not isinstance(frame, pd.DataFrame):
         return
     usable = {c: _is_numeric(frame[c]) for c in frame.columns if not _is_duplicated(frame, c)}
@@ -279,4 +286,5 @@ __all__ = [
     "refuse_foreign_futures",
     "unwrap",
     "wanted_dtype",
+    "whole_rows",
 ]

@@ -77,13 +77,14 @@ class GradientDescent:
         return state.trial
 
     def update(self, state: GradientDescentState, evaluation: Evaluation) -> GradientDescentState:
-        """Step from the trial, or go back and halve the step if a plain step raised the value."""
+        """Step from the trial, or go back and halve the step if a plain step raised the value or any step
+        left the domain."""
         value, gradient = evaluation.value, evaluation.gradient
         if not np.isfinite(state.value):
             return self._stepped(self._started(state, evaluation))
         lipschitz = self._bound(state, gradient)
         rose = not value <= state.value + _NOISE * abs(state.value)
-        if rose and state.plain and self.step_size is None:
+        if rose and (state.plain or not np.isfinite(value)) and self.step_size is None:
             return self._back(state, lipschitz)
         moved = replace(
             state,
@@ -126,6 +127,7 @@ class GradientDescent:
             lipschitz=lipschitz,
             trial=trial,
             x=trial,
+            t=state.t if state.plain else 1.0,
             plain=True,
             doublings=state.doublings + 1,
         )

@@ -79,7 +79,9 @@ def solve(
 
 
 def _status(state: State, max_iter: int, tol: float) -> Status | None:
-    if np.isfinite(state.value) and _norm(state.gradient) <= tol:
+    if not np.isfinite(state.value):
+        return "stalled"
+    if _norm(state.gradient) <= tol:
         return "converged"
     if state.n_iter >= max_iter:
         return "max_iter"
@@ -98,6 +100,13 @@ def _solution(
         warnings.warn(
             f"Stopped after max_iter={max_iter} steps with a largest gradient component of {norm:.3g}, "
             f"tol={tol:.3g}. Increase max_iter, scale the features, or raise tol.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    elif status == "stalled" and not np.isfinite(state.value):
+        warnings.warn(
+            f"The objective is {state.value} after {state.n_iter} steps: no step was taken from there. Scale "
+            "the features, or start from smaller coefficients.",
             ConvergenceWarning,
             stacklevel=4,
         )

@@ -20,7 +20,7 @@ from daskml_kit.solvers.line_search import LineSearch
 from daskml_kit.solvers.protocol import Evaluation
 from daskml_kit.typing import FloatArray
 
-_FIRST_SHIFT = 1e-13  # of the largest diagonal entry: above the rounding of the factorisation
+_FIRST_SHIFT = 1e-13  # of a diagonal scaled to one: above the rounding of the factorisation
 _SHIFT_GROWTH = 100.0
 
 
@@ -67,6 +67,8 @@ class Newton:
         return replace(state, search=search.following(evaluation.value, evaluation.gradient))
 
     def _accept(self, state: NewtonState, w: FloatArray, evaluation: Evaluation) -> NewtonState:
+        if not np.isfinite(evaluation.value):  # at the start; the loop says so
+            return replace(state, value=evaluation.value)
         direction = newton_direction(evaluation)
         slope = float(np.vdot(evaluation.gradient, direction))
         search = LineSearch(w, direction, evaluation.value, slope, curvature=None)
@@ -82,18 +84,24 @@ class Newton:
 
 
 def newton_direction(evaluation: Evaluation) -> FloatArray:
-    """``-H^-1 g``, with H shifted until it is positive definite."""
+    """``-H^-1 g``, with H scaled to a unit diagonal and shifted until it is positive definite."""
     hessian, gradient = evaluation.hessian, evaluation.gradient
     assert hessian is not None
-    shift = _FIRST_SHIFT * max(float(np.max(np.diag(hessian), initial=0.0)), np.finfo(float).tiny)
-    eye = np.arange(len(hessian))
+    scale = _scale(np.diag(hessian))
+    scaled = hessian * np.outer(scale, scale)
+    shift, eye = _FIRST_SHIFT, np.arange(len(hessian))
     while True:
-        shifted = hessian.copy()
+        shifted = scaled.copy()
         shifted[eye, eye] += shift
         try:
             factor = linalg.cho_factor(shifted, lower=True, overwrite_a=True)
         except linalg.LinAlgError:
             shift *= _SHIFT_GROWTH
             continue
-        step: FloatArray = linalg.cho_solve(factor, gradient.ravel())
+        step: FloatArray = scale * linalg.cho_solve(factor, scale * gradient.ravel())
         return -step.reshape(gradient.shape)
+
+
+def _scale(diagonal: FloatArray) -> FloatArray:
+    """What makes the diagonal one, so that the shift means the same for features of any unit."""
+    return 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))

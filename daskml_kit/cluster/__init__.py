@@ -1,0 +1,5 @@
+"""Clustering fitted in rounds over blocks."""
+
+from daskml_kit.cluster.k_means import KMeans
+
+__all__ = ["KMeans"]

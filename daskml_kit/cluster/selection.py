@@ -1,0 +1,69 @@
+"""The few rows of all blocks with the smallest keys: a selection that can be merged.
+
+With keys that are races of exponentials, ``E_i / mass_i``, the ``size`` smallest are ``size`` rows drawn
+one after the other without replacement, each with probability proportional to ``mass_i`` among those
+left. ``E_i`` belongs to the global row, so the same rows win however the data are cut.
+
+References
+----------
+Efraimidis, Spirakis (2006). Weighted random sampling with a reservoir. Information Processing Letters.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from daskml_kit.runtime.block import Block
+from daskml_kit.runtime.random import exponential
+from daskml_kit.typing import Array, FloatArray, IntArray
+
+
+class Chosen(NamedTuple):
+    """At most ``size`` rows, ordered by key and, where keys are equal, by row."""
+
+    keys: FloatArray
+    """(m,) increasing, finite."""
+    rows: IntArray
+    """(m,) global row numbers."""
+    points: FloatArray
+    """(m, d) the rows themselves, dense, of the dtype of X."""
+    weights: FloatArray
+    """(m,) their weights."""
+
+
+def smallest(block: Block, keys: FloatArray, size: int) -> Chosen:
+    """The ``size`` rows of a block with the smallest keys; infinite ones never count."""
+    local = _smallest(keys, size)
+    points = block.X[local] if isinstance(block.X, np.ndarray) else block.X[local].toarray()
+    weights = np.ones(len(local)) if block.weight is None else block.weight[local]
+    return Chosen(keys[local], local + block.start, points, weights)
+
+
+def _smallest(keys: FloatArray, size: int) -> IntArray:
+    usable = np.isfinite(keys)
+    if size < len(keys):
+        usable &= keys <= np.partition(keys, size - 1)[size - 1]
+    local = np.flatnonzero(usable)
+    order: IntArray = local[np.argsort(keys[local], kind="stable")][:size]
+    return order
+
+
+def merged(size: int, a: Chosen, b: Chosen) -> Chosen:
+    """The ``size`` rows of both with the smallest keys; neither input is changed."""
+    keys, rows = np.concatenate([a.keys, b.keys]), np.concatenate([a.rows, b.rows])
+    order = np.lexsort((rows, keys))[:size]
+    points, weights = np.concatenate([a.points, b.points]), np.concatenate([a.weights, b.weights])
+    return Chosen(keys[order], rows[order], points[order], weights[order])
+
+
+def race(block: Block, mass: Array, seed: int, purpose: str) -> FloatArray:
+    """``E_i / mass_i`` (n,), infinite where the mass is 0: such a row is never drawn."""
+    keys = np.full(block.n_rows, np.inf)
+    with np.errstate(over="ignore"):  # a mass too small to divide by is no mass
+        np.divide(exponential(seed, purpose, block.rows), mass, out=keys, where=mass > 0)
+    return keys
+
+
+__all__ = ["Chosen", "merged", "race", "smallest"]

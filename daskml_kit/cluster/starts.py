@@ -1,0 +1,310 @@
+"""Where the centres of the runs begin.
+
+=================  ===========================  =================================================
+start              rows that the survey draws   passes beside the survey
+=================  ===========================  =================================================
+:class:`Given`     none                         none
+:class:`Random`    k for each run               none
+:class:`Sampled`   one sample for all runs      none
+:class:`Parallel`  one for each run             one a round, and one to weigh the candidates
+=================  ===========================  =================================================
+
+All draws are keyed by seed, purpose and global row: the chunks and the number of workers change none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from sklearn.cluster import kmeans_plusplus
+
+from daskml_kit.cluster.ground import Ground
+from daskml_kit.cluster.lloyd import At, Rule, Run, advanced, best, tally
+from daskml_kit.cluster.selection import Chosen, merged, race, smallest
+from daskml_kit.cluster.side_by_side import side_by_side
+from daskml_kit.kernels import nearest
+from daskml_kit.runtime.block import Block
+from daskml_kit.runtime.random import generator
+from daskml_kit.runtime.reduction import Reduction
+from daskml_kit.typing import FloatArray
+
+OVERSAMPLING = 2
+"""Rows drawn in a round of k-means||, in multiples of k (Bahmani et al., figure 5.1: below 1 is worse,
+above 2 hardly better)."""
+
+ROUNDS = 5
+"""Rounds of k-means|| (the same figure: flat from here)."""
+
+TRIES = 4
+"""k-means++ starts on the candidates, of which the best after :data:`REFINEMENTS` steps is taken."""
+
+REFINEMENTS = 20
+
+SAMPLE_ROWS = 10_000
+SAMPLE_VALUES = 1 << 21
+"""The sample of ``init="k-means++"`` has :data:`SAMPLE_ROWS` rows, fewer where they would hold more values
+(16 MB), and never less than 20 for each cluster."""
+
+
+class Start(Protocol):
+    """A way to begin: what the survey shall draw, and the centres made of it."""
+
+    @property
+    def purposes(self) -> Sequence[str]:
+        """Names of the draws."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Rows of each draw."""
+        ...
+
+    def centers(self, ground: Ground, drawn: Sequence[Chosen]) -> list[FloatArray]:
+        """(k, d) for each run, on the ground and of the dtype of X. ``drawn`` is there already."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Centres of the caller, in the caller's coordinates."""
+
+    arrays: Sequence[FloatArray]
+    purposes: Sequence[str] = ()
+    size: int = 1
+
+    def centers(self, ground: Ground, drawn: Sequence[Chosen]) -> list[FloatArray]:
+        """The arrays, on the ground."""
+        return [ground.moved(a) for a in self.arrays]
+
+
+@dataclass(frozen=True)
+class Random:
+    """k rows in proportion to their weights, without replacement."""
+
+    k: int
+    n_runs: int
+
+    @property
+    def purposes(self) -> Sequence[str]:
+        """One draw a run."""
+        return [f"kmeans-random-{run}" for run in range(self.n_runs)]
+
+    @property
+    def size(self) -> int:
+        """k rows."""
+        return self.k
+
+    def centers(self, ground: Ground, drawn: Sequence[Chosen]) -> list[FloatArray]:
+        """The rows drawn."""
+        return [padded(one.points, self.k) for one in drawn]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Greedy k-means++ (Arthur, Vassilvitskii 2007) on a sample that the driver holds.
+
+    Rows are drawn in proportion to their weights. With ``t`` the smallest key of a row that was not drawn,
+    row i of weight ``w`` had the chance ``1 - exp(-w t)``, and stands for ``w`` over that (Cohen, Kaplan
+    2007, Summarizing data using bottom-k sketches). A sample of all rows has their own weights.
+    """
+
+    k: int
+    n_runs: int
+    seed: int
+    n_features: int
+
+    @property
+    def purposes(self) -> Sequence[str]:
+        """One sample for all runs."""
+        return ["kmeans-sample"]
+
+    @property
+    def size(self) -> int:
+        """Rows of the sample, and the one after."""
+        return max(20 * self.k, min(SAMPLE_ROWS, SAMPLE_VALUES // self.n_features)) + 1
+
+    def centers(self, ground: Ground, drawn: Sequence[Chosen]) -> list[FloatArray]:
+        """k-means++ of the sample, for each run with draws of its own."""
+        points, weights = _sample(drawn[0], self.size - 1)
+        return [
+            seeded(points, weights, self.k, self.seed, f"kmeans-plusplus-{run}")
+            for run in range(self.n_runs)
+        ]
+
+
+def _sample(chosen: Chosen, size: int) -> tuple[FloatArray, FloatArray]:
+    """Rows in their global order, and the weights that they stand for."""
+    complete = len(chosen.keys) <= size
+    weights = chosen.weights[:size]
+    if not complete:
+        weights = weights / -np.expm1(-weights * chosen.keys[size])
+    order = np.argsort(chosen.rows[:size])
+    return chosen.points[:size][order], weights[order]
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """k-means|| of Bahmani et al.: few rounds, each drawing many candidates far from those before.
+
+    ======================================  =====================================================
+    the paper's Algorithm 2                 here
+    ======================================  =====================================================
+    1  C: one point uniformly at random     one row in proportion to its weight, in the survey
+    2  psi, the cost of C                   not needed
+    3  O(log psi) rounds                    :data:`ROUNDS`, fewer where no row is left to draw
+    4  each x with l d^2(x, C) / cost,      exactly l rows, one after the other, in proportion to
+       independently                        w d^2(x, C) (:mod:`daskml_kit.cluster.selection`)
+    7  w_c: points nearest to c             their weight: one pass
+    8  recluster C into k                   k-means++ and Lloyd on the driver, the best of a few
+    ======================================  =====================================================
+
+    Step 4 differs: the chances of the paper need the cost of C, a pass of its own or a sum known one round
+    late, and draw l rows in the mean. A race needs none and draws l rows each time. For l much smaller than
+    the number of rows both draw a row with nearly the same chance.
+
+    The driver holds ``10 k`` candidates. Round r measures from ``2 k r`` of them, so that all rounds together
+    cost about as much as 30 iterations of Lloyd's algorithm.
+
+    References
+    ----------
+    Bahmani, Moseley, Vattani, Kumar, Vassilvitskii (2012). Scalable k-means++. PVLDB 5(7).
+    """
+
+    k: int
+    n_runs: int
+    seed: int
+
+    @property
+    def purposes(self) -> Sequence[str]:
+        """One draw a run."""
+        return [self._purpose(run, 0) for run in range(self.n_runs)]
+
+    @property
+    def size(self) -> int:
+        """One row."""
+        return 1
+
+    def _purpose(self, run: int, round_: int) -> str:
+        return f"kmeans-parallel-{run}-{round_}"
+
+    def centers(self, ground: Ground, drawn: Sequence[Chosen]) -> list[FloatArray]:
+        """Rounds for all runs together, then the candidates reclustered."""
+        candidates = [one.points for one in drawn]
+        for round_ in range(1, ROUNDS + 1):
+            found = self._round(ground, candidates, round_)
+            if not any(len(one.chosen.keys) for one in found):
+                break
+            candidates = [
+                np.concatenate([before, one.chosen.points])
+                for before, one in zip(candidates, found, strict=True)
+            ]
+        return self._reclustered(ground, candidates)
+
+    def _round(self, ground: Ground, candidates: Sequence[FloatArray], round_: int) -> list[Drawn]:
+        draws = tuple(
+            Draw(At(points, ground.origin), self.seed, self._purpose(run, round_))
+            for run, points in enumerate(candidates)
+        )
+        reduction = side_by_side(far_rows(OVERSAMPLING * self.k))
+        found = ground.executor.reduce(ground.data, reduction, draws, objective=_least_cost)
+        return [one for one in found if one is not None]
+
+    def _reclustered(self, ground: Ground, candidates: Sequence[FloatArray]) -> list[FloatArray]:
+        at = tuple(At(points, ground.origin) for points in candidates)
+        found = ground.executor.reduce(ground.data, side_by_side(tally("weigh")), at)
+        weights = [one.counts for one in found if one is not None]
+        return [
+            reclustered(points, own, self.k, self.seed, f"kmeans-recluster-{run}")
+            for run, (points, own) in enumerate(zip(candidates, weights, strict=True))
+        ]
+
+
+# ---------------------------------------------------------------- a round of k-means||
+
+
+class Draw(NamedTuple):
+    """What to draw: far from some centres, with these random numbers."""
+
+    at: At
+    seed: int
+    purpose: str
+
+
+class Drawn(NamedTuple):
+    """Rows drawn, and the cost of the centres that they are far from."""
+
+    cost: float
+    chosen: Chosen
+
+
+def far_rows(size: int) -> Reduction[Draw, Drawn, Drawn]:
+    """``size`` rows in proportion to weight and squared distance, without replacement: one pass."""
+    return Reduction("kmeans-parallel", partial(_far_chunk, size), partial(_far_combined, size))
+
+
+def _far_chunk(size: int, block: Block, draw: Draw) -> Drawn:
+    _, mass = nearest(block.X, draw.at.centers, draw.at.origin)
+    if block.weight is not None:
+        mass = mass * block.weight
+    chosen = smallest(block, race(block, mass, draw.seed, draw.purpose), size)
+    return Drawn(float(mass.sum()), chosen)
+
+
+def _far_combined(size: int, a: Drawn, b: Drawn) -> Drawn:
+    return Drawn(a.cost + b.cost, merged(size, a.chosen, b.chosen))
+
+
+def _least_cost(found: Sequence[Drawn | None]) -> float:
+    return min(one.cost for one in found if one is not None)
+
+
+# ---------------------------------------------------------------- on the driver
+
+
+def padded(points: FloatArray, k: int) -> FloatArray:
+    """k centres of at most k points: the first is repeated for what is missing."""
+    missing = k - len(points)
+    return np.concatenate([points, np.repeat(points[:1], missing, axis=0)])
+
+
+def seeded(points: FloatArray, weights: FloatArray, k: int, seed: int, purpose: str) -> FloatArray:
+    """k of the points by greedy weighted k-means++, about their mean so that no digits are lost."""
+    if len(points) <= k:
+        return padded(points, k)
+    state = np.random.RandomState(generator(seed, purpose).integers(2**31))
+    mean = np.average(points, axis=0, weights=weights)
+    _, chosen = kmeans_plusplus(
+        points.astype(np.float64) - mean, k, sample_weight=weights, random_state=state
+    )
+    out: FloatArray = points[chosen]
+    return out
+
+
+def reclustered(
+    points: FloatArray, weights: FloatArray, k: int, seed: int, purpose: str
+) -> FloatArray:
+    """k centres of weighted candidates: the best of a few starts, each refined by a few steps."""
+    kept = weights > 0  # a candidate that comes twice has its rows with the first of the two
+    points, weights = points[kept], weights[kept]
+    if len(points) <= k:
+        return padded(points, k)
+    block = Block(points.astype(np.float64), weight=weights)
+    starts = [seeded(points, weights, k, seed, f"{purpose}-{i}") for i in range(TRIES)]
+    return best(tuple(_refined(block, start) for start in starts)).centers.astype(points.dtype)
+
+
+def _refined(block: Block, start: FloatArray) -> Run:
+    """A few steps of Lloyd's algorithm in this process; its tally is of the step before the last."""
+    run, one_pass = Run(start.astype(np.float64)), tally("recluster")
+    rule = Rule(0.0, REFINEMENTS)
+    while run.status == "running":
+        origin = block.X[0] if isinstance(block.X, np.ndarray) else np.zeros(block.X.shape[1])
+        run = advanced(rule, run, one_pass([block], At(run.centers, origin)))
+    return run
+
+
+__all__ = ["Given", "Parallel", "Random", "Sampled", "Start"]
