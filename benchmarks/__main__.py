@@ -14,9 +14,9 @@ REPORT = Path(__file__).with_name("README.md")
 
 HEAD = """# Benchmarks
 
-Written by `make bench`; every figure below comes from one run on one machine. Cases run in turn and medians are
-quoted: the ratios carry over to other machines, the seconds do not. Every comparison is at equal quality of the
-result, which is printed, with both libraries on all cores, beside the floor that the hardware sets.
+Written by `make bench`; every figure below comes from one run on one machine. Cases run in turn and medians
+are quoted: the ratios carry over to other machines, the seconds do not. Every comparison is at equal quality
+of the result, which is printed, with both libraries on all cores, beside the floor that the hardware sets.
 
 """
 

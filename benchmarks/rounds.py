@@ -71,9 +71,10 @@ def report() -> str:
             cases = {
                 "graph": lambda r=resident, g=graph: g.reduce(r, ROUND, params),
                 "submit": lambda w=whole: _submit(client, w, params),
-                "expression": lambda x=X: expression(x, params),
             }
             timing = interleave(cases, ROUNDS)
+            # Apart: the scheduler is still forgetting the expression's tasks when the next case begins.
+            timing |= interleave({"expression": lambda x=X: expression(x, params)}, 5)
             unrolled = interleave(
                 {"unrolled": lambda r=resident, g=graph: _unrolled(g, r, params)}, 5
             )
@@ -106,5 +107,5 @@ def _same(state: np.ndarray) -> np.ndarray:
     return state
 
 
-def _second(state: np.ndarray, total: np.ndarray) -> np.ndarray:
+def _second(_: np.ndarray, total: np.ndarray) -> np.ndarray:
     return total

@@ -33,14 +33,20 @@ from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.typing import FloatArray
 
 OVERSAMPLING = 2
-"""Rows drawn in a round of k-means||, in multiples of k (Bahmani et al., figure 5.1: below 1 is worse,
-above 2 hardly better)."""
+"""Rows drawn in a round of k-means||, in multiples of k: the paper's ``l = 2 k``."""
 
 ROUNDS = 5
-"""Rounds of k-means|| (the same figure: flat from here)."""
+"""Rounds of k-means||, as in the paper. Measured on 40,000 x 20 rows of 100 blobs, 8 seeds: 2, 3, 5 and 8
+rounds (with 4 tries) end in inertias within 1.1 % of each other."""
 
-TRIES = 4
-"""k-means++ starts on the candidates, of which the best after :data:`REFINEMENTS` steps is taken."""
+TRIES = 8
+"""k-means++ starts on the candidates, of which the best after :data:`REFINEMENTS` steps is taken. Measured
+on the same rows, mean inertia after the fit: 1 try 3.49e6, 4 tries 3.34e6, 8 tries 3.29e6 (k-means++ on all
+rows: 3.50e6), at 15 ms a try."""
+
+TRIES_WORK = 100_000_000
+"""Candidates times centres times columns, over all tries: fewer tries where they would need more, but one.
+One try with 1,000 centres and 100 columns is ten times that: 1.3 to 5.4 s on a driver that shared its two cores."""
 
 REFINEMENTS = 20
 
@@ -166,8 +172,8 @@ class Parallel:
     late, and draw l rows in the mean. A race needs none and draws l rows each time. For l much smaller than
     the number of rows both draw a row with nearly the same chance.
 
-    The driver holds ``10 k`` candidates. Round r measures from ``2 k r`` of them, so that all rounds together
-    cost about as much as 30 iterations of Lloyd's algorithm.
+    The driver holds ``10 k`` candidates. Round r measures from ``2 k (r - 1) + 1`` of them, so that the
+    rounds and the weighing compute as many distances as 30 iterations of Lloyd's algorithm.
 
     References
     ----------
@@ -293,7 +299,8 @@ def reclustered(
     if len(points) <= k:
         return padded(points, k)
     block = Block(points.astype(np.float64), weight=weights)
-    starts = [seeded(points, weights, k, seed, f"{purpose}-{i}") for i in range(TRIES)]
+    tries = min(TRIES, max(TRIES_WORK // (points.size * k), 1))
+    starts = [seeded(points, weights, k, seed, f"{purpose}-{i}") for i in range(tries)]
     return best(tuple(_refined(block, start) for start in starts)).centers.astype(points.dtype)
 
 

@@ -49,8 +49,10 @@ def workers_of(client: Any) -> dict[str, WorkerInfo]:
 _probed: set[tuple[str, str]] = set()
 
 
-def require_package(client: distributed.Client, workers: dict[str, WorkerInfo]) -> None:
-    """Check once for each worker that it can import this package.
+def require_package(
+    client: distributed.Client, workers: dict[str, WorkerInfo]
+) -> dict[str, WorkerInfo]:
+    """Check once for each worker that it can import this package; those that are still there.
 
     Raises
     ------
@@ -59,11 +61,12 @@ def require_package(client: distributed.Client, workers: dict[str, WorkerInfo]) 
     """
     new = [a for a in workers if (client.id, a) not in _probed]
     if not new:
-        return
+        return workers
     found = client.run(
         pkgutil.resolve_name, f"{_PACKAGE}:__version__", workers=new, on_error="return"
     )
-    missing = {a: v for a, v in found.items() if not isinstance(v, str)}
+    gone = {a for a, v in found.items() if isinstance(v, OSError)}  # lost while asked
+    missing = {a: v for a, v in found.items() if a not in gone and not isinstance(v, str)}
     if missing:
         address, reason = next(iter(missing.items()))
         raise ClusterError(
@@ -72,7 +75,13 @@ def require_package(client: distributed.Client, workers: dict[str, WorkerInfo]) 
             "client.register_plugin(distributed.PipInstall(packages=['daskml-kit'], "
             "restart_workers=True))."
         )
-    _probed.update((client.id, a) for a in new)
+    if gone.issuperset(workers):
+        raise ClusterError(
+            f"All {len(workers)} workers were lost while the fit began. Look into their logs "
+            "(client.get_worker_logs()), and give them more memory if that is why."
+        )
+    _probed.update((client.id, a) for a in new if a not in gone)
+    return {a: w for a, w in workers.items() if a not in gone}
 
 
 class Publisher:

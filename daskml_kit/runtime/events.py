@@ -75,10 +75,10 @@ class RoundEvent:
 
 @dataclass(frozen=True, slots=True)
 class FitEvent:
-    """A fit began or ended."""
+    """A fit began to load its data, has them and runs, or ended."""
 
     fit: str
-    state: str  # "started", "finished" or "failed"
+    state: str  # "started", "running", "finished" or "failed"
     at: float  # seconds since the epoch, the driver's clock
     rows: int = 0
     nbytes: int = 0

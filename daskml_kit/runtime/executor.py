@@ -153,7 +153,7 @@ class LocalExecutor:
             started,
             time.perf_counter() - begun,
             sum(s.part_bytes for s in stamped) + sizeof(params) * len(stamped),
-            [replace(e, worker=f"local-{e.bundle}") for s in stamped for e in s.events],
+            [e for s in stamped for e in s.events],
             None if objective is None else objective(total),
         )
         return total
@@ -166,7 +166,7 @@ class LocalExecutor:
             return [graph.run_bundle(0, 1, reduction, bundles[0], params)]
         if self._pool is None:
             n_threads = min(len(bundles), CPU_COUNT)
-            self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix="daskml")
+            self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix=graph.LOCAL_THREADS)
         with _blas().limit(limits=1, user_api="blas"):
             tasks = [
                 self._pool.submit(graph.run_bundle, i, 1, reduction, bundle, params)
@@ -221,8 +221,7 @@ class GraphExecutor:
     def __init__(self, client: distributed.Client, log: FitLog) -> None:
         self.client = client
         self.log = log
-        self.workers = workers_of(client)
-        require_package(client, self.workers)
+        self.workers = require_package(client, workers_of(client))
         self._publisher = Publisher(client)
         log.listeners.append(self._publisher)
 
@@ -261,7 +260,7 @@ class GraphExecutor:
             reduction.name,
             started,
             time.perf_counter() - begun,
-            sum(s.part_bytes for s in stamped) + sizeof(params) * len(data.bundles),
+            sum(s.part_bytes for s in stamped) + plan.params_bytes,
             events,
             None if objective is None else objective(total),
         )
@@ -373,19 +372,25 @@ def open_dataset(
     """
     log = log if log is not None else FitLog(spec.estimator)
     source = open_source(X, y, weight)
-    if isinstance(source, LocalSource):
-        parts = [(source.X, source.y, source.weight)]
-        return _open_local(parts, spec, log, class_weights, edges)
-    client = active_client()
-    refuse_foreign_futures(source, client)
-    if client is None:
-        return _open_local(_computed(source), spec, log, class_weights, edges)
-    executor = GraphExecutor(client, log)
+    client = None if isinstance(source, LocalSource) else active_client()
+    if isinstance(source, DaskSource):
+        refuse_foreign_futures(source, client)
+    executor = LocalExecutor(log) if client is None else GraphExecutor(client, log)
+    log.emit(FitEvent(log.name, "started", time.time()))
     try:
-        return _open_remote(executor, source, spec, class_weights, edges), executor
+        if isinstance(executor, GraphExecutor) and isinstance(source, DaskSource):
+            return _open_remote(executor, source, spec, class_weights, edges), executor
+        return _open_local(_parts(source), spec, log, class_weights, edges), executor
     except BaseException:
+        log.emit(FitEvent(log.name, "failed", time.time()))
         executor.close()
         raise
+
+
+def _parts(source: LocalSource | DaskSource) -> list[tuple[Any, Any, Any]]:
+    if isinstance(source, LocalSource):
+        return [(source.X, source.y, source.weight)]
+    return _computed(source)
 
 
 def _computed(source: DaskSource) -> list[tuple[Any, Any, Any]]:
@@ -408,7 +413,7 @@ def _open_local(
     log: FitLog,
     class_weights: ClassWeights | None,
     edges: RowEdges | None,
-) -> tuple[BlockDataset, Executor]:
+) -> BlockDataset:
     started, begun = time.time(), time.perf_counter()
     loaded = [load(i, spec, *part) for i, part in enumerate(parts)]
     facts = merge_facts([item.facts for item in loaded], spec)
@@ -424,7 +429,7 @@ def _open_local(
     data = BlockDataset(refs, facts)
     tasks = _load_events([x.facts for x in loaded], ["local-0"] * len(loaded), {})
     _opened(log, data, started, time.perf_counter() - begun, tasks)
-    return data, LocalExecutor(log)
+    return data
 
 
 def _open_remote(
@@ -551,7 +556,7 @@ def _opened(
 ) -> None:
     """Report that the data are resident: the fit's first event, and its first pass."""
     facts = data.facts
-    log.emit(FitEvent(log.name, "started", began, facts.n_rows, facts.nbytes, len(data.bundles)))
+    log.emit(FitEvent(log.name, "running", began, facts.n_rows, facts.nbytes, len(data.bundles)))
     _emit(log, "load", began, seconds, 0, tasks, None)
 
 

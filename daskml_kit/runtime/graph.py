@@ -14,6 +14,7 @@ would have to wait for a message from each worker and to send one more.
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 import warnings
@@ -80,6 +81,7 @@ class Plan:
     pins: dict[Key, str]
     outputs: list[Key]
     embedded: tuple[Key, ...] = ()  # tasks that the parameters travel with
+    params_bytes: int = 0  # sent in all: to every task, or once to every worker
 
     def layered(self) -> HighLevelGraph:
         """One layer, annotated with the worker of each pinned task."""
@@ -137,11 +139,17 @@ def _facts_of(loaded: Loaded) -> tuple[BlockFacts, str]:
     return loaded.facts, _here()
 
 
+LOCAL_THREADS = "daskml"
+"""Name of the threads on which rounds run in this process; the number follows an underscore."""
+
+
 def _here() -> str:
+    """The worker that this task runs on, or the thread of this process."""
     try:
         return str(distributed.get_worker().address)
     except ValueError:
-        return "local"
+        name, _, number = threading.current_thread().name.rpartition("_")
+        return f"local-{number}" if name == LOCAL_THREADS else "local-0"
 
 
 def load_plan(source: DaskSource, spec: Spec, homes: Sequence[str]) -> tuple[Plan, list[Key]]:
@@ -262,13 +270,15 @@ def round_plan(
     tasks: dict[Key, GraphNode] = {}
     pins: dict[Key, str] = {}
     source = params
-    embed = sizeof(params) * len(sites) <= EMBED_BYTES
+    size = sizeof(params)
+    embed = size * len(sites) <= EMBED_BYTES
     if not embed:
         tasks[(f"{name}-params", 0)] = DataNode((f"{name}-params", 0), params)
         source = TaskRef((f"{name}-params", 0))
     maps = _map_layer(tasks, pins, f"{name}-map", sites, reduction, source)
     parts = _merge_layers(tasks, f"{name}-merge", maps, reduction, 1 if single else FAN_IN)
-    return Plan(tasks, pins, parts, tuple(maps) if embed else ())
+    copies = len(sites) if embed else len({site.worker for site in sites})
+    return Plan(tasks, pins, parts, tuple(maps) if embed else (), size * copies)
 
 
 def _map_layer(

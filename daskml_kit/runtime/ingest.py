@@ -25,6 +25,10 @@ from daskml_kit.runtime.placement import Piece
 from daskml_kit.typing import Array, FloatArray, Matrix, TargetKind
 
 
+JOIN_BYTES = 1 << 20
+"""Smaller blocks are joined: a round over 512 chunks of 8 kB took 25 ms instead of 13."""
+
+
 @dataclass(frozen=True)
 class Spec:
     """What an estimator asks of its data; sent with every loading task."""
@@ -360,7 +364,7 @@ def assemble(
         part = block if whole else block.slice(piece.low, piece.high)
         part = Block(part.X, part.y, part.weight, piece.start, part.index)
         out.append(labelling.apply(part) if labelling is not None else part)
-    return Bundle(tuple(out))
+    return Bundle(tuple(out)).coalesced(JOIN_BYTES)
 
 
 __all__ = [

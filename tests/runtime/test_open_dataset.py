@@ -314,7 +314,7 @@ def test_missing_values_of_nullable_columns():
     y = pd.Series(LABELS, dtype="string")
     y[5] = pd.NA
     refuses(frame(), y, None, "Input y contains NaN|missing")
-    refuses(X, pd.Series(WEIGHT > 1).astype("boolean").where(WEIGHT < 1.9), None, "NaN|missing")
+    refuses(X, pd.Series(WEIGHT > 1).astype("boolean").where(WEIGHT < 1.0), None, "NaN|missing")
 
 
 def test_labels_of_mixed_types(client):

@@ -1,0 +1,176 @@
+"""The pieces that k-means is made of, each alone."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from scipy import sparse
+
+from daskml_kit.cluster.columns import columns, combined
+from daskml_kit.cluster.ground import shift_of
+from daskml_kit.cluster.lloyd import Run, Tally, averaged, best, refilled
+from daskml_kit.cluster.selection import Chosen, merged, race, smallest
+from daskml_kit.cluster.starts import Sampled, _sample, padded, reclustered, seeded
+from daskml_kit.runtime.block import Block
+
+RNG = np.random.default_rng(0)
+
+
+def cut(block: Block, edges: list[int]) -> list[Block]:
+    bounds = [0, *sorted(edges), block.n_rows]
+    return [block.slice(a, b) for a, b in pairwise(bounds)]
+
+
+# --- selection -------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    keys=st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0, np.inf]), min_size=1, max_size=30),
+    edges=st.lists(st.integers(0, 30), max_size=4),
+    size=st.integers(1, 12),
+)
+def test_selection_of_parts_is_selection_of_all(keys, edges, size):
+    n = len(keys)
+    keys = np.array(keys)
+    block = Block(np.arange(2.0 * n).reshape(n, 2), weight=np.arange(1.0, n + 1))
+    parts = cut(block, [min(e, n) for e in edges])
+    found = [smallest(p, keys[p.start : p.start + p.n_rows], size) for p in parts]
+    left, right = found[0], found[-1]
+    for part in found[1:]:
+        left = merged(size, left, part)
+    for part in reversed(found[:-1]):
+        right = merged(size, part, right)
+    order = [i for i in np.lexsort((np.arange(n), keys)) if np.isfinite(keys[i])][:size]
+    for each in (left, right):
+        assert each.rows.tolist() == order
+        np.testing.assert_array_equal(each.points, block.X[order])
+        np.testing.assert_array_equal(each.weights, block.weight[order])
+
+
+def test_rows_without_mass_are_never_drawn():
+    block = Block(np.zeros((4, 1)))
+    keys = race(block, np.array([0.0, 1.0, 0.0, 1e-320]), 0, "test")
+    assert np.isinf(keys[[0, 2]]).all()
+    assert smallest(block, keys, 4).rows.tolist()[0] == 1
+
+
+def test_the_first_of_a_race_is_drawn_in_proportion_to_its_mass():
+    mass = np.array([1.0, 2.0, 5.0])
+    block = Block(np.zeros((3, 1)))
+    first = [smallest(block, race(block, mass, s, "test"), 1).rows[0] for s in range(2000)]
+    share = np.bincount(first, minlength=3) / 2000
+    np.testing.assert_allclose(share, mass / 8, atol=0.04)  # 3.6 standard deviations
+
+
+# --- columns ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("as_block", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_columns_of_parts(as_block, dtype):
+    X = RNG.normal(2.0, 3.0, (50, 4)).astype(dtype)
+    total = columns(as_block(X[:0]))
+    for part in (X[:7], X[7:7], X[7:20], X[20:]):
+        total = combined(total, columns(as_block(part)))
+    assert total.n_rows == 50
+    np.testing.assert_allclose(total.mean, X.astype(float).mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(total.variance, X.astype(float).var(axis=0), rtol=1e-10)
+
+
+def test_columns_of_a_constant_are_exact():
+    found = columns(np.full((1000, 2), 0.1))
+    assert found.mean.tolist() == [0.1, 0.1]
+    assert found.squares.tolist() == [0.0, 0.0]
+
+
+def test_the_shift_is_near_the_mean_and_coarse():
+    X = RNG.normal(0, 1, (200, 3)) + 1e8
+    shift = shift_of(columns(X), sparse=False)
+    assert np.abs(shift - 1e8).max() < 2
+    assert (shift * 4 == np.round(shift * 4)).all()
+    assert not shift_of(columns(X - 1e8), sparse=False).any()
+    assert not shift_of(columns(X), sparse=True).any()
+
+
+# --- Lloyd -----------------------------------------------------------------------------------
+
+
+def test_an_empty_cluster_takes_the_mean_of_the_heaviest():
+    found = Tally(np.array([[2.0], [0.0], [9.0]]), np.array([1.0, 0.0, 3.0]), 0.0, ())
+    assert averaged(found).ravel().tolist() == [2.0, 3.0, 3.0]
+
+
+def test_far_rows_fill_empty_clusters():
+    # rows 0 (weight 2), 1, 10 with centre 0; centres at 50 and 60 have none
+    tally = Tally(np.array([[11.0], [0.0], [0.0]]), np.array([4.0, 0.0, 0.0]), 101.0, ())
+    run = Run(np.array([[0.0], [50.0], [60.0]]), tally=tally)
+    chosen = Chosen(
+        np.array([-100.0, -1.0]),
+        np.array([2, 1]),
+        np.array([[10.0], [1.0]]),
+        np.array([1.0, 1.0]),
+    )
+    found = refilled(run, chosen)
+    assert found.sums.ravel().tolist() == [0.0, 10.0, 1.0]
+    assert found.counts.tolist() == [2.0, 1.0, 1.0]
+    assert tally.counts.tolist() == [4.0, 0.0, 0.0]
+
+
+def test_rounding_does_not_choose_the_run():
+    def run(inertia: float) -> Run:
+        return Run(np.zeros((1, 1)), tally=Tally(np.zeros((1, 1)), np.ones(1), inertia, ()))
+
+    runs = (run(1.0), run(1.0 - 1e-13), run(0.5), run(0.7))
+    assert best(runs[:2]) is runs[0]
+    assert best(runs) is runs[2]
+
+
+# --- starts ----------------------------------------------------------------------------------
+
+
+def test_a_sample_stands_for_all_rows():
+    weight = RNG.uniform(0.1, 5.0, 400)
+    block = Block(np.arange(400.0)[:, None], weight=weight)
+    sums, means = [], []
+    for seed in range(200):
+        points, own = _sample(smallest(block, race(block, weight, seed, "t"), 51), 50)
+        assert len(points) == 50
+        assert (np.diff(points[:, 0]) > 0).all()
+        sums.append(own.sum())
+        means.append(own @ points[:, 0])
+    # unbiased: within four standard errors
+    for found, true in ((sums, weight.sum()), (means, weight @ np.arange(400.0))):
+        assert abs(np.mean(found) - true) < 4 * np.std(found) / np.sqrt(200)
+
+
+def test_a_sample_of_all_rows_has_their_weights():
+    weight = np.array([1.0, 0.0, 3.0])
+    block = Block(np.arange(3.0)[:, None], weight=weight)
+    points, own = _sample(smallest(block, race(block, weight, 0, "t"), 11), 10)
+    assert points.ravel().tolist() == [0.0, 2.0]
+    assert own.tolist() == [1.0, 3.0]
+
+
+def test_the_sample_has_rows_enough_for_the_clusters_and_not_too_many_values():
+    assert Sampled(8, 1, 0, 3).size == 10_001
+    assert Sampled(8, 1, 0, 21_000).size == 161
+    assert Sampled(8, 1, 0, 2_100).size == 999
+    assert Sampled(1_000, 1, 0, 3).size == 20_001
+
+
+def test_too_few_points_are_padded():
+    points = np.array([[1.0], [2.0]])
+    assert padded(points, 4).ravel().tolist() == [1.0, 2.0, 1.0, 1.0]
+    assert seeded(points, np.ones(2), 3, 0, "t").ravel().tolist() == [1.0, 2.0, 1.0]
+    assert reclustered(points, np.array([1.0, 0.0]), 2, 0, "t").ravel().tolist() == [1.0, 1.0]
+
+
+def test_candidates_are_clustered_by_weight():
+    points = np.array([[0.0], [1.0], [100.0], [101.0], [5000.0]])
+    weights = np.array([3.0, 1.0, 1.0, 1.0, 1e-12])
+    found = np.sort(reclustered(points, weights, 2, 0, "t").ravel())
+    np.testing.assert_allclose(found, [0.25, 100.5])

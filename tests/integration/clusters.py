@@ -1,0 +1,93 @@
+"""Clusters of real processes, and what tests do to them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from distributed import Client, LocalCluster
+
+QUIET = {"dashboard_address": "127.0.0.1:0", "silence_logs": 50}
+
+
+@contextmanager
+def local_cluster(n_workers: int = 2, **how: object) -> Iterator[Client]:
+    """Worker processes with nannies, and an active client."""
+    with (
+        LocalCluster(n_workers=n_workers, threads_per_worker=1, **QUIET, **how) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def free_port() -> int:
+    with socket.socket() as room:
+        room.bind(("127.0.0.1", 0))
+        return int(room.getsockname()[1])
+
+
+def _start(command: str, *args: str, cwd: Path, env: dict[str, str] | None) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "dask", command, *args],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+@contextmanager
+def remote_cluster(
+    cwd: Path, n_workers: int = 2, *, worker_args: tuple[str, ...] = (), env: dict[str, str] | None = None
+) -> Iterator[str]:
+    """A scheduler and workers (no nannies) as programs of their own; yields the address."""
+    address = f"tcp://127.0.0.1:{free_port()}"
+    how = ("--dashboard-address", "127.0.0.1:0")
+    scheduler = _start("scheduler", "--host", address, *how, cwd=cwd, env=env)
+    flags = ("--no-nanny", "--nthreads", "1", "--local-directory", str(cwd), *how, *worker_args)
+    workers = [_start("worker", address, *flags, cwd=cwd, env=env) for _ in range(n_workers)]
+    try:
+        yield address
+    finally:
+        for process in [*workers, scheduler]:
+            process.terminate()
+        for process in [*workers, scheduler]:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def pids(client: Client) -> dict[str, int]:
+    """Process of each worker, by address."""
+    found: dict[str, int] = client.run(os.getpid)
+    return found
+
+
+def kill(pid: int) -> None:
+    """No goodbye: as a machine that loses its power."""
+    os.kill(pid, signal.SIGKILL)
+
+
+def wait_until(true, seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def keys_on(dask_scheduler) -> list[str]:
+    """Every key that the scheduler knows of."""
+    return [str(key) for key in dask_scheduler.tasks]
+
+
+def ours(client: Client) -> list[str]:
+    return [key for key in client.run_on_scheduler(keys_on) if "daskml" in key]

@@ -1,0 +1,140 @@
+"""Workers killed in the middle of a fit: it finishes, with the same answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import dask.array as da
+import numpy as np
+import pytest
+from distributed import Client
+
+from daskml_kit.exceptions import DataLostError
+from daskml_kit.linear_model import LogisticRegression, Ridge, objective
+from daskml_kit.runtime.events import FitLog, RoundEvent
+from tests.integration.clusters import kill, local_cluster, ours, pids, remote_cluster, wait_until
+
+pytestmark = pytest.mark.cluster
+
+N, D = 4_000, 5
+rng = np.random.default_rng(5)
+X = rng.normal(size=(N, D))
+Y = (X @ np.arange(D) + rng.normal(size=N) > 0).astype(int)
+ESTIMATOR = {"solver": "lbfgs", "tol": 1e-9}
+EXPECTED = LogisticRegression(**ESTIMATOR).fit(X, Y)
+
+
+def slowly(part, seconds):
+    time.sleep(seconds)
+    return part
+
+
+def lazy(seconds=0.0):
+    rows = da.from_array(X, chunks=(500, -1))
+    if seconds:
+        rows = rows.map_blocks(slowly, seconds, dtype=X.dtype)
+    return rows, da.from_array(Y, chunks=500)
+
+
+def check(estimator):
+    np.testing.assert_allclose(estimator.coef_, EXPECTED.coef_, rtol=1e-6)
+    assert estimator.n_iter_ == EXPECTED.n_iter_
+
+
+original_chunk = objective._chunk
+
+
+def slow_chunk(*args):
+    time.sleep(0.05)
+    return original_chunk(*args)
+
+
+@pytest.fixture
+def at_round(monkeypatch):
+    """Calls a function, once, as soon as a round of a given number has been reported."""
+
+    def install(number, do):
+        emit, done = FitLog.emit, []
+
+        def emit_and_do(self, event):
+            emit(self, event)
+            if isinstance(event, RoundEvent) and event.round == number and not done:
+                done.append(True)
+                do()
+
+        monkeypatch.setattr(FitLog, "emit", emit_and_do)
+        return done
+
+    return install
+
+
+@pytest.fixture(scope="module")
+def nannies():
+    """Two workers, started again when they die."""
+    with local_cluster() as client:
+        yield client
+
+
+@pytest.fixture
+def victim(nannies):
+    """The process of the first worker, dead at the end of the test and replaced by another."""
+    nannies.wait_for_workers(2, timeout=60)
+    process = next(iter(pids(nannies).values()))
+    yield process
+    nannies.wait_for_workers(2, timeout=60)
+    assert process not in pids(nannies).values()
+    wait_until(lambda: not ours(nannies))  # nothing is left behind by a troubled fit either
+
+
+def test_killed_while_loading(victim):
+    watch = threading.Timer(0.6, kill, [victim])  # the load takes about a second
+    watch.start()
+    check(LogisticRegression(**ESTIMATOR).fit(*lazy(seconds=0.3)))
+    watch.join()
+
+
+def test_killed_between_rounds(victim, at_round):
+    done = at_round(3, lambda: kill(victim))
+    check(LogisticRegression(**ESTIMATOR).fit(*lazy()))
+    assert done
+
+
+def test_killed_during_a_round(victim, at_round, monkeypatch):
+    done = at_round(2, lambda: threading.Timer(0.07, kill, [victim]).start())
+    monkeypatch.setattr(objective, "_chunk", slow_chunk)
+    check(LogisticRegression(**ESTIMATOR).fit(*lazy()))
+    assert done
+
+
+def test_killed_in_unrolled_rounds(victim, at_round):
+    done = at_round(2, lambda: threading.Timer(0.02, kill, [victim]).start())
+    check(LogisticRegression(unroll=4, **ESTIMATOR).fit(*lazy()))
+    assert done
+
+
+def test_data_without_a_recipe_are_lost(victim, nannies, at_round):
+    """Scattered data live in one place only: the fit says so."""
+    parts = [
+        nannies.scatter(part, workers=[worker])
+        for part, worker in zip(np.array_split(X, 2), pids(nannies), strict=True)
+    ]
+    rows = da.concatenate([da.from_delayed(part, (N // 2, D), dtype=X.dtype) for part in parts])
+    at_round(2, lambda: kill(victim))
+    with pytest.raises(DataLostError, match=r"client\.scatter, which keeps no recipe"):
+        LogisticRegression(**ESTIMATOR).fit(rows, da.from_array(Y, chunks=N // 2))
+
+
+def test_killed_for_good(tmp_path, at_round):
+    """Workers that do not come back: the survivor computes what the others held."""
+    with remote_cluster(tmp_path, 3) as address, Client(address) as client:
+        client.wait_for_workers(3, timeout=60)
+        first, second, _ = pids(client).values()
+        watch = threading.Timer(0.6, kill, [first])
+        watch.start()
+        check(LogisticRegression(**ESTIMATOR).fit(*lazy(seconds=0.4)))
+        watch.join()
+        done = at_round(3, lambda: kill(second))
+        check(LogisticRegression(**ESTIMATOR).fit(*lazy()))
+        assert done
+        assert len(pids(client)) == 1
