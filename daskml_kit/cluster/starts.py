@@ -46,7 +46,7 @@ rows: 3.50e6), at 15 ms a try."""
 
 TRIES_WORK = 100_000_000
 """Candidates times centres times columns, over all tries: fewer tries where they would need more, but one.
-One try with 1,000 centres and 100 columns is ten times that: 1.3 to 5.4 s on a driver that shared its two cores."""
+One try with 1,000 centres and 100 columns is ten times that: 1.3 to 5.4 s on two shared cores."""
 
 REFINEMENTS = 20
 

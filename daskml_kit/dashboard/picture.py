@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
@@ -31,7 +31,7 @@ _CURVE = 150
 class Picture:
     """An SVG picture; shows itself in a notebook, or saves itself."""
 
-    text: str
+    text: str = field(repr=False)
 
     def _repr_svg_(self) -> str:
         return self.text

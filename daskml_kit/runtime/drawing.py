@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class Drawing:
     """The skeleton of a task graph; shows itself in a notebook, or saves itself as SVG."""
 
     title: str
-    nodes: Mapping[str, Node]
+    nodes: Mapping[str, Node] = field(repr=False)
 
     def _repr_svg_(self) -> str:
         return self.svg()

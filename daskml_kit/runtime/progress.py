@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from daskml_kit.runtime.events import Event, RoundEvent
 
 
@@ -13,6 +11,8 @@ class ProgressLine:
     """A listener that keeps one tqdm line up to date."""
 
     def __init__(self, title: str) -> None:
+        from tqdm.auto import tqdm  # in a notebook without ipywidgets it warns when it is imported
+
         self._bar: Any = tqdm(desc=title, unit=" rounds")
 
     def __call__(self, event: Event) -> None:

@@ -25,16 +25,30 @@ ESTIMATOR = {"solver": "lbfgs", "tol": 1e-9}
 EXPECTED = LogisticRegression(**ESTIMATOR).fit(X, Y)
 
 
-def slowly(part, seconds):
-    time.sleep(seconds)
+def slowly(part, marker):
+    marker.touch()
+    time.sleep(0.2)
     return part
 
 
-def lazy(seconds=0.0):
+def lazy(marker=None):
     rows = da.from_array(X, chunks=(500, -1))
-    if seconds:
-        rows = rows.map_blocks(slowly, seconds, dtype=X.dtype)
+    if marker is not None:
+        rows = rows.map_blocks(slowly, marker, dtype=X.dtype)
     return rows, da.from_array(Y, chunks=500)
+
+
+def kill_when_loading(process, marker):
+    """Kills as soon as a block is being loaded; eight take almost a second."""
+
+    def watch():
+        wait_until(marker.exists, 120)
+        time.sleep(0.3)
+        kill(process)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread
 
 
 def check(estimator):
@@ -87,10 +101,10 @@ def victim(nannies):
     wait_until(lambda: not ours(nannies))  # nothing is left behind by a troubled fit either
 
 
-def test_killed_while_loading(victim):
-    watch = threading.Timer(0.6, kill, [victim])  # the load takes about a second
-    watch.start()
-    check(LogisticRegression(**ESTIMATOR).fit(*lazy(seconds=0.3)))
+def test_killed_while_loading(victim, tmp_path):
+    marker = tmp_path / "loading"
+    watch = kill_when_loading(victim, marker)
+    check(LogisticRegression(**ESTIMATOR).fit(*lazy(marker)))
     watch.join()
 
 
@@ -130,9 +144,9 @@ def test_killed_for_good(tmp_path, at_round):
     with remote_cluster(tmp_path, 3) as address, Client(address) as client:
         client.wait_for_workers(3, timeout=60)
         first, second, _ = pids(client).values()
-        watch = threading.Timer(0.6, kill, [first])
-        watch.start()
-        check(LogisticRegression(**ESTIMATOR).fit(*lazy(seconds=0.4)))
+        marker = tmp_path / "loading"
+        watch = kill_when_loading(first, marker)
+        check(LogisticRegression(**ESTIMATOR).fit(*lazy(marker)))
         watch.join()
         done = at_round(3, lambda: kill(second))
         check(LogisticRegression(**ESTIMATOR).fit(*lazy()))
