@@ -12,8 +12,8 @@ from distributed import Client, LocalCluster, wait
 from benchmarks.harness import interleave, table
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.events import FitLog
-from daskml_kit.runtime.executor import open_dataset
 from daskml_kit.runtime.ingest import Spec
+from daskml_kit.runtime.opening import open_dataset
 from daskml_kit.runtime.reduction import Reduction
 
 N_ROWS, N_COLUMNS = 51_200, 10

@@ -20,9 +20,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from daskml_kit.metrics import accuracy_score, r2_score
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.events import FitEvent, FitLog
-from daskml_kit.runtime.executor import ClassWeights, Executor, RowEdges, open_dataset
+from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.in_kind import RowFunction, map_rows, stand_in
 from daskml_kit.runtime.ingest import Spec, check_matrix
+from daskml_kit.runtime.opening import ClassWeights, RowEdges, open_dataset
 from daskml_kit.runtime.progress import ProgressLine
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.runtime.sources import is_dask, unwrap, wanted_dtype, whole_rows
@@ -96,7 +97,11 @@ class BlockEstimator(BaseEstimator):
         self.n_passes_ = log.n_passes
 
     def _reduced(
-        self, X: ArrayLike, sample_weight: ArrayLike, reduction: Reduction[Any, Any, Any], params: Any
+        self,
+        X: ArrayLike,
+        sample_weight: ArrayLike,
+        reduction: Reduction[Any, Any, Any],
+        params: Any,
     ) -> Any:
         """One reduction over rows that the estimator was not fitted on."""
         validate_data(self, stand_in(X), reset=False, skip_check_array=True)

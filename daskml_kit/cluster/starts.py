@@ -216,7 +216,7 @@ class Parallel:
             for run, points in enumerate(candidates)
         )
         reduction = side_by_side(far_rows(OVERSAMPLING * self.k))
-        found = ground.executor.reduce(ground.data, reduction, draws, objective=_least_cost)
+        found = ground.executor.reduce(ground.data, reduction, draws)
         return [one for one in found if one is not None]
 
     def _reclustered(self, ground: Ground, candidates: Sequence[FloatArray]) -> list[FloatArray]:
@@ -262,10 +262,6 @@ def _far_chunk(size: int, block: Block, draw: Draw) -> Drawn:
 
 def _far_combined(size: int, a: Drawn, b: Drawn) -> Drawn:
     return Drawn(a.cost + b.cost, merged(size, a.chosen, b.chosen))
-
-
-def _least_cost(found: Sequence[Drawn | None]) -> float:
-    return min(one.cost for one in found if one is not None)
 
 
 # ---------------------------------------------------------------- on the driver

@@ -25,7 +25,7 @@ class BundleRef:
 
 @dataclass(eq=False)
 class BlockDataset:
-    """Checked, aligned, resident blocks. Made by :func:`~daskml_kit.runtime.executor.open_dataset`.
+    """Checked, aligned, resident blocks. Made by :func:`~daskml_kit.runtime.opening.open_dataset`.
 
     Use it as a context manager: leaving the block releases everything it holds on the cluster.
     """

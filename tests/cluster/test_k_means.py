@@ -163,8 +163,8 @@ def test_threads_change_nothing(monkeypatch):
     X = np.tile(BLOBS, (4, 1))
     model = KMeans(5, random_state=0)
     one = clone(model).fit(X)
-    monkeypatch.setattr("daskml_kit.runtime.executor.LOCAL_SPLIT_BYTES", 1 << 10)
-    monkeypatch.setattr("daskml_kit.runtime.executor.CPU_COUNT", 4)
+    monkeypatch.setattr("daskml_kit.runtime.opening.LOCAL_SPLIT_BYTES", 1 << 10)
+    monkeypatch.setattr("daskml_kit.runtime.opening.CPU_COUNT", 4)
     with daskml_kit.record() as run:
         several = clone(model).fit(X)
     assert len(run.rounds[-1].tasks) > 1
@@ -299,9 +299,10 @@ def test_passes_of_k_means_parallel():
     draws = ["kmeans-parallel"] * ROUNDS
     assert names(model) == ["load", "survey", *draws, "weigh", "lloyd", "lloyd", "label"]
     assert model.n_rounds_ == model.n_passes_ == len(model.history_)
-    costs = [e["objective"] for e in model.history_ if e["name"] in {"kmeans-parallel", "lloyd"}]
-    assert costs[:ROUNDS] == sorted(costs[:ROUNDS], reverse=True)
-    assert costs[ROUNDS] > costs[ROUNDS + 1]
+    costs = [e["objective"] for e in model.history_]
+    # The cost of more candidates than centres would stand below the fit's own: it isn't reported.
+    assert costs[:-3] == [None] * (ROUNDS + 3)
+    assert costs[-3] > costs[-2] >= costs[-1]
 
 
 def test_all_runs_share_passes():

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from distributed import Client, LocalCluster
 
+ROOT = Path(__file__).parents[2]  # programs import what a test module hands them
 QUIET = {"dashboard_address": "127.0.0.1:0", "silence_logs": 50}
 
 
@@ -33,11 +34,13 @@ def free_port() -> int:
         return int(room.getsockname()[1])
 
 
-def _start(command: str, *args: str, cwd: Path, env: dict[str, str] | None) -> subprocess.Popen[bytes]:
+def _start(
+    command: str, *args: str, cwd: Path, env: dict[str, str] | None
+) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "dask", command, *args],
         cwd=cwd,
-        env={**os.environ, **(env or {})},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -45,7 +48,11 @@ def _start(command: str, *args: str, cwd: Path, env: dict[str, str] | None) -> s
 
 @contextmanager
 def remote_cluster(
-    cwd: Path, n_workers: int = 2, *, worker_args: tuple[str, ...] = (), env: dict[str, str] | None = None
+    cwd: Path,
+    n_workers: int = 2,
+    *,
+    worker_args: tuple[str, ...] = (),
+    env: dict[str, str] | None = None,
 ) -> Iterator[str]:
     """A scheduler and workers (no nannies) as programs of their own; yields the address."""
     address = f"tcp://127.0.0.1:{free_port()}"

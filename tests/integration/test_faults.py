@@ -11,7 +11,7 @@ import pytest
 from distributed import Client
 
 from daskml_kit.exceptions import DataLostError
-from daskml_kit.linear_model import LogisticRegression, Ridge, objective
+from daskml_kit.linear_model import LogisticRegression, objective
 from daskml_kit.runtime.events import FitLog, RoundEvent
 from tests.integration.clusters import kill, local_cluster, ours, pids, remote_cluster, wait_until
 

@@ -18,10 +18,18 @@ from daskml_kit.linear_model import LogisticRegression, Ridge
 from daskml_kit.runtime import graph
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.cluster import active_client
-from daskml_kit.runtime.events import FitLog, RoundEvent, TaskEvent, attribute_waits, event_from_dict
-from daskml_kit.runtime.executor import GraphExecutor, LocalExecutor, open_dataset
+from daskml_kit.runtime.events import (
+    FitLog,
+    RoundEvent,
+    TaskEvent,
+    attribute_waits,
+    event_from_dict,
+)
 from daskml_kit.runtime.ingest import Spec
+from daskml_kit.runtime.local import LocalExecutor
+from daskml_kit.runtime.opening import open_dataset
 from daskml_kit.runtime.reduction import FAN_IN, Reduction
+from daskml_kit.runtime.remote import GraphExecutor
 
 rng = np.random.default_rng(4)
 N, D = 1_000, 4
@@ -179,7 +187,9 @@ def test_the_seconds_of_a_round_add_up(make, edges):
 
 
 @given(
-    busy=st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 5), st.integers(1, 3)), min_size=1),
+    busy=st.lists(
+        st.tuples(st.sampled_from("abc"), st.floats(0, 5), st.integers(1, 3)), min_size=1
+    ),
     slack=st.floats(0, 5),
 )
 def test_waits_are_attributed(busy, slack):
@@ -192,7 +202,9 @@ def test_waits_are_attributed(busy, slack):
     full = attribute_waits(tasks, seconds)
     for worker in {t.worker for t in tasks}:
         own = [t for t in full if t.worker == worker]
-        total = sum(t.compute_seconds / t.threads + t.wait_seconds + t.transfer_seconds for t in own)
+        total = sum(
+            t.compute_seconds / t.threads + t.wait_seconds + t.transfer_seconds for t in own
+        )
         assert total == pytest.approx(seconds, abs=1e-9)
         assert min(t.wait_seconds for t in own) >= 0
 

@@ -24,9 +24,11 @@ from daskml_kit.exceptions import (
 from daskml_kit.linear_model import LogisticRegression, Ridge
 from daskml_kit.runtime.block import Block, Bundle
 from daskml_kit.runtime.events import FitLog
-from daskml_kit.runtime.executor import GraphExecutor, LocalExecutor, open_dataset
 from daskml_kit.runtime.ingest import Spec
-from tests.runtime.inputs import ALL, COLUMNS, D, LABELS, LAZY, N, WEIGHT, X, beside, frame, unknown
+from daskml_kit.runtime.local import LocalExecutor
+from daskml_kit.runtime.opening import open_dataset
+from daskml_kit.runtime.remote import GraphExecutor
+from tests.runtime.inputs import ALL, COLUMNS, LABELS, LAZY, WEIGHT, D, N, X, beside, frame, unknown
 
 CLASSES = Spec("Tester", target="classes")
 
@@ -64,7 +66,7 @@ def check_rows(data, dtype=np.float64):
     assert at == N == data.facts.n_rows
     assert data.facts.n_features == D
     assert data.facts.weight_sum == pytest.approx(WEIGHT.sum())
-    expected = [WEIGHT[LABELS == c].sum() for c in "abc"]
+    expected = [WEIGHT[c == LABELS].sum() for c in "abc"]
     np.testing.assert_allclose(data.facts.class_weight_sums, expected)
     assert [b.n_rows for b in data.bundles] == [b.n_rows for b in bundles_of(data)]
 
@@ -288,7 +290,9 @@ def test_the_block_is_named(request, on_cluster):
 
 def test_kinds_that_have_no_rows(client):
     ds = xr.Dataset({"a": ("sample", X[:, 0])})
-    assert isinstance(refuses(ds, LABELS, None, "Dataset has no single array"), InvalidDataTypeError)
+    assert isinstance(
+        refuses(ds, LABELS, None, "Dataset has no single array"), InvalidDataTypeError
+    )
     refuses(dd.from_pandas(frame(), npartitions=2, sort=False)["c0"], LABELS, None, "got a Series")
     refuses(TEXT, LABELS, None, r"Columns \['c2'\] hold .*could not convert string to float")
     lazy_text = dd.from_pandas(TEXT, npartitions=2, sort=False)

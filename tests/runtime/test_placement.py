@@ -27,7 +27,10 @@ workers_of = st.lists(st.integers(1, 4), min_size=1, max_size=5).map(
 
 def pieces_of(rows, bytes_a_row=8):
     starts = np.concatenate([[0], np.cumsum(rows)[:-1]]).astype(int).tolist()
-    return [Piece(i, 0, n, s, n * bytes_a_row) for i, (n, s) in enumerate(zip(rows, starts, strict=True))]
+    return [
+        Piece(i, 0, n, s, n * bytes_a_row)
+        for i, (n, s) in enumerate(zip(rows, starts, strict=True))
+    ]
 
 
 def rows_of(bundle):

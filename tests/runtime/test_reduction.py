@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -28,7 +30,7 @@ REDUCTIONS = {
 
 def blocks(cuts):
     edges = [0, *sorted(cuts), N]
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         y = CODES[low:high]
         yield Block(X[low:high], y, WEIGHT[low:high], start=low)
 

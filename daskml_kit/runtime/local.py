@@ -1,0 +1,112 @@
+"""Rounds on threads of this process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+from dask.sizeof import sizeof
+from dask.system import CPU_COUNT
+from threadpoolctl import ThreadpoolController
+
+from daskml_kit.runtime import graph
+from daskml_kit.runtime.block import Bundle
+from daskml_kit.runtime.dataset import BlockDataset
+from daskml_kit.runtime.events import FitLog
+from daskml_kit.runtime.executor import Params, State, Total, emit_round
+from daskml_kit.runtime.reduction import Reduction
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+class LocalExecutor:
+    """Rounds on threads of this process, one bundle a thread."""
+
+    def __init__(self, log: FitLog) -> None:
+        self.log = log
+        self._pool: ThreadPoolExecutor | None = None
+
+    def reduce(
+        self,
+        data: BlockDataset,
+        reduction: Reduction[Params, Any, Total],
+        params: Params,
+        *,
+        objective: Callable[[Total], float] | None = None,
+    ) -> Total:
+        """One round over the bundles of this process."""
+        started, begun = time.time(), time.perf_counter()
+        stamped = self._run(data, reduction, params)
+        total: Total = reduction.finalize(reduction.merge([s.part for s in stamped]))
+        emit_round(
+            self.log,
+            reduction.name,
+            started,
+            time.perf_counter() - begun,
+            sum(s.part_bytes for s in stamped) + sizeof(params) * len(stamped),
+            [e for s in stamped for e in s.events],
+            None if objective is None else objective(total),
+        )
+        return total
+
+    def _run(
+        self, data: BlockDataset, reduction: Reduction[Any, Any, Any], params: Any
+    ) -> list[graph.Stamped]:
+        bundles = [b.handle for b in data.bundles]
+        if len(bundles) == 1:
+            return [graph.run_bundle(0, 1, reduction, bundles[0], params)]
+        if self._pool is None:
+            n_threads = min(len(bundles), CPU_COUNT)
+            self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix=graph.LOCAL_THREADS)
+        with _blas().limit(limits=1, user_api="blas"):
+            tasks = [
+                self._pool.submit(graph.run_bundle, i, 1, reduction, bundle, params)
+                for i, bundle in enumerate(bundles)
+            ]
+            return [task.result() for task in tasks]
+
+    def iterate(
+        self,
+        data: BlockDataset,
+        reduction: Reduction[Params, Any, Total],
+        state: State,
+        *,
+        point: Callable[[State], Params],
+        update: Callable[[State, Total], State],
+        n_rounds: int,
+        objective: Callable[[State], float] | None = None,
+    ) -> list[State]:
+        """The rounds one after the other."""
+        states = []
+        for _ in range(n_rounds):
+            holder: list[State] = []
+
+            def finish(total: Total, before: State = state, out: list[State] = holder) -> float:
+                out.append(update(before, total))
+                return float("nan") if objective is None else objective(out[0])
+
+            self.reduce(data, reduction, point(state), objective=finish)
+            state = holder[0]
+            states.append(state)
+        return states
+
+    def map(
+        self, data: BlockDataset, fn: Callable[[Bundle, Params], Bundle], params: Params
+    ) -> BlockDataset:
+        """``fn`` of every bundle, in this thread."""
+        return data.replaced([fn(b.handle, params) for b in data.bundles])
+
+    def close(self) -> None:
+        """Stop the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+
+__all__ = ["LocalExecutor"]

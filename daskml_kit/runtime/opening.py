@@ -1,0 +1,289 @@
+"""Data in, resident blocks out, and the executor for their rounds.
+
+:func:`open_dataset` chooses: Dask-backed data and an active client go to the cluster, everything else stays
+in this process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import dask.threaded
+import distributed
+import numpy as np
+from dask.system import CPU_COUNT
+
+from daskml_kit.runtime import graph
+from daskml_kit.runtime.cluster import active_client
+from daskml_kit.runtime.dataset import BlockDataset, BundleRef
+from daskml_kit.runtime.events import FitEvent, FitLog, TaskEvent
+from daskml_kit.runtime.executor import Executor, emit_round
+from daskml_kit.runtime.ingest import (
+    BlockFacts,
+    DataFacts,
+    Labelling,
+    Spec,
+    assemble,
+    load,
+    merge_facts,
+)
+from daskml_kit.runtime.local import LocalExecutor
+from daskml_kit.runtime.placement import Piece, WorkerInfo, cut, even_out, pack
+from daskml_kit.runtime.remote import GraphExecutor
+from daskml_kit.runtime.sources import DaskSource, LocalSource, open_source, refuse_foreign_futures
+from daskml_kit.typing import FloatArray
+
+ClassWeights = Callable[[DataFacts], "FloatArray | None"]
+RowEdges = Callable[[DataFacts], Sequence[int]]
+
+LOCAL_SPLIT_BYTES = 1 << 21
+"""Smallest share of the data worth a thread of its own: below, starting threads costs more than it saves."""
+
+
+def open_dataset(
+    X: Any,
+    y: Any = None,
+    weight: Any = None,
+    *,
+    spec: Spec,
+    log: FitLog | None = None,
+    class_weights: ClassWeights | None = None,
+    edges: RowEdges | None = None,
+) -> tuple[BlockDataset, Executor]:
+    """Check, align and make resident: one read of every row.
+
+    Parameters
+    ----------
+    X, y, weight : NumPy, pandas, scipy.sparse, dask.array, dask.dataframe or xarray
+    spec : what the estimator asks of its data
+    log : where the rounds of the fit are recorded
+    class_weights : callable facts -> weights of the sorted classes, or None
+    edges : callable facts -> increasing global rows from 0 to n_rows, or None
+        Bundle i is then exactly the rows between edges i and i + 1, on the worker that holds most of
+        them as long as that is even. Without it bundles are cut as memory and threads ask.
+
+    Returns
+    -------
+    BlockDataset, Executor
+        Release the first and close the second when the fit ends.
+
+    Raises
+    ------
+    InvalidDataError, InvalidDataTypeError, ClusterError
+        Before any training round.
+    """
+    log = log if log is not None else FitLog(spec.estimator)
+    source = open_source(X, y, weight)
+    client = None if isinstance(source, LocalSource) else active_client()
+    if isinstance(source, DaskSource):
+        refuse_foreign_futures(source, client)
+    executor = LocalExecutor(log) if client is None else GraphExecutor(client, log)
+    log.emit(FitEvent(log.name, "started", time.time()))
+    try:
+        if isinstance(executor, GraphExecutor) and isinstance(source, DaskSource):
+            return _open_remote(executor, source, spec, class_weights, edges), executor
+        return _open_local(_parts(source), spec, log, class_weights, edges), executor
+    except BaseException:
+        log.emit(FitEvent(log.name, "failed", time.time()))
+        executor.close()
+        raise
+
+
+def _parts(source: LocalSource | DaskSource) -> list[tuple[Any, Any, Any]]:
+    if isinstance(source, LocalSource):
+        return [(source.X, source.y, source.weight)]
+    return _computed(source)
+
+
+def _computed(source: DaskSource) -> list[tuple[Any, Any, Any]]:
+    """Every part of a lazy source, computed in this process by Dask's own scheduler."""
+    parts = [source.part_keys(i) for i in range(len(source.X))]
+    compute: Any = dask.threaded.get
+    rows = compute(source.graph, parts)
+    has_y = source.y is not None
+    out = []
+    for row in rows:
+        rest = list(row[1:])
+        y = rest.pop(0) if has_y else None
+        out.append((row[0], y, rest.pop(0) if rest else None))
+    return out
+
+
+def _open_local(
+    parts: Sequence[tuple[Any, Any, Any]],
+    spec: Spec,
+    log: FitLog,
+    class_weights: ClassWeights | None,
+    edges: RowEdges | None,
+) -> BlockDataset:
+    started, begun = time.time(), time.perf_counter()
+    loaded = [load(i, spec, *part) for i, part in enumerate(parts)]
+    facts = merge_facts([item.facts for item in loaded], spec)
+    labelling = _labelling(facts, [item.facts for item in loaded], class_weights)
+    pieces = _pieces(facts, [x.facts for x in loaded])
+    threads = max(1, min(CPU_COUNT, facts.nbytes // LOCAL_SPLIT_BYTES))
+    worker = WorkerInfo("local", threads)
+    groups = pack(pieces, worker) if edges is None else cut(pieces, edges(facts))
+    bundles = [assemble(g, labelling, [loaded[p.block] for p in g]) for g in groups]
+    refs = [
+        BundleRef(b, f"local-{i}", b.n_rows, b.nbytes, len(b.blocks)) for i, b in enumerate(bundles)
+    ]
+    data = BlockDataset(refs, facts)
+    tasks = _load_events([x.facts for x in loaded], ["local-0"] * len(loaded), {})
+    _opened(log, data, started, time.perf_counter() - begun, tasks)
+    return data
+
+
+def _open_remote(
+    executor: GraphExecutor,
+    source: DaskSource,
+    spec: Spec,
+    class_weights: ClassWeights | None,
+    edges: RowEdges | None,
+) -> BlockDataset:
+    started, begun = time.time(), time.perf_counter()
+    client, workers = executor.client, list(executor.workers.values())
+    sizes = source.sizes
+    homes = [workers[j].address for j in even_out(sizes, _held(client, source, workers), workers)]
+    plan, _ = graph.load_plan(source, spec, homes)
+    futures = plan.submit(client)
+    n = len(homes)
+    try:
+        known: list[tuple[BlockFacts, str]] = client.gather(futures[n:])
+        blocks = [facts for facts, _ in known]
+        facts = merge_facts(blocks, spec)
+        labelling = _labelling(facts, blocks, class_weights)
+        pieces = _pieces(facts, blocks)
+        groups, at = (
+            _packed(executor, pieces, homes)
+            if edges is None
+            else _regrouped(executor, pieces, homes, edges(facts))
+        )
+        bundles = _assembled(executor, futures[:n], groups, at, labelling)
+        data = BlockDataset(bundles, facts)
+    finally:
+        for future in futures:
+            future.release()
+    threads = {a: w.n_threads for a, w in executor.workers.items()}
+    tasks = _load_events(blocks, [at for _, at in known], threads)
+    _opened(executor.log, data, started, time.perf_counter() - begun, tasks)
+    return data
+
+
+def _held(
+    client: distributed.Client, source: DaskSource, workers: Sequence[WorkerInfo]
+) -> list[int | None]:
+    """The worker that already holds each part of X, or None."""
+    futures = source.futures()
+    present = [f for f in futures if f is not None]
+    if not present:
+        return [None] * len(futures)
+    position = {w.address: i for i, w in enumerate(workers)}
+    where = client.who_has(present)
+    out: list[int | None] = []
+    for future in futures:
+        holders = where.get(future.key, ()) if future is not None else ()
+        out.append(next((position[a] for a in holders if a in position), None))
+    return out
+
+
+def _packed(
+    executor: GraphExecutor, pieces: Sequence[Piece], homes: Sequence[str]
+) -> tuple[list[list[Piece]], list[str]]:
+    """Bundles of each worker's own pieces, and their homes."""
+    groups: list[list[Piece]] = []
+    at: list[str] = []
+    for address, worker in executor.workers.items():
+        own = pack([p for p, home in zip(pieces, homes, strict=True) if home == address], worker)
+        groups += own
+        at += [address] * len(own)
+    return groups, at
+
+
+def _regrouped(
+    executor: GraphExecutor, pieces: Sequence[Piece], homes: Sequence[str], edges: Sequence[int]
+) -> tuple[list[list[Piece]], list[str]]:
+    """Bundles between row edges, and homes: where most of their rows are, as long as that is even."""
+    workers = list(executor.workers.values())
+    position = {w.address: i for i, w in enumerate(workers)}
+    groups = cut(pieces, edges)
+    where: list[int | None] = []
+    for group in groups:
+        rows = dict.fromkeys(range(len(workers)), 0)
+        for piece in group:
+            rows[position[homes[piece.block]]] += piece.n_rows
+        where.append(max(rows, key=lambda j: rows[j]))
+    sizes = [sum(p.n_rows for p in group) for group in groups]
+    return groups, [workers[j].address for j in even_out(sizes, where, workers)]
+
+
+def _assembled(
+    executor: GraphExecutor,
+    loaded: Sequence[distributed.Future[Any]],
+    groups: Sequence[Sequence[Piece]],
+    at: Sequence[str],
+    labelling: Labelling | None,
+) -> list[BundleRef]:
+    futures = graph.assemble_plan(loaded, groups, at, labelling).submit(executor.client)
+    for part in loaded:  # now, not later: each goes as soon as its bundles are made
+        part.release()
+    distributed.wait(futures)
+    refs = []
+    for future, group, home in zip(futures, groups, at, strict=True):
+        rows, size = sum(p.n_rows for p in group), sum(p.nbytes for p in group)
+        refs.append(BundleRef(future, home, rows, size, len(group)))
+    return refs
+
+
+def _pieces(facts: DataFacts, blocks: Sequence[BlockFacts]) -> list[Piece]:
+    return [
+        Piece(b.index, 0, b.n_rows, start, b.nbytes)
+        for b, start in zip(blocks, facts.starts, strict=True)
+    ]
+
+
+def _labelling(
+    facts: DataFacts, blocks: Sequence[BlockFacts], class_weights: ClassWeights | None
+) -> Labelling | None:
+    if facts.classes is None:
+        return None
+    local = {b.index: np.asarray(b.classes) for b in blocks}
+    return Labelling(
+        facts.classes, local, class_weights(facts) if class_weights is not None else None
+    )
+
+
+def _opened(
+    log: FitLog, data: BlockDataset, began: float, seconds: float, tasks: Sequence[TaskEvent]
+) -> None:
+    """Report that the data are resident: the fit's first event, and its first pass."""
+    facts = data.facts
+    log.emit(FitEvent(log.name, "running", began, facts.n_rows, facts.nbytes, len(data.bundles)))
+    emit_round(log, "load", began, seconds, 0, tasks, None)
+
+
+def _load_events(
+    blocks: Sequence[BlockFacts], homes: Sequence[str], threads: Mapping[str, int]
+) -> list[TaskEvent]:
+    """One event a worker: what it loaded, and how long its tasks took together."""
+    events = []
+    for i, home in enumerate(dict.fromkeys(homes)):
+        own = [b for b, at in zip(blocks, homes, strict=True) if at == home]
+        events.append(
+            TaskEvent(
+                worker=home,
+                bundle=i,
+                n_blocks=len(own),
+                rows=sum(b.n_rows for b in own),
+                nbytes=sum(b.nbytes for b in own),
+                started=min(b.started for b in own),
+                compute_seconds=sum(b.seconds for b in own),
+                threads=threads.get(home, 1),
+            )
+        )
+    return events
+
+
+__all__ = ["ClassWeights", "RowEdges", "open_dataset"]
