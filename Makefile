@@ -78,6 +78,7 @@ install = echo "Installing daskml-kit$(1) into $(venv); the first time takes a f
 
 $(venv)/.stamp-run: pyproject.toml | $(bin)/python
 	@$(call install)
+	@$(bin)/daskml-kit compile
 	@touch $@
 
 $(venv)/.stamp-%: pyproject.toml | $(bin)/python

@@ -1,4 +1,4 @@
-"""The command line: ``daskml-kit demo``."""
+"""The command line: ``daskml-kit demo``, ``daskml-kit compile``."""
 
 from __future__ import annotations
 
@@ -31,6 +31,12 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--output", type=Path, default=Path(), metavar="DIR", help="where to write (here)"
     )
+    commands.add_parser(
+        "compile",
+        help="compile all kernels into the cache",
+        description="Compiles every kernel for dense and sparse, double and single precision data and keeps "
+        "it on this machine, so that no first fit waits. For images of workers, and after an upgrade.",
+    )
     return top
 
 
@@ -44,6 +50,10 @@ def _positive(text: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit status."""
     arguments = parser().parse_args(argv)
+    if arguments.command == "compile":
+        from daskml_kit.cli.compile import run_compile
+
+        return run_compile()
     from daskml_kit.cli.demo import run_demo
 
     return run_demo(arguments.scheduler, arguments.workers, arguments.output)

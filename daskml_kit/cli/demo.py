@@ -30,6 +30,7 @@ from daskml_kit.runtime.events import Run
 
 N_COLOURS = 16
 N_CHUNKS = 8
+CONNECT_SECONDS = 10
 REPORT = "demo-report.html"
 PICTURE = "demo-photo.png"
 
@@ -83,7 +84,7 @@ def run_demo(scheduler: str | None, n_workers: int, output: Path) -> int:
 @contextmanager
 def _client(scheduler: str | None, n_workers: int) -> Iterator[Client]:
     if scheduler is not None:
-        with Client(scheduler, timeout="10s") as client:
+        with Client(scheduler, timeout=CONNECT_SECONDS) as client:
             yield client
         return
     with (

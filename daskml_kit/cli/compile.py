@@ -1,0 +1,54 @@
+"""``daskml-kit compile``: compile the kernels once, so that no first fit waits for it."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from daskml_kit.cluster import KMeans
+from daskml_kit.exceptions import ConvergenceWarning
+from daskml_kit.linear_model import LogisticRegression, Ridge
+
+_ROWS = 40
+_FEW, _MANY = 3, 24  # columns: k-means has a kernel for each
+
+
+def _data() -> Iterator[tuple[str, Any]]:
+    """The kinds of X that kernels are compiled for."""
+    rng = np.random.default_rng(0)
+    for dtype in (np.float64, np.float32):
+        X = rng.normal(size=(_ROWS, _MANY)).astype(dtype)
+        yield f"dense {np.dtype(dtype).name}", X
+        yield f"sparse {np.dtype(dtype).name}", sparse.csr_array(X)
+
+
+def _fit_all(X: Any) -> None:
+    """Every estimator that runs kernels, one step each."""
+    y = np.arange(_ROWS) % 3
+    for solver in ("newton", "lbfgs"):
+        for labels in (y == 0, y):
+            LogisticRegression(solver=solver, max_iter=1).fit(X, labels)
+    Ridge().fit(X, y)
+    for columns in (_FEW, _MANY):
+        KMeans(2, max_iter=1, random_state=0).fit(X[:, :columns]).transform(X[:, :columns])
+
+
+def run_compile() -> int:
+    """Compile everything that estimators use into Numba's cache on this machine."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # one step is enough to compile
+        for kind, X in _data():
+            begun = time.perf_counter()
+            _fit_all(X)
+            print(
+                f"compiled kernels for {kind:<14} {time.perf_counter() - begun:6.1f} s", flush=True
+            )
+    return 0
+
+
+__all__ = ["run_compile"]

@@ -1,0 +1,101 @@
+"""The commands as a user runs them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from daskml_kit import __version__
+from daskml_kit.cli import main, parser
+from daskml_kit.cli.tables import columns, load_table
+from daskml_kit.runtime.events import RoundEvent, Run, TaskEvent
+from tests.integration.clusters import remote_cluster
+
+COMMAND = str(Path(sys.executable).with_name("daskml-kit"))
+
+
+def _run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, timeout=240
+    )
+
+
+def _check_demo(done: subprocess.CompletedProcess[str], folder: Path) -> None:
+    assert done.returncode == 0, done.stderr
+    for model in ("k-means, 273,280 pixels, k=16", "logistic regression", "block-wise", "ridge"):
+        assert model in done.stdout
+    assert "imbalance (max / mean)" in done.stdout
+    assert "/load-balance" in done.stdout
+    photo = Image.open(folder / "demo-photo.png")
+    assert photo.size == (640, 427)
+    assert len(photo.getcolors()) == 16
+    report = (folder / "demo-report.html").read_text(encoding="utf-8")
+    assert "KMeans-" in report
+
+
+@pytest.mark.cluster
+def test_demo_on_a_cluster_of_its_own(tmp_path: Path) -> None:
+    done = _run("demo", "--workers", "1", "--output", "out", cwd=tmp_path)
+    _check_demo(done, tmp_path / "out")
+    assert done.stdout.count("tcp://") == 2  # the scheduler, and one worker's row
+
+
+@pytest.mark.cluster
+def test_demo_on_a_remote_cluster(tmp_path: Path) -> None:
+    with remote_cluster(tmp_path) as address:
+        _check_demo(_run("demo", "--scheduler", address, cwd=tmp_path), tmp_path)
+
+
+def test_demo_says_that_no_scheduler_answers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daskml_kit.cli.demo.CONNECT_SECONDS", 1)
+    assert main(["demo", "--scheduler", "tcp://127.0.0.1:1", "--output", str(tmp_path)]) == 1
+    assert "No scheduler answers at tcp://127.0.0.1:1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("workers", ["0", "-1", "two"])
+def test_workers_must_be_a_positive_number(
+    workers: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parser().parse_args(["demo", "--workers", workers])
+    assert "--workers" in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert __version__ in capsys.readouterr().out
+
+
+def test_compile_names_every_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compile"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    kinds = ["dense float64", "sparse float64", "dense float32", "sparse float32"]
+    assert [kind in line for kind, line in zip(kinds, lines, strict=True)] == [True] * 4
+
+
+def test_columns_are_aligned() -> None:
+    assert columns(["a", "bb"], [["x", "1"], ["long", "22"]]) == (
+        "a     bb\n--------\nx      1\nlong  22"
+    )
+
+
+def test_load_table_adds_up_the_workers() -> None:
+    run = Run()
+    tasks = (
+        TaskEvent("tcp://a", 0, 1, 300, 3_000_000, 0.0, 1.0),
+        TaskEvent("tcp://b", 1, 1, 100, 1_000_000, 0.0, 3.0),
+    )
+    run.events += [
+        RoundEvent("F-1", i, n, 0.0, 3.0, 0, 1, tasks) for i, n in enumerate(["load", "r"])
+    ]
+    rows = [line.split() for line in load_table(run).splitlines()]
+    assert rows[2] == ["tcp://a", "300", "3.00", "2.00"]
+    assert rows[3] == ["tcp://b", "100", "1.00", "6.00"]
+    assert rows[4][-3:] == ["1.50", "1.50", "1.50"]
