@@ -15,7 +15,7 @@ from pathlib import Path
 from distributed import Client, LocalCluster
 
 ROOT = Path(__file__).parents[2]  # programs import what a test module hands them
-QUIET = {"dashboard_address": "127.0.0.1:0", "silence_logs": 50}
+QUIET = {"dashboard_address": "127.0.0.1:0"}
 
 
 @contextmanager

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import ExitStack
 
 import dask.array as da
 import numpy as np
+import psutil
 import pytest
 from distributed import Client
 
@@ -84,20 +86,40 @@ def at_round(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def nannies():
-    """Two workers, started again when they die."""
-    with local_cluster() as client:
-        yield client
+def clusters():
+    """Those started so far, the last one in use."""
+    with ExitStack() as stack:
+        started = []
+
+        def start():
+            started.append(stack.enter_context(local_cluster()))
+
+        start()
+        yield started, start
+
+
+@pytest.fixture
+def nannies(clusters):
+    """Two workers, started again when they die.
+
+    Some 1 in 20 nannies never notices the death of its worker, idle or not (distributed 2026.8): then
+    another cluster takes over.
+    """
+    started, start = clusters
+    try:
+        started[-1].wait_for_workers(2, timeout=15)
+    except TimeoutError:
+        started[-1].close()
+        start()
+    return started[-1]
 
 
 @pytest.fixture
 def victim(nannies):
-    """The process of the first worker, dead at the end of the test and replaced by another."""
-    nannies.wait_for_workers(2, timeout=60)
-    process = next(iter(pids(nannies).values()))
+    """The process of the older worker, dead at the end of the test."""
+    process = min(pids(nannies).values(), key=lambda pid: psutil.Process(pid).create_time())
     yield process
-    nannies.wait_for_workers(2, timeout=60)
-    assert process not in pids(nannies).values()
+    wait_until(lambda: not psutil.pid_exists(process))
     wait_until(lambda: not ours(nannies))  # nothing is left behind by a troubled fit either
 
 
