@@ -7,7 +7,8 @@ a copy is made only where the input is not laid out like that.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+import functools
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numba import njit
@@ -18,7 +19,14 @@ from daskml_kit.typing import CSR, Array, Matrix
 
 # Reassociation lets sums over columns run in vector registers. NaN and infinity keep their meaning.
 FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
-compiled = njit(nogil=True, cache=True, error_model="numpy", fastmath=FASTMATH)
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": FASTMATH}
+compiled = njit(cache=True, **_OPTIONS)
+
+
+@functools.cache
+def uncached(kernel: Any) -> Any:
+    """The same kernel compiled for this process alone."""
+    return njit(**_OPTIONS)(kernel.py_func)
 
 
 class CsrRows(NamedTuple):
@@ -107,4 +115,14 @@ def tile_rows(width: int) -> int:
     return int(np.clip(4096 // max(width, 1), 16, 256)) // 4 * 4
 
 
-__all__ = ["FASTMATH", "CsrRows", "Rows", "as_column", "as_rows", "compiled", "frozen", "tile_rows"]
+__all__ = [
+    "FASTMATH",
+    "CsrRows",
+    "Rows",
+    "as_column",
+    "as_rows",
+    "compiled",
+    "frozen",
+    "tile_rows",
+    "uncached",
+]

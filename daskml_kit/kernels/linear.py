@@ -13,13 +13,13 @@ where s is the weight. All three are taken from a tile of rows while it is in th
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from daskml_kit.exceptions import InvalidDataError
 from daskml_kit.kernels import linear_tiles
-from daskml_kit.kernels.blocks import Rows, as_column, as_rows, check_block, tile_rows
+from daskml_kit.kernels.blocks import Rows, as_column, as_rows, check_block, tile_rows, uncached
 from daskml_kit.kernels.compiled_loss import CompiledLoss, n_outputs_of
 from daskml_kit.kernels.products import mirrored, padded
 from daskml_kit.typing import Array, FloatArray, Matrix
@@ -107,6 +107,16 @@ def linear_sums(
     return _several(loss, rows, targets, weights, w, X.shape[1], order)
 
 
+def specialised(kernel: Any, loss: CompiledLoss) -> Any:
+    """The kernel as it is kept on disk, or one of this process for a loss from outside of the package.
+
+    Numba keeps the classes of all signatures in one index and imports them to read it: after one
+    process had cached a loss of its own, no other could have read the kernel.
+    """
+    ours = __name__.partition(".")[0] + "."
+    return kernel if type(loss).__module__.startswith(ours) else uncached(kernel)
+
+
 def check_coefficients(X: Matrix, w: Array, fit_intercept: bool, n_outputs: int | None) -> None:
     """Raise InvalidDataError unless ``w`` has the shape that X and the loss ask for."""
     width = X.shape[1] + bool(fit_intercept)
@@ -126,7 +136,7 @@ def _single(
     gradient = np.zeros(d + 1)
     width = gram_width(rows, d) if order == 2 else 0
     gram = np.zeros((width, width))
-    value = linear_tiles.single_output(
+    value = specialised(linear_tiles.single_output, loss)(
         loss, rows, y, weight, coef, gradient, gram, tile_rows(d + 1)
     )
     hessian = mirrored(gram, w.size) if order == 2 else None
@@ -142,7 +152,7 @@ def _several(
     coef[:size, :n_outputs] = w.T
     pairs = n_outputs * (n_outputs + 1) // 2 if order == 2 else 0
     grams = np.zeros((pairs, width, width))
-    value = linear_tiles.several_outputs(
+    value = specialised(linear_tiles.several_outputs, loss)(
         loss, rows, y, weight, coef, gradient, grams, n_outputs, tile_rows(width)
     )
     hessian = blocks_of_pairs(mirrored(grams, size), n_outputs) if order == 2 else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,7 @@ def test_every_memory_layout_runs_the_same_compiled_code(kernel, call):
 
 SCRIPT = """
 import json
+import os
 import numpy as np
 from daskml_kit.kernels import assign, linear_sums, linear_tiles, moments, moments_tiles
 from daskml_kit.kernels import nearest_tiles
@@ -90,6 +92,37 @@ def test_the_next_process_compiles_nothing():
             cwd=ROOT.parent,
         )
     assert json.loads(run.stdout) == [0, 0, 0, 0]
+
+
+OWN_LOSS = """
+from typing import NamedTuple
+class Own(NamedTuple):
+    @staticmethod
+    def pointwise(loss, y, eta):
+        return 0.5 * (y - eta) ** 2, eta - y, 1.0
+"""
+WITH_OWN_LOSS = """
+import numpy as np
+from own_loss import Own
+from daskml_kit.kernels import linear_sums
+print(linear_sums(Own(), np.ones((5, 3)), np.ones(5), None, np.zeros(3), fit_intercept=False, order=1).value)
+"""
+
+
+def test_a_loss_of_ones_own_leaves_the_cache_to_the_others(tmp_path):
+    (tmp_path / "own_loss.py").write_text(OWN_LOSS)
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    own = subprocess.run(
+        [sys.executable, "-c", WITH_OWN_LOSS],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={**env, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT.parent}"},
+    )
+    assert float(own.stdout) == 2.5
+    index = b"".join(p.read_bytes() for p in (tmp_path / "cache").rglob("*.nbi"))
+    assert b"own_loss" not in index
 
 
 @pytest.mark.parametrize("room", ROOMS)
