@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable
 from copy import copy
@@ -33,6 +34,17 @@ Init: TypeAlias = "str | ArrayLike | Callable[..., ArrayLike]"
 INITS = ("k-means||", "k-means++", "random")
 SEVERAL_RUNS = 10
 """Runs of ``n_init="auto"`` for starts that are often bad, as in scikit-learn."""
+
+
+def _lazy_stays_lazy(transform: Any) -> Any:
+    """scikit-learn's ``set_output`` for data in memory only: it would collect lazy rows on the driver."""
+    plain = transform.__wrapped__
+
+    @functools.wraps(plain)
+    def in_kind(self: Any, X: ArrayLike, *args: Any, **kwargs: Any) -> Any:
+        return (plain if is_dask(X) else transform)(self, X, *args, **kwargs)
+
+    return in_kind
 
 
 class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BlockEstimator):
@@ -369,6 +381,10 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Bl
         with copy(self)._opened(X, None, sample_weight) as (data, executor):
             at = At(centers, centers.mean(axis=0))
             return -executor.reduce(data, tally("score"), at).inertia
+
+
+for _name in ("transform", "fit_transform"):
+    setattr(KMeans, _name, _lazy_stays_lazy(getattr(KMeans, _name)))
 
 
 def _check_tol(tol: Any) -> None:

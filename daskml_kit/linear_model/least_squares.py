@@ -186,27 +186,51 @@ def _about_origin(m: Moments) -> Moments:
 
 
 class _NormalEquations:
-    """``(G + alpha_t I) w_t = b_t`` for each target, by one eigendecomposition of G.
-
-    Directions whose eigenvalue is rounding noise get no component: the solution of least norm, as
-    LAPACK's least squares gives it.
-    """
+    """``(G + alpha_t I) w_t = b_t`` for each target."""
 
     def __init__(self, gram: FloatArray, strengths: FloatArray) -> None:
-        self.values, self.vectors = linalg.eigh(gram)
         self.strengths = strengths
-        largest = max(float(self.values[-1]), 0.0)
-        self.noise = largest * len(gram) * np.finfo(np.float64).eps
-        kept = self.values[self.values > self.noise]
-        smallest = (kept[0] if len(kept) else 1.0) + float(strengths.min())
-        self.condition = largest / smallest if largest > 0 else 1.0
+        self.parts = {a: _Regularised(gram, a) for a in strengths.tolist()}
+        self.condition = max(part.condition for part in self.parts.values())
 
     def solve(self, b: FloatArray) -> FloatArray:
         """Solutions, (n_features, n_targets)."""
-        values = np.where(self.values > self.noise, self.values, 0.0)[:, None] + self.strengths
-        inverse = np.divide(1.0, values, out=np.zeros_like(values), where=values > 0)
-        out: FloatArray = self.vectors @ (inverse * (self.vectors.T @ b))
+        pairs = zip(self.strengths.tolist(), b.T, strict=True)
+        return np.column_stack([self.parts[a].solve(column) for a, column in pairs])
+
+
+class _Regularised:
+    """``(G + alpha I)^-1`` from the eigenvectors of the matrix scaled to a unit diagonal.
+
+    Scaling makes rounding noise mean the same for features of any unit: without it, one column of large
+    numbers drowns the others. A singular G without penalty is taken as it is, and its directions of noise
+    get no component: the solution of least norm, as LAPACK's least squares gives it.
+    """
+
+    def __init__(self, gram: FloatArray, strength: float) -> None:
+        diagonal = np.diag(gram) + strength
+        self.scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+        shift = strength * self.scale**2
+        values, vectors = linalg.eigh(gram * np.outer(self.scale, self.scale) + np.diag(shift))
+        if strength == 0 and values[0] <= _noise(values):
+            self.scale = np.ones(len(gram))
+            values, vectors = linalg.eigh(gram)
+        values = np.maximum(values, float(shift.min()))  # the penalty's own share is exact
+        kept = values > _noise(values)
+        self.vectors = vectors
+        self.inverse = np.divide(1.0, values, out=np.zeros_like(values), where=kept)
+        self.condition = float(values[-1] / values[kept][0]) if kept.any() else 1.0
+
+    def solve(self, b: FloatArray) -> FloatArray:
+        """The solution for one right side."""
+        inner = self.inverse * (self.vectors.T @ (self.scale * b))
+        out: FloatArray = self.scale * (self.vectors @ inner)
         return out
+
+
+def _noise(values: FloatArray) -> float:
+    """The size of rounding in ascending eigenvalues."""
+    return max(float(values[-1]), 0.0) * len(values) * float(np.finfo(np.float64).eps)
 
 
 class LinearRegression(_LeastSquares):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import math
 from typing import Any
 
 import dask.array as da
@@ -10,6 +10,7 @@ import dask.dataframe as dd
 import numpy as np
 import xarray as xr
 from dask.base import compute
+from dask.delayed import delayed
 from sklearn import metrics
 
 from daskml_kit.exceptions import InvalidDataError
@@ -20,40 +21,63 @@ def _column(a: Any) -> Any:
     if isinstance(a, xr.DataArray):
         a = a.data
     if isinstance(a, dd.Series | dd.DataFrame):
-        with warnings.catch_warnings():  # strings become objects: as wanted
-            warnings.filterwarnings("ignore", "Dask currently has limited support", UserWarning)
-            a = a.to_dask_array()
+        return _frame_column(a)
     if isinstance(a, da.Array):
         return a[:, 0] if a.ndim == 2 and a.shape[1] == 1 else a
     return np.asarray(a)
 
 
-def _alike(y_true: Any, y_pred: Any, weight: Any) -> tuple[Any, Any, Any]:
-    """All three as dask arrays with the chunks of the prediction."""
+def _frame_column(a: Any) -> Any:
+    """A dask array with the partitions of a frame; optimised alone, a frame may get fewer."""
+    width = (math.nan,) if a.ndim == 1 else (math.nan, len(a.columns))
+    dtype = np.asarray(a._meta).dtype
+    parts = [delayed(np.asarray)(part) for part in a.to_delayed(optimize_graph=False)]
+    column = da.concatenate([da.from_delayed(p, width, dtype=dtype) for p in parts])
+    return column[:, 0] if a.ndim == 2 and len(a.columns) == 1 else column
+
+
+def _alike(y_true: Any, y_pred: da.Array, weight: Any) -> tuple[Any, Any, Any]:
+    """All three as dask arrays with the chunks of the prediction; lengths are checked block by block."""
+    y_true = _like("y", y_true, y_pred)
+    return y_true, y_pred, None if weight is None else _like("sample_weight", weight, y_pred)
+
+
+def _like(name: str, a: Any, y_pred: Any) -> Any:
     chunks = y_pred.chunks[0]
     known = not any(np.isnan(chunks))
-    out = []
-    for a in (y_true, weight):
-        if isinstance(a, da.Array) and known and not any(np.isnan(a.chunks[0])):
-            _same_length(a, y_pred)
-            a = a.rechunk({0: chunks})
-        elif a is not None and not isinstance(a, da.Array):
-            if not known:
-                raise InvalidDataError(
-                    "y is in memory and the chunk lengths of X are unknown, so rows cannot be matched. "
-                    "Call X.compute_chunk_sizes() first, or pass y as a dask collection."
-                )
-            _same_length(a, y_pred)
-            a = da.from_array(a, chunks=(chunks, *a.shape[1:]))
-        out.append(a)
-    return out[0], y_pred, out[1]
+    if not isinstance(a, da.Array):
+        if not known:
+            raise InvalidDataError(
+                f"{name} is in memory and the chunk lengths of X are unknown, so rows cannot be matched. "
+                f"Call X.compute_chunk_sizes() first, or pass {name} as a dask collection."
+            )
+        _same_length(a, y_pred)
+        return da.from_array(a, chunks=(chunks, *a.shape[1:]))
+    if known and not any(np.isnan(a.chunks[0])):
+        _same_length(a, y_pred)
+        return a.rechunk({0: chunks})
+    if a.numblocks[0] != y_pred.numblocks[0]:
+        raise InvalidDataError(
+            f"X has {y_pred.numblocks[0]} partitions and {name} has {a.numblocks[0]}, and their lengths are "
+            "unknown, so rows cannot be matched. Persist the data and select their columns after that, or "
+            "call compute_chunk_sizes() first."
+        )
+    if a.ndim != y_pred.ndim:
+        return a
+    return da.map_blocks(_checked, a, y_pred, dtype=a.dtype, chunks=y_pred.chunks)
+
+
+def _checked(a: Any, like: Any) -> Any:
+    """``a``, if it has the length of ``like``."""
+    _same_length(a, like)
+    return np.asarray(a)
 
 
 def _same_length(a: Any, b: Any) -> None:
     if a.shape[0] != b.shape[0]:
         raise InvalidDataError(
             "Found input variables with inconsistent numbers of samples: "
-            f"{a.shape[0]} true values, {b.shape[0]} predictions."
+            f"{a.shape[0]} true values or weights, {b.shape[0]} predictions."
         )
 
 

@@ -22,6 +22,11 @@ def active_client() -> distributed.Client | None:
         client = distributed.default_client()
     except ValueError:
         return None
+    if client.asynchronous:
+        raise ClusterError(
+            "A fit waits for its rounds, so it cannot run in the event loop of an asynchronous client. Run "
+            "it in a thread: await asyncio.to_thread(estimator.fit, X, y)."
+        )
     return client if client.status == "running" else None
 
 
@@ -35,6 +40,7 @@ def workers_of(client: Any) -> dict[str, WorkerInfo]:
     """
     info = client.scheduler_info(n_workers=-1)["workers"]
     if not info:
+        waiting = client.submit(int, pure=False)  # an adaptive cluster grows when there is work
         try:
             client.wait_for_workers(1, timeout=_WORKER_TIMEOUT)
         except TimeoutError:
@@ -42,6 +48,8 @@ def workers_of(client: Any) -> dict[str, WorkerInfo]:
                 f"The cluster at {client.scheduler.address} has no workers (waited "
                 f"{_WORKER_TIMEOUT:.0f} s). Start some, for example with cluster.scale(2)."
             ) from None
+        finally:
+            waiting.release()
         info = client.scheduler_info(n_workers=-1)["workers"]
     return {a: WorkerInfo(a, w["nthreads"], w["memory_limit"] or None) for a, w in info.items()}
 

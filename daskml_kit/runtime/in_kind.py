@@ -6,6 +6,7 @@ as many rows: one-dimensional where ``columns`` is None, else one column for eac
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +17,9 @@ import pandas as pd
 import xarray as xr
 from dask.delayed import delayed
 
+from daskml_kit.exceptions import InvalidDataError
 from daskml_kit.runtime.size import pickled_bytes
+from daskml_kit.runtime.sources import UNKNOWN_COLUMNS
 from daskml_kit.typing import Array
 
 RowFunction = Callable[[Any], Array]
@@ -33,6 +36,8 @@ def stand_in(X: Any) -> Any:
     if isinstance(X, xr.DataArray):
         return _labelled_columns(X)
     if isinstance(X, da.Array):
+        if X.ndim == 2 and math.isnan(X.shape[1]):
+            raise InvalidDataError(UNKNOWN_COLUMNS)
         return np.empty((0, X.shape[1])) if X.ndim == 2 else X
     return X
 

@@ -22,12 +22,23 @@ from daskml_kit.runtime.placement import reassign
 from daskml_kit.runtime.reduction import Reduction
 
 
+def _secede() -> bool:
+    """Inside of a task: give up the worker's thread while waiting for tasks that may need it."""
+    try:
+        distributed.get_worker()
+    except ValueError:
+        return False
+    distributed.secede()
+    return True
+
+
 class GraphExecutor:
     """Each round one custom task graph, submitted at once. Dask recomputes what a lost worker held."""
 
     def __init__(self, client: distributed.Client, log: FitLog) -> None:
         self.client = client
         self.log = log
+        self._seceded = _secede()
         self.workers = require_package(client, workers_of(client))
         self._publisher = Publisher(client)
         log.listeners.append(self._publisher)
@@ -140,6 +151,8 @@ class GraphExecutor:
     def close(self) -> None:
         """Send the last events."""
         self._publisher.flush()
+        if self._seceded:
+            distributed.rejoin()
 
 
 __all__ = ["GraphExecutor"]

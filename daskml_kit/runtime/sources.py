@@ -21,6 +21,11 @@ from dask.core import flatten
 
 from daskml_kit.exceptions import ClusterError, InvalidDataError, InvalidDataTypeError
 
+UNKNOWN_COLUMNS = (
+    "The number of columns of X is unknown, so it has no features to speak of. Select columns by position "
+    "instead of by a mask, or call X = X.compute_chunk_sizes() first."
+)
+
 
 def is_dask(a: Any) -> bool:
     """Whether ``a`` is a lazy collection, or a DataArray around one."""
@@ -126,7 +131,11 @@ def _optimised_into(graph: dict[Any, Any], a: Any) -> list[Any]:
     the whole dataframe (dask 2026.8).
     """
     is_frame = isinstance(a, dd.DataFrame | dd.Series)
-    best = a.optimize() if is_frame else optimize(a)[0]
+    best: Any = a.optimize() if is_frame else optimize(a)[0]
+    if is_frame and best.npartitions != a.npartitions:
+        # Parquet files are read several at once where few columns are asked for, so that X and y would
+        # no longer have the same partitions. Lowered alone, both share one read of every partition.
+        best = a.expr.lower_completely()
     graph.update(_futures_of(a))  # optimising drops what is already computed
     graph.update(best.__dask_graph__())
     return list(flatten(best.__dask_keys__()))
@@ -159,6 +168,8 @@ def whole_rows(X: Any) -> Any:
     if isinstance(X, dd.DataFrame):
         _refuse_text(X._meta)
         return X
+    if X.ndim == 2 and math.isnan(X.shape[1]):
+        raise InvalidDataError(UNKNOWN_COLUMNS)
     if X.ndim != 2:
         raise InvalidDataError(
             f"Expected 2D array for X, got {X.ndim}D array of shape {X.shape}. Reshape your data with "

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dask
 import pytest
 from PIL import Image
 
@@ -54,6 +55,8 @@ def test_demo_says_that_no_scheduler_answers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("daskml_kit.cli.demo.CONNECT_SECONDS", 1)
+    # a Client that could not connect leaves itself as the scheduler in Dask's configuration
+    monkeypatch.setitem(dask.config.config, "scheduler", None)
     assert main(["demo", "--scheduler", "tcp://127.0.0.1:1", "--output", str(tmp_path)]) == 1
     assert "No scheduler answers at tcp://127.0.0.1:1" in capsys.readouterr().err
 
