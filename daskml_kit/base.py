@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from sklearn.base import (
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.metrics import accuracy_score, r2_score
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.events import FitEvent, FitLog
@@ -176,6 +177,22 @@ def _closing(data: BlockDataset, executor: Executor, log: FitLog) -> Iterator[No
         executor.close()
 
 
+def check_number(
+    name: str, value: Any, *, least: float, above: bool = False, whole: bool = False
+) -> None:
+    """Refuse a parameter that is not a number of at least ``least``, or above it, or whole.
+
+    Raises
+    ------
+    InvalidParameterError
+    """
+    kind: Any = Integral if whole else Real
+    fits = isinstance(value, kind) and (value > least if above else value >= least)
+    if not fits:
+        words = f"{'an integer' if whole else 'a number'} {'>' if above else '>='} {least}"
+        raise InvalidParameterError(f"{name} must be {words}, got {value!r}.")
+
+
 def _weight_column(weight: ArrayLike, X: ArrayLike) -> ArrayLike:
     """A single number stands for one weight a row."""
     if isinstance(weight, Real) and not is_dask(X):
@@ -221,4 +238,4 @@ class RegressorMixin(_RegressorMixin):
         return r2_score(y, self.predict(X), sample_weight)
 
 
-__all__ = ["BlockEstimator", "ClassifierMixin", "RegressorMixin"]
+__all__ = ["BlockEstimator", "ClassifierMixin", "RegressorMixin", "check_number"]

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import linalg
 from sklearn.utils.validation import check_is_fitted
 
-from daskml_kit.base import BlockEstimator, RegressorMixin
+from daskml_kit.base import BlockEstimator, RegressorMixin, check_number
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.kernels import Moments, combine_moments, moments, predict_linear
 from daskml_kit.linear_model.objective import Finish, LinearObjective, unpenalised_intercept
@@ -350,9 +350,12 @@ class Ridge(_LeastSquares):
         -------
         self
         """
-        alpha = np.asarray(self.alpha, dtype=np.float64)
-        if not np.all(alpha >= 0):
-            raise InvalidParameterError(f"alpha must be at least 0, got {self.alpha!r}.")
+        alpha = np.asarray(self.alpha)
+        if alpha.dtype.kind not in "fiu" or not np.all(alpha >= 0):
+            raise InvalidParameterError(f"alpha must be numbers of at least 0, got {self.alpha!r}.")
+        check_number("tol", self.tol, least=0)
+        if self.max_iter is not None:
+            check_number("max_iter", self.max_iter, least=1, whole=True)
         max_iter = 1000 if self.max_iter is None else self.max_iter
         return self._fit(X, y, sample_weight, alpha, max_iter)
 

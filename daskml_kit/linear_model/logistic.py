@@ -10,7 +10,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import check_is_fitted
 
-from daskml_kit.base import BlockEstimator, ClassifierMixin
+from daskml_kit.base import BlockEstimator, ClassifierMixin, check_number
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.kernels import predict_linear
 from daskml_kit.linear_model.choice import newton_is_cheaper
@@ -140,18 +140,17 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
         return self
 
     def _check_parameters(self) -> None:
-        if not self.C > 0:
+        check_number("C (np.inf for no penalty)", self.C, least=0, above=True)
+        check_number("tol", self.tol, least=0)
+        check_number("max_iter", self.max_iter, least=0, whole=True)
+        check_number("unroll", self.unroll, least=1, whole=True)
+        if not isinstance(self.fit_intercept, bool | np.bool_):
             raise InvalidParameterError(
-                f"C must be positive (np.inf for no penalty), got {self.C!r}."
+                f"fit_intercept must be True or False, got {self.fit_intercept!r}."
             )
         if self.solver not in ("auto", *_SOLVERS):
             raise InvalidParameterError(
                 f"solver must be one of {['auto', *_SOLVERS]}, got {self.solver!r}."
-            )
-        if self.unroll < 1 or self.max_iter < 0:
-            raise InvalidParameterError(
-                "unroll must be at least 1 and max_iter at least 0, "
-                f"got {self.unroll!r} and {self.max_iter!r}."
             )
 
     def _class_weights(self, facts: DataFacts) -> FloatArray | None:

@@ -11,10 +11,12 @@ Salmon, Moraes, Dror, Shaw (2011). Parallel random numbers: as easy as 1, 2, 3. 
 from __future__ import annotations
 
 import zlib
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
+from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.typing import FloatArray
 
 _WORDS_PER_COUNTER = 4
@@ -28,7 +30,12 @@ def seed_from(random_state: Any) -> int:
         return int(random_state.randint(0, 2**31 - 1))
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(0, 2**63 - 1))
-    return int(random_state)
+    if isinstance(random_state, Integral) and int(random_state) >= 0:
+        return int(random_state)
+    raise InvalidParameterError(
+        "random_state must be None, an integer >= 0, a RandomState or a Generator, "
+        f"got {random_state!r}."
+    )
 
 
 def _stream(seed: int, purpose: str, start: int) -> np.random.Generator:

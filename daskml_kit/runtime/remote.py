@@ -11,7 +11,7 @@ from typing import Any
 import distributed
 from dask.sizeof import sizeof
 
-from daskml_kit.exceptions import DataLostError
+from daskml_kit.exceptions import ClusterError, DataLostError
 from daskml_kit.runtime import graph
 from daskml_kit.runtime.block import Bundle
 from daskml_kit.runtime.cluster import Publisher, require_package, workers_of
@@ -128,6 +128,11 @@ class GraphExecutor:
         try:
             return self.client.gather(futures)
         except (CancelledError, distributed.client.FutureCancelledError) as error:
+            if self.client.status != "running" or not self.client.scheduler_info()["workers"]:
+                raise ClusterError(
+                    "The cluster was closed, or lost all its workers, while the fit ran. Start it again and "
+                    f"fit again. Dask said: {error}"
+                ) from error
             raise DataLostError(
                 "Blocks were lost with their worker and cannot be computed again: the data were put there "
                 "with client.scatter, which keeps no recipe. Build them with dask.array or "

@@ -63,7 +63,7 @@ def test_ridge_refuses_another_number_of_strengths(alpha):
 
 @pytest.mark.parametrize("alpha", [-1.0, [1.0, -1.0, 0.0], np.nan])
 def test_ridge_refuses_a_negative_strength(alpha):
-    with pytest.raises(InvalidParameterError, match="alpha must be at least 0"):
+    with pytest.raises(InvalidParameterError, match="alpha must be numbers of at least 0"):
         Ridge(alpha).fit(X, Y)
 
 
@@ -170,3 +170,17 @@ def test_predict_refuses_other_features():
 def test_complex_is_refused():
     with pytest.raises(InvalidDataError, match="Complex data not supported"):
         Ridge().fit(X + 1j, Y)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"alpha": "a"}, "alpha must be numbers of at least 0, got 'a'"),
+        ({"alpha": -1.0}, r"alpha must be numbers of at least 0, got -1\.0"),
+        ({"max_iter": -3}, "max_iter must be an integer >= 1, got -3"),
+        ({"tol": "q"}, "tol must be a number >= 0, got 'q'"),
+    ],
+)
+def test_impossible_parameters_are_refused_by_name(parameters, message):
+    with pytest.raises(InvalidParameterError, match=message):
+        Ridge(**parameters).fit(np.eye(3), np.arange(3.0))

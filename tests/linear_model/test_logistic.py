@@ -145,12 +145,12 @@ def test_warm_start_needs_the_same_shape():
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ({"C": 0.0}, "C must be positive"),
-        ({"C": -1.0}, "C must be positive"),
-        ({"C": np.nan}, "C must be positive"),
+        ({"C": 0.0}, "C .* must be a number > 0"),
+        ({"C": -1.0}, "C .* must be a number > 0"),
+        ({"C": np.nan}, "C .* must be a number > 0"),
         ({"solver": "sag"}, "solver must be one of .* got 'sag'"),
-        ({"max_iter": -1}, "max_iter at least 0"),
-        ({"unroll": 0}, "unroll must be at least 1"),
+        ({"max_iter": -1}, "max_iter must be an integer >= 0"),
+        ({"unroll": 0}, "unroll must be an integer >= 1"),
         ({"class_weight": "even"}, "class_weight"),
         ({"class_weight": {"no": 1.0, "perhaps": 2.0}}, "class_weight.*yes"),
     ],
@@ -205,3 +205,20 @@ def test_separable_data_without_penalty_end(solver):
     ours = LogisticRegression(C=np.inf, solver=solver, tol=1e-9, max_iter=200).fit(x, y)
     assert np.isfinite(ours.coef_).all()
     assert ours.score(x, y) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"C": "a"}, r"C .* must be a number > 0, got 'a'"),
+        ({"C": None}, r"C .* must be a number > 0, got None"),
+        ({"tol": "a"}, "tol must be a number >= 0, got 'a'"),
+        ({"tol": -1}, "tol must be a number >= 0, got -1"),
+        ({"max_iter": 1.5}, r"max_iter must be an integer >= 0, got 1\.5"),
+        ({"unroll": "2"}, "unroll must be an integer >= 1, got '2'"),
+        ({"fit_intercept": "no"}, "fit_intercept must be True or False, got 'no'"),
+    ],
+)
+def test_impossible_parameters_are_refused_by_name(parameters, message):
+    with pytest.raises(InvalidParameterError, match=message):
+        LogisticRegression(**parameters).fit(np.eye(3), [0, 1, 1])

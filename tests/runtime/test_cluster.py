@@ -58,13 +58,21 @@ class Deserted:
     def scheduler_info(self, n_workers):
         return {"workers": {}}
 
+    def submit(self, fn, *, pure):
+        return self  # the task by which an adaptive cluster would grow
+
+    def release(self):
+        self.released = True
+
     def wait_for_workers(self, n, timeout):
         raise TimeoutError
 
 
 def test_no_workers():
+    client = Deserted()
     with pytest.raises(ClusterError, match=r"tcp://nowhere has no workers .*cluster\.scale\(2\)"):
-        cluster.workers_of(Deserted())
+        cluster.workers_of(client)
+    assert client.released
 
 
 def test_no_client_is_no_error():

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 from scipy import stats
 
+from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.runtime import random
 
 
@@ -67,3 +68,9 @@ def test_the_drivers_generator_is_keyed():
     a, b = (random.generator(0, p).random(5) for p in ("x", "y"))
     np.testing.assert_array_equal(a, random.generator(0, "x").random(5))
     assert not np.isclose(a, b).any()
+
+
+@pytest.mark.parametrize("bad", ["s", -1, 2.5])
+def test_impossible_seeds_are_refused(bad):
+    with pytest.raises(InvalidParameterError, match="random_state must be None, an integer >= 0"):
+        random.seed_from(bad)
