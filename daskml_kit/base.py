@@ -119,11 +119,12 @@ class BlockEstimator(BaseEstimator):
         check_is_fitted(self)
         if is_dask(X):
             whole_rows(unwrap(X))
+        if _checked_in_parts(X):
             validate_data(self, stand_in(X), reset=False, skip_check_array=True)
         return map_rows(X, _Checked(self._row_checker(X), fn), **how)
 
     def _row_checker(self, X: ArrayLike) -> Any:
-        if is_dask(X):
+        if _checked_in_parts(X):
             spec = Spec(
                 type(self).__name__,
                 accept_sparse=self.__sklearn_tags__().input_tags.sparse,
@@ -142,6 +143,11 @@ class BlockEstimator(BaseEstimator):
             order="C",
         )
         return rows
+
+
+def _checked_in_parts(X: ArrayLike) -> bool:
+    """Whether names of features are checked on X as a whole and its rows, without names, by part."""
+    return is_dask(X) or unwrap(X) is not X
 
 
 class _Checked:

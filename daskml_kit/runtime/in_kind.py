@@ -125,7 +125,7 @@ def _data_array(
     X: xr.DataArray, values: Any, columns: Sequence[Any] | None, column_dim: str
 ) -> xr.DataArray:
     rows = X.dims[0]
-    coords = {k: v for k, v in X.coords.items() if v.dims == (rows,)}
+    coords = {k: v for k, v in X.coords.items() if set(v.dims) <= {rows}}
     if columns is None:
         return xr.DataArray(values, dims=(rows,), coords=coords)
     return xr.DataArray(

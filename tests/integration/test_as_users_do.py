@@ -10,6 +10,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from distributed import Client, LocalCluster
 from sklearn import linear_model
 
@@ -94,6 +95,18 @@ def test_set_output_leaves_lazy_rows_lazy() -> None:
     assert isinstance(model.fit_transform(lazy), da.Array)
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_labelled_arrays_keep_their_coordinates(lazy: bool) -> None:
+    values = da.from_array(X, chunks=(100, -1)) if lazy else X
+    coords = {"time": np.arange(400), "season": ("time", np.arange(400) % 4), "run": 5}
+    rows = xr.DataArray(values, dims=("time", "band"), coords={**coords, "band": list("abcd")})
+    model = Ridge(1e-8).fit(rows, Y)
+    assert list(model.feature_names_in_) == list("abcd")
+    answer = model.predict(rows)  # a warning about names would be an error here
+    assert set(answer.coords) == {"time", "season", "run"}
+    np.testing.assert_allclose(answer.values, Y, rtol=1e-5)
+
+
 async def _fit_in_the_event_loop() -> None:
     async with Client(asynchronous=True, processes=False, **QUIET):
         Ridge().fit(da.from_array(X, chunks=(100, -1)), da.from_array(Y, chunks=100))
@@ -124,6 +137,7 @@ def test_a_fit_inside_of_a_task_leaves_its_thread_to_its_rounds() -> None:
 @pytest.mark.cluster
 def test_an_adaptive_cluster_grows_from_nothing() -> None:
     with LocalCluster(n_workers=0, threads_per_worker=1, **QUIET) as cluster, Client(cluster):
-        cluster.adapt(minimum=0, maximum=1)
+        # A loaded machine may leave a worker idle for the 3 s after which it would be retired again.
+        cluster.adapt(minimum=0, maximum=1, wait_count=60)
         rows, target = da.from_array(X, chunks=(100, -1)), da.from_array(Y, chunks=100)
         np.testing.assert_allclose(Ridge(1e-8).fit(rows, target).coef_, [1, 2, 3, 4], rtol=1e-6)
