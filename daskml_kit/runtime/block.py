@@ -60,6 +60,12 @@ class Block:
         Global index of the first row.
     index : int
         Which chunk of the caller's data the rows come from.
+    scratch : dict
+        What a reduction wants to find again at its next round, by the reduction's name: distance
+        bounds, the tree node that each row is in. It is no part of the value: it stays where the
+        block is and dies with it, and is not there when the block was moved, spilled and read
+        back, or lost. So a reduction must give the same part whatever it finds, an empty dict or
+        what a repeated round left behind, and say inside of it which parameters it belongs to.
     """
 
     X: Matrix
@@ -67,6 +73,7 @@ class Block:
     weight: Array | None = None
     start: int = 0
     index: int = 0
+    scratch: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "X", frozen_matrix(self.X))

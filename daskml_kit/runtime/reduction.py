@@ -49,7 +49,8 @@ class Reduction(Generic[Params, Part, Total]):
     name : str
         Appears in task keys, events and pictures.
     chunk : callable (Block, params) -> part
-        Sums over the rows of a block, never means. Must take a block of zero rows.
+        Sums over the rows of a block, never means. Must take a block of zero rows. May keep
+        what it wants to find again next round in ``block.scratch``, but never depend on it.
     combine : callable (part, part) -> part
         Associative; must not mutate its inputs.
     finalize : callable part -> total

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -100,3 +101,11 @@ def test_finalize_runs_once():
     count = Reduction("n", lambda b, _: b.n_rows, int.__add__, lambda t: calls.append(t) or t)
     assert count(blocks([5, 5, 30]), None) == N
     assert calls == [N]
+
+
+def test_scratch_stays_where_the_block_is():
+    block = next(blocks([]))
+    block.scratch["seen"] = 1
+    assert block.scratch == {"seen": 1}
+    assert block.slice(0, 3).scratch == {}
+    assert pickle.loads(pickle.dumps(block)).scratch == {}
