@@ -1,4 +1,7 @@
-"""Where rounds run, as a protocol. :mod:`local` is threads of this process, :mod:`remote` a cluster.
+"""Where rounds run, as a protocol.
+
+:mod:`local` is threads of this process, :mod:`remote` task graphs on a cluster, :mod:`actors` direct calls
+to its workers.
 
 All executors give the same answer; one test suite runs over all of them.
 """
@@ -45,7 +48,10 @@ class Executor(Protocol):
         n_rounds: int,
         objective: Callable[[State], float] | None = None,
     ) -> list[State]:
-        """Several rounds, each at ``point(state)``; the states after each."""
+        """At most ``n_rounds`` rounds, each at ``point(state)``; the states after each.
+
+        Only where running ahead saves messages does an executor do more than one.
+        """
         ...
 
     def map(
@@ -57,6 +63,31 @@ class Executor(Protocol):
     def close(self) -> None:
         """End the fit: free threads, send the last events."""
         ...
+
+
+def one_round(executor: Executor) -> Callable[..., list[Any]]:
+    """:meth:`Executor.iterate` where running ahead saves nothing: one :meth:`Executor.reduce`."""
+
+    def iterate(
+        data: BlockDataset,
+        reduction: Reduction[Params, Any, Total],
+        state: State,
+        *,
+        point: Callable[[State], Params],
+        update: Callable[[State, Total], State],
+        n_rounds: int,  # noqa: ARG001
+        objective: Callable[[State], float] | None = None,
+    ) -> list[State]:
+        states: list[State] = []
+
+        def finish(total: Total) -> float:
+            states.append(update(state, total))
+            return float("nan") if objective is None else objective(states[0])
+
+        executor.reduce(data, reduction, point(state), objective=finish)
+        return states
+
+    return iterate
 
 
 def emit_round(
@@ -84,4 +115,4 @@ def emit_round(
     )
 
 
-__all__ = ["Executor", "Params", "State", "Total", "emit_round"]
+__all__ = ["Executor", "Params", "State", "Total", "emit_round", "one_round"]

@@ -225,14 +225,20 @@ def _restrict(labelling: Labelling | None, pieces: Sequence[Piece]) -> Labelling
 
 
 def run_bundle(
-    index: int, threads: int, reduction: Reduction[Any, Any, Any], bundle: Bundle, params: Any
+    index: int,
+    threads: int,
+    reduction: Reduction[Any, Any, Any],
+    bundle: Bundle,
+    params: Any,
+    *,
+    worker: str | None = None,
 ) -> Stamped:
-    """The map task: one bundle's part, timed."""
+    """The map task: one bundle's part, timed. ``worker``: where it runs, if the thread doesn't know."""
     started, begun = time.time(), time.perf_counter()
     part = reduction.part(bundle, params)
     seconds = time.perf_counter() - begun
     event = TaskEvent(
-        worker=_here(),
+        worker=worker or _here(),
         bundle=index,
         n_blocks=len(bundle.blocks),
         rows=bundle.n_rows,

@@ -16,7 +16,7 @@ from daskml_kit.runtime import graph
 from daskml_kit.runtime.block import Bundle
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.events import FitLog
-from daskml_kit.runtime.executor import Params, State, Total, emit_round
+from daskml_kit.runtime.executor import Params, State, Total, emit_round, one_round
 from daskml_kit.runtime.reduction import Reduction
 
 
@@ -83,18 +83,10 @@ class LocalExecutor:
         objective: Callable[[State], float] | None = None,
     ) -> list[State]:
         """The rounds one after the other."""
-        states = []
-        for _ in range(n_rounds):
-            holder: list[State] = []
-
-            def finish(total: Total, before: State = state, out: list[State] = holder) -> float:
-                out.append(update(before, total))
-                return float("nan") if objective is None else objective(out[0])
-
-            self.reduce(data, reduction, point(state), objective=finish)
-            state = holder[0]
-            states.append(state)
-        return states
+        return one_round(self)(
+            data, reduction, state,
+            point=point, update=update, n_rounds=n_rounds, objective=objective,
+        )  # fmt: skip
 
     def map(
         self, data: BlockDataset, fn: Callable[[Bundle, Params], Bundle], params: Params

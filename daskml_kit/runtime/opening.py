@@ -16,7 +16,9 @@ import numpy as np
 from dask.system import CPU_COUNT
 
 from daskml_kit.runtime import graph
+from daskml_kit.runtime.actors import ActorExecutor
 from daskml_kit.runtime.cluster import active_client
+from daskml_kit.runtime.config import setting
 from daskml_kit.runtime.dataset import BlockDataset, BundleRef
 from daskml_kit.runtime.events import FitEvent, FitLog, TaskEvent
 from daskml_kit.runtime.executor import Executor, emit_round
@@ -76,31 +78,44 @@ def open_dataset(
     """
     log = log if log is not None else FitLog(spec.estimator)
     source = open_source(X, y, weight)
+    lane = setting("executor")
     client = None if isinstance(source, LocalSource) else active_client()
     if isinstance(source, DaskSource):
         refuse_foreign_futures(source, client)
-    executor = LocalExecutor(log) if client is None else GraphExecutor(client, log)
+    executor = _executor(client, log, lane)
     log.emit(FitEvent(log.name, "started", time.time()))
     try:
         if isinstance(executor, GraphExecutor) and isinstance(source, DaskSource):
             return _open_remote(executor, source, spec, class_weights, edges), executor
-        return _open_local(_parts(source), spec, log, class_weights, edges), executor
+        return _open_local(_parts(source, client), spec, log, class_weights, edges), executor
     except BaseException:
         log.emit(FitEvent(log.name, "failed", time.time()))
         executor.close()
         raise
 
 
-def _parts(source: LocalSource | DaskSource) -> list[tuple[Any, Any, Any]]:
+def _executor(
+    client: distributed.Client | None, log: FitLog, lane: str
+) -> LocalExecutor | GraphExecutor:
+    if client is None or lane == "local":
+        return LocalExecutor(log)
+    if lane == "graph":
+        return GraphExecutor(client, log)
+    return ActorExecutor(client, log, always=lane == "actor")
+
+
+def _parts(
+    source: LocalSource | DaskSource, client: distributed.Client | None
+) -> list[tuple[Any, Any, Any]]:
     if isinstance(source, LocalSource):
         return [(source.X, source.y, source.weight)]
-    return _computed(source)
+    return _computed(source, client)
 
 
-def _computed(source: DaskSource) -> list[tuple[Any, Any, Any]]:
-    """Every part of a lazy source, computed in this process by Dask's own scheduler."""
+def _computed(source: DaskSource, client: distributed.Client | None) -> list[tuple[Any, Any, Any]]:
+    """Every part of a lazy source, computed by the cluster or in this process, and brought here."""
     parts = [source.part_keys(i) for i in range(len(source.X))]
-    compute: Any = dask.threaded.get
+    compute: Any = dask.threaded.get if client is None else client.get
     rows = compute(source.graph, parts)
     has_y = source.y is not None
     out = []
@@ -230,10 +245,13 @@ def _assembled(
     for part in loaded:  # now, not later: each goes as soon as its bundles are made
         part.release()
     distributed.wait(futures)
+    holders = executor.client.who_has(futures)  # where they were meant to be, or a worker was lost
     refs = []
     for future, group, home in zip(futures, groups, at, strict=True):
         rows, size = sum(p.n_rows for p in group), sum(p.nbytes for p in group)
-        refs.append(BundleRef(future, home, rows, size, len(group)))
+        held = holders[future.key]
+        worker = home if home in held else next(iter(held), home)
+        refs.append(BundleRef(future, worker, rows, size, len(group)))
     return refs
 
 

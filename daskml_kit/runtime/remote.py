@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -126,7 +127,17 @@ class GraphExecutor:
     def _gather(self, plan: graph.Plan) -> Any:
         futures = plan.submit(self.client)
         try:
-            return self.client.gather(futures)
+            with self._cluster_errors():
+                return self.client.gather(futures)
+        finally:
+            for future in futures:
+                future.release()
+
+    @contextmanager
+    def _cluster_errors(self) -> Iterator[None]:
+        """Dask's words for what was lost, in ours."""
+        try:
+            yield
         except (CancelledError, distributed.client.FutureCancelledError) as error:
             if self.client.status != "running" or not self.client.scheduler_info()["workers"]:
                 raise ClusterError(
@@ -138,9 +149,6 @@ class GraphExecutor:
                 "with client.scatter, which keeps no recipe. Build them with dask.array or "
                 f"dask.dataframe (from_array, read_parquet, ...) instead. Dask said: {error}"
             ) from error
-        finally:
-            for future in futures:
-                future.release()
 
     def _follow(self, data: BlockDataset, events: Sequence[TaskEvent]) -> None:
         """After a worker was lost: give its bundles a new home, evenly."""

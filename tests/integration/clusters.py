@@ -12,16 +12,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import dask.config
 from distributed import Client, LocalCluster
 
 ROOT = Path(__file__).parents[2]  # programs import what a test module hands them
 QUIET = {"dashboard_address": "127.0.0.1:0"}
+# A worker that is told to fetch from a dead one knocks at its door for 30 s by default.
+IMPATIENT = {"distributed.comm.timeouts.connect": "10s"}
 
 
 @contextmanager
 def local_cluster(n_workers: int = 2, **how: object) -> Iterator[Client]:
     """Worker processes with nannies, and an active client."""
     with (
+        dask.config.set(IMPATIENT),
         LocalCluster(n_workers=n_workers, threads_per_worker=1, **QUIET, **how) as cluster,
         Client(cluster) as client,
     ):
@@ -37,10 +41,11 @@ def free_port() -> int:
 def _start(
     command: str, *args: str, cwd: Path, env: dict[str, str] | None
 ) -> subprocess.Popen[bytes]:
+    impatient = {f"DASK_{k.replace('.', '__').upper()}": v for k, v in IMPATIENT.items()}
     return subprocess.Popen(
         [sys.executable, "-m", "dask", command, *args],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **impatient, **(env or {})},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from contextlib import ExitStack
+import uuid
+from contextlib import ExitStack, suppress
+from functools import partial
 
 import dask.array as da
 import numpy as np
@@ -12,8 +15,10 @@ import psutil
 import pytest
 from distributed import Client
 
+import daskml_kit
 from daskml_kit.exceptions import DataLostError
 from daskml_kit.linear_model import LogisticRegression, objective
+from daskml_kit.runtime.actors import ActorExecutor
 from daskml_kit.runtime.events import FitLog, RoundEvent
 from tests.integration.clusters import kill, local_cluster, ours, pids, remote_cluster, wait_until
 
@@ -61,9 +66,26 @@ def check(estimator):
 original_chunk = objective._chunk
 
 
-def slow_chunk(*args):
-    time.sleep(0.05)
+def deadly_chunk(order, *args):
+    """Kills the worker that it runs on, if nobody has followed that order before."""
+    with suppress(FileNotFoundError):
+        order.unlink()
+        kill(os.getpid())
     return original_chunk(*args)
+
+
+@pytest.fixture(params=["graph", "actor"])
+def executor(request):
+    with daskml_kit.config_context(executor=request.param):
+        yield request.param
+
+
+@pytest.fixture
+def dies_in_a_chunk(tmp_path, monkeypatch):
+    """An order: who computes a chunk after it was written dies in the middle of the round."""
+    order = tmp_path / "die"
+    monkeypatch.setattr(objective, "_chunk", partial(deadly_chunk, order))
+    return order
 
 
 @pytest.fixture
@@ -123,30 +145,66 @@ def victim(nannies):
     wait_until(lambda: not ours(nannies))  # nothing is left behind by a troubled fit either
 
 
-def test_killed_while_loading(victim, tmp_path):
+def test_killed_while_loading(victim, tmp_path, executor):
     marker = tmp_path / "loading"
     watch = kill_when_loading(victim, marker)
     check(LogisticRegression(**ESTIMATOR).fit(*lazy(marker)))
     watch.join()
 
 
-def test_killed_between_rounds(victim, at_round):
+def test_killed_between_rounds(victim, at_round, executor):
     done = at_round(3, lambda: kill(victim))
     check(LogisticRegression(**ESTIMATOR).fit(*lazy()))
     assert done
 
 
-def test_killed_during_a_round(victim, at_round, monkeypatch):
-    done = at_round(2, lambda: threading.Timer(0.07, kill, [victim]).start())
-    monkeypatch.setattr(objective, "_chunk", slow_chunk)
-    check(LogisticRegression(**ESTIMATOR).fit(*lazy()))
+@pytest.mark.parametrize("unroll", [1, 4])
+def test_killed_during_a_round(nannies, at_round, dies_in_a_chunk, executor, unroll):
+    before = set(pids(nannies).values())
+    done = at_round(2, dies_in_a_chunk.touch)
+    estimator = LogisticRegression(unroll=unroll, **ESTIMATOR).fit(*lazy())
+    check(estimator)
     assert done
+    assert not dies_in_a_chunk.exists()
+    wait_until(lambda: len(before & set(pids(nannies).values())) == 1)
+    again = {"graph": estimator.n_rounds_, "actor": EXPECTED.n_rounds_ + 1}[executor]
+    assert estimator.n_rounds_ <= again  # a repeated part is no further round
 
 
-def test_killed_in_unrolled_rounds(victim, at_round):
-    done = at_round(2, lambda: threading.Timer(0.02, kill, [victim]).start())
-    check(LogisticRegression(unroll=4, **ESTIMATOR).fit(*lazy()))
-    assert done
+def test_killed_just_before_it_is_asked(victim, at_round, monkeypatch):
+    """The scheduler has not noticed yet, or has just: in both cases nobody waits for the dead."""
+    ask, due = ActorExecutor._ask, []
+
+    def kill_and_ask(self, *args):
+        if due:
+            due.clear()
+            kill(victim)
+        return ask(self, *args)
+
+    monkeypatch.setattr(ActorExecutor, "_ask", kill_and_ask)
+    at_round(3, lambda: due.append(True))
+    with daskml_kit.config_context(executor="actor"):
+        check(LogisticRegression(**ESTIMATOR).fit(*lazy()))
+    assert not due
+
+
+def counted(part, directory):
+    (directory / uuid.uuid4().hex).touch()
+    return part
+
+
+def test_a_retired_worker_loses_nothing(tmp_path, at_round, executor):
+    """Its bundles move before it goes: no block is loaded twice."""
+    with local_cluster() as client:
+        retired = next(iter(client.scheduler_info(n_workers=-1)["workers"]))
+        rows = da.from_array(X, chunks=(500, -1)).map_blocks(counted, tmp_path, meta=X[:0])
+        done = at_round(3, lambda: client.retire_workers([retired]))
+        estimator = LogisticRegression(**ESTIMATOR).fit(rows, da.from_array(Y, chunks=500))
+        check(estimator)
+        assert done
+        assert len(list(tmp_path.iterdir())) == N // 500
+        assert estimator.n_rounds_ == EXPECTED.n_rounds_
+        wait_until(lambda: not ours(client))
 
 
 def test_data_without_a_recipe_are_lost(victim, nannies, at_round):
@@ -161,9 +219,9 @@ def test_data_without_a_recipe_are_lost(victim, nannies, at_round):
         LogisticRegression(**ESTIMATOR).fit(rows, da.from_array(Y, chunks=N // 2))
 
 
-def test_killed_for_good(tmp_path, at_round):
+def test_killed_for_good(tmp_path, at_round, executor):
     """Workers that do not come back: the survivor computes what the others held."""
-    with remote_cluster(tmp_path, 3) as address, Client(address) as client:
+    with remote_cluster(tmp_path, 3) as address, Client(address, timeout=60) as client:
         client.wait_for_workers(3, timeout=60)
         first, second, _ = pids(client).values()
         marker = tmp_path / "loading"

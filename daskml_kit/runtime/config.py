@@ -1,0 +1,74 @@
+"""How fits run, as configuration: it changes what they cost, never what they answer.
+
+The settings live in Dask's own configuration, so they can also come from its YAML files and from environment
+variables (``DASK_DASKML_KIT__EXECUTOR=graph``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dask.config
+
+from daskml_kit.exceptions import InvalidParameterError
+
+_ROOT = "daskml-kit"
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "executor": ("auto", "actor", "graph", "local"),
+}
+"""What each setting may be; the first is the default."""
+
+
+def setting(name: str) -> str:
+    """The value of a setting that holds now.
+
+    Raises
+    ------
+    InvalidParameterError
+        If the configuration holds something that is not among its choices.
+    """
+    value = dask.config.get(f"{_ROOT}.{name}", CHOICES[name][0])
+    return _checked(name, value)
+
+
+def _checked(name: str, value: Any) -> str:
+    if value not in CHOICES[name]:
+        wanted = ", ".join(map(repr, CHOICES[name]))
+        raise InvalidParameterError(f"{name} must be one of {wanted}, got {value!r}.")
+    return str(value)
+
+
+@contextmanager
+def config_context(*, executor: str | None = None) -> Iterator[None]:
+    """Change how fits run inside a ``with`` block. None leaves a setting as it is.
+
+    Parameters
+    ----------
+    executor : {"auto", "actor", "graph", "local"}
+        Where the rounds of data that Dask holds run. ``"actor"``: one direct call to each worker (2 to
+        4 ms a round); the data must fit in the workers' memory. ``"graph"``: each round a task graph
+        (15 to 25 ms), which Dask's own dashboard shows, and which streams data larger than memory.
+        ``"local"``: in this process, which then loads the data. ``"auto"``, the default: direct calls as
+        long as the data fit, a round takes less than a second, and its messages are small. Data that
+        are in this process's memory (NumPy, pandas) are fitted here in any case.
+
+    Examples
+    --------
+    >>> import daskml_kit
+    >>> with daskml_kit.config_context(executor="graph"):
+    ...     pass  # every fit here runs its rounds as task graphs
+    """
+    given = {"executor": executor}
+    chosen = {
+        f"{_ROOT}.{name}": _checked(name, value)
+        for name, value in given.items()
+        if value is not None
+    }
+    with dask.config.set(chosen):
+        yield
+
+
+__all__ = ["CHOICES", "config_context", "setting"]
