@@ -22,7 +22,7 @@ from daskml_kit.metrics import accuracy_score, r2_score
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.events import FitEvent, FitLog
 from daskml_kit.runtime.executor import Executor
-from daskml_kit.runtime.in_kind import RowFunction, map_rows, stand_in
+from daskml_kit.runtime.in_kind import RowFunction, map_rows, stand_in, target_columns
 from daskml_kit.runtime.ingest import Spec, check_matrix
 from daskml_kit.runtime.opening import ClassWeights, RowEdges, open_dataset
 from daskml_kit.runtime.progress import ProgressLine
@@ -68,10 +68,7 @@ class BlockEstimator(BaseEstimator):
     ) -> Iterator[tuple[BlockDataset, Executor]]:
         """Resident, checked data for the length of one fit, and where its rounds run."""
         name = type(self).__name__
-        spec = Spec(
-            name, target, multi_output, self.__sklearn_tags__().input_tags.sparse, min_classes,
-            wanted_dtype(X),
-        )  # fmt: skip
+        spec = self._spec(X, target=target, multi_output=multi_output, min_classes=min_classes)
         log = FitLog(name)
         line = ProgressLine(name) if getattr(self, "verbose", 0) else None
         if line is not None:
@@ -89,6 +86,7 @@ class BlockEstimator(BaseEstimator):
             )
             with _closing(data, executor, log):
                 validate_data(self, stand_in(X), reset=True, skip_check_array=True)
+                self._target_columns = target_columns(y) if multi_output else None
                 yield data, executor
         finally:
             if line is not None:
@@ -96,6 +94,17 @@ class BlockEstimator(BaseEstimator):
         self.history_ = log.history()
         self.n_rounds_ = len(log.rounds)
         self.n_passes_ = log.n_passes
+
+    def _spec(self, X: ArrayLike, **target: Any) -> Spec:
+        """What this estimator asks of its rows, by its tags."""
+        tags = self.__sklearn_tags__().input_tags
+        return Spec(
+            type(self).__name__,
+            accept_sparse=tags.sparse,
+            dtype=wanted_dtype(X),
+            allow_nan=tags.allow_nan,
+            **target,
+        )
 
     def _reduced(
         self,
@@ -106,10 +115,8 @@ class BlockEstimator(BaseEstimator):
     ) -> Any:
         """One reduction over rows that the estimator was not fitted on."""
         validate_data(self, stand_in(X), reset=False, skip_check_array=True)
-        name = type(self).__name__
-        sparse = self.__sklearn_tags__().input_tags.sparse
-        spec = Spec(name, accept_sparse=sparse, dtype=wanted_dtype(X))
-        log = FitLog(f"{name}.{reduction.name}")
+        spec = self._spec(X)
+        log = FitLog(f"{spec.estimator}.{reduction.name}")
         data, executor = open_dataset(X, None, _weight_column(sample_weight, X), spec=spec, log=log)
         with _closing(data, executor, log):
             return executor.reduce(data, reduction, params)
@@ -123,22 +130,24 @@ class BlockEstimator(BaseEstimator):
             validate_data(self, stand_in(X), reset=False, skip_check_array=True)
         return map_rows(X, _Checked(self._row_checker(X), fn), **how)
 
+    def _target_names(self, n_outputs: int) -> dict[str, Any]:
+        """How :meth:`_map_rows` names the columns of several outputs: as y named them."""
+        dim, labels = getattr(self, "_target_columns", None) or ("target", list(range(n_outputs)))
+        return {"columns": labels, "column_dim": dim}
+
     def _row_checker(self, X: ArrayLike) -> Any:
         if _checked_in_parts(X):
-            spec = Spec(
-                type(self).__name__,
-                accept_sparse=self.__sklearn_tags__().input_tags.sparse,
-                dtype=wanted_dtype(X),
-            )
-            return _PartChecker(spec)
+            return _PartChecker(self._spec(X))
         return self._checked_rows
 
     def _checked_rows(self, X: Any) -> Matrix:
+        tags = self.__sklearn_tags__().input_tags
         rows: Matrix = validate_data(
             self,
             X,
             reset=False,
-            accept_sparse="csr" if self.__sklearn_tags__().input_tags.sparse else False,
+            accept_sparse="csr" if tags.sparse else False,
+            ensure_all_finite="allow-nan" if tags.allow_nan else True,
             dtype=_ROW_DTYPES,
             order="C",
         )

@@ -45,10 +45,14 @@ class Blockwise(BlockEstimator):
 
     _kind: str  # of the members: "classifier" or "regressor"
     _target: TargetKind
+    _multi_output = False
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = get_tags(self._member()).input_tags.sparse
+        member = get_tags(self._member())
+        tags.input_tags.sparse = member.input_tags.sparse
+        tags.input_tags.allow_nan = member.input_tags.allow_nan
+        tags.target_tags.multi_output = self._multi_output and member.target_tags.multi_output
         return tags
 
     def _member(self) -> Any:
@@ -85,7 +89,13 @@ class Blockwise(BlockEstimator):
         seed = self._seed()
         with (
             self._opened(
-                X, y, sample_weight, target=self._target, min_classes=1, edges=self._edges
+                X,
+                y,
+                sample_weight,
+                target=self._target,
+                multi_output=self._multi_output,
+                min_classes=1,
+                edges=self._edges,
             ) as (data, executor),
             _one_block_each(data, executor) as blocks,
         ):

@@ -146,14 +146,9 @@ class _LeastSquares(RegressorMixin, BlockEstimator):
         (n,) or (n, n_targets), lazy where X is
         """
         check_is_fitted(self)
-        columns = None if self.coef_.ndim == 1 else list(range(len(self.coef_)))
-        return self._map_rows(
-            X,
-            partial(_predict, self.coef_, self.intercept_),
-            dtype=self.coef_.dtype,
-            columns=columns,
-            column_dim="target",
-        )
+        names = {} if self.coef_.ndim == 1 else self._target_names(len(self.coef_))
+        rows = partial(_predict, self.coef_, self.intercept_)
+        return self._map_rows(X, rows, dtype=self.coef_.dtype, **names)
 
 
 def _predict(coef: FloatArray, intercept: Any, X: Matrix) -> FloatArray:

@@ -14,6 +14,13 @@ from dask.delayed import delayed
 from sklearn import metrics
 
 from daskml_kit.exceptions import InvalidDataError
+from daskml_kit.runtime.sources import refuse_foreign_collections
+
+
+def _columns(*collections: Any) -> list[Any]:
+    """Each as a dask or NumPy array; None stays None."""
+    refuse_foreign_collections(*collections)
+    return [None if a is None else _column(a) for a in collections]
 
 
 def _column(a: Any) -> Any:
@@ -93,23 +100,41 @@ def accuracy_score(y_true: Any, y_pred: Any, sample_weight: Any = None) -> float
     -------
     float
 
+    Raises
+    ------
+    InvalidDataError
+        For other lengths, and for weights that add up to nothing.
+    ClusterError
+        For data of a closed client, or of another one than the active client.
+
     Examples
     --------
     >>> import dask.array as da
     >>> accuracy_score(da.from_array([0, 1, 1, 0], chunks=2), da.from_array([0, 1, 0, 0], chunks=2))
     0.75
     """
-    y_true, y_pred, weight = (
-        None if a is None else _column(a) for a in (y_true, y_pred, sample_weight)
-    )
+    y_true, y_pred, weight = _columns(y_true, y_pred, sample_weight)
     if not isinstance(y_pred, da.Array):
         y_true, weight = compute(y_true, weight)
+        if weight is not None:
+            _check_weight_sum(float(np.sum(weight)))
         return float(metrics.accuracy_score(y_true, y_pred, sample_weight=weight))
     y_true, y_pred, weight = _alike(y_true, y_pred, weight)
     hit = da.map_blocks(_equal, y_true, y_pred, dtype=np.float64)
     total = weight if weight is not None else da.ones_like(hit)
     hits, weights = compute((hit * total).sum(), total.sum())
+    if weight is not None:
+        _check_weight_sum(float(weights))
     return float(hits / weights)
+
+
+def _check_weight_sum(total: float) -> None:
+    """Refuse weights of which no share can be made."""
+    if not total > 0 or math.isinf(total):
+        raise InvalidDataError(
+            f"The weights in sample_weight add up to {total}, so there is no weighted mean of the rows. They "
+            "must be finite and at least one of them positive."
+        )
 
 
 def _equal(a: Any, b: Any) -> Any:
@@ -129,25 +154,34 @@ def r2_score(y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
     float
         1.0 is best; a constant target gives 1.0 if predicted exactly, else 0.0.
 
+    Raises
+    ------
+    InvalidDataError, ClusterError
+        As :func:`accuracy_score`.
+
     Examples
     --------
     >>> import dask.array as da
     >>> r2_score(da.from_array([1.0, 2.0, 3.0], chunks=2), da.from_array([1.0, 2.0, 2.0], chunks=2))
     0.5
     """
-    y_true, y_pred, weight = (
-        None if a is None else _column(a) for a in (y_true, y_pred, sample_weight)
-    )
+    y_true, y_pred, weight = _columns(y_true, y_pred, sample_weight)
     if not isinstance(y_pred, da.Array):
         y_true, weight = compute(y_true, weight)
+        if weight is not None:
+            _check_weight_sum(float(np.sum(weight)))
         return float(metrics.r2_score(y_true, y_pred, sample_weight=weight))
     y_true, y_pred, weight = _alike(y_true, y_pred, weight)
     y_true = y_true.astype(np.float64)
     w = 1.0 if weight is None else (weight if y_true.ndim == 1 else weight[:, None])
-    mean = (w * y_true).sum(axis=0) / (w * da.ones_like(y_true)).sum(axis=0)
-    residual, spread = compute(
-        (w * (y_true - y_pred) ** 2).sum(axis=0), (w * (y_true - mean) ** 2).sum(axis=0)
+    weights = (w * da.ones_like(y_true)).sum(axis=0)
+    mean = (w * y_true).sum(axis=0) / da.where(weights > 0, weights, 1.0)
+    residual, spread, total = compute(
+        (w * (y_true - y_pred) ** 2).sum(axis=0),
+        (w * (y_true - mean) ** 2).sum(axis=0),
+        1.0 if weight is None else weight.sum(),
     )
+    _check_weight_sum(float(total))
     return float(
         np.mean(
             [_r2(a, b) for a, b in zip(np.atleast_1d(residual), np.atleast_1d(spread), strict=True)]

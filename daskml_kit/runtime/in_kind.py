@@ -19,7 +19,7 @@ from dask.delayed import delayed
 
 from daskml_kit.exceptions import InvalidDataError
 from daskml_kit.runtime.size import pickled_bytes
-from daskml_kit.runtime.sources import UNKNOWN_COLUMNS
+from daskml_kit.runtime.sources import UNKNOWN_COLUMNS, refuse_foreign_collections
 from daskml_kit.typing import Array
 
 RowFunction = Callable[[Any], Array]
@@ -67,13 +67,20 @@ def map_rows(
     fn : part of X -> array of shape (n_rows,) or (n_rows, len(columns))
     dtype : of the answer
     columns : labels of the answer's columns, None for a one-dimensional answer
-    column_dim : name of the answer's second dimension for a DataArray
+    column_dim : name of the answer's second dimension for a DataArray; an underscore follows it where X
+        has a dimension or a coordinate of that name already
 
     Returns
     -------
     ndarray, pandas Series or DataFrame, dask Array, dask Series or DataFrame, or DataArray
         Lazy where X is: one task a chunk, nothing is computed.
+
+    Raises
+    ------
+    ClusterError
+        If X is held by a closed client, or by another one than the active client.
     """
+    refuse_foreign_collections(X)
     if isinstance(X, xr.DataArray):
         return _data_array(
             X, map_rows(X.data, fn, dtype=dtype, columns=columns), columns, column_dim
@@ -128,6 +135,19 @@ def _data_array(
     coords = {k: v for k, v in X.coords.items() if set(v.dims) <= {rows}}
     if columns is None:
         return xr.DataArray(values, dims=(rows,), coords=coords)
+    while column_dim == rows or column_dim in coords:
+        column_dim += "_"
     return xr.DataArray(
         values, dims=(rows, column_dim), coords={**coords, column_dim: list(columns)}
     )
+
+
+def target_columns(y: Any) -> tuple[str, list[Any]] | None:
+    """Dimension and labels of the columns of a two-dimensional y, None where it has none."""
+    if isinstance(y, pd.DataFrame | dd.DataFrame):
+        return ("target", list(y.columns))
+    if not isinstance(y, xr.DataArray) or y.ndim != 2:
+        return None
+    names = y.coords.get(y.dims[1])
+    labels = range(y.shape[1]) if names is None else names.values.tolist()
+    return (str(y.dims[1]), list(labels))

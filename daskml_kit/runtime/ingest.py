@@ -38,6 +38,7 @@ class Spec:
     accept_sparse: bool = True
     min_classes: int = 2
     dtype: str = "float64"  # of X: float32 stays float32, all else becomes float64
+    allow_nan: bool = False  # X may have missing values
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,13 +126,17 @@ def _load(index: int, spec: Spec, X: Any, y: Any, weight: Any) -> Loaded:
 
 
 def check_matrix(X: Any, spec: Spec) -> Matrix:
-    """X as a dense C-ordered array or CSR matrix of the wanted dtype, finite; empty is allowed."""
+    """X as a dense C-ordered array or CSR matrix of the wanted dtype, finite; empty is allowed.
+
+    Missing values (NaN) are let through where the spec allows them, infinite ones never.
+    """
     out: Matrix = check_array(
         X,
         accept_sparse="csr" if spec.accept_sparse else False,
         accept_large_sparse=True,
         dtype=np.dtype(spec.dtype),
         order="C",
+        ensure_all_finite="allow-nan" if spec.allow_nan else True,
         ensure_min_samples=0,
         ensure_min_features=0,
         input_name="X",

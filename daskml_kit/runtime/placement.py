@@ -195,16 +195,18 @@ def cut(pieces: Sequence[Piece], edges: Sequence[int]) -> list[list[Piece]]:
     Parameters
     ----------
     pieces : of all workers, in the order of the global rows
-    edges : increasing, the first 0 and the last the number of rows
+    edges : never decreasing, the first 0 and the last the number of rows. Between two equal edges
+        there is a bundle without rows
     """
-    pieces = [p for p in pieces if p.n_rows]
-    starts = [p.start for p in pieces]
-    ends = [p.start + p.n_rows for p in pieces]
+    full = [p for p in pieces if p.n_rows] or list(pieces[:1])
+    starts = [p.start for p in full]
+    ends = [p.start + p.n_rows for p in full]
     return [
         [
             _part(p, p.low + max(low - p.start, 0), p.low + min(high - p.start, p.n_rows))
-            for p in pieces[bisect_right(ends, low) : bisect_left(starts, high)]
+            for p in full[bisect_right(ends, low) : bisect_left(starts, high)]
         ]
+        or [_part(full[0], full[0].low, full[0].low)]
         for low, high in pairwise(edges)
     ]
 

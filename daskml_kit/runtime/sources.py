@@ -7,6 +7,7 @@ of the data: all that can be refused from shapes and dtypes alone is refused her
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from dask.base import optimize
+from dask.blockwise import Blockwise
 from dask.core import flatten
 
 from daskml_kit.exceptions import ClusterError, InvalidDataError, InvalidDataTypeError
@@ -269,7 +271,42 @@ def refuse_foreign_futures(source: DaskSource, client: distributed.Client | None
     ClusterError
         If the data are held by a closed client, or by another one than the active client.
     """
-    futures = [v for v in source.graph.values() if isinstance(v, distributed.Future)]
+    _refuse_foreign([v for v in source.graph.values() if isinstance(v, distributed.Future)], client)
+
+
+def refuse_foreign_collections(*collections: Any) -> None:
+    """:func:`refuse_foreign_futures` for answers and scores: lazy collections, before they are used.
+
+    Raises
+    ------
+    ClusterError
+        If any is held by a closed client, or by another one than the active client.
+    """
+    lazy = [unwrap(a) for a in collections if is_dask(a)]
+    futures = [f for a in lazy for f in _held_futures(a)]
+    if futures:
+        _refuse_foreign(futures, _default_client())
+
+
+def _held_futures(a: Any) -> list[distributed.Future[Any]]:
+    """Futures in the graph of a collection; block-wise layers, which have a task a chunk, hold none."""
+    tasks = a.__dask_graph__()
+    layers = tasks.layers.values() if hasattr(tasks, "layers") else [tasks]
+    written = [layer for layer in layers if not isinstance(layer, Blockwise)]
+    return [v for layer in written for v in layer.values() if isinstance(v, distributed.Future)]
+
+
+def _default_client() -> distributed.Client | None:
+    try:
+        client: distributed.Client = distributed.default_client()
+    except ValueError:
+        return None
+    return client
+
+
+def _refuse_foreign(
+    futures: Sequence[distributed.Future[Any]], client: distributed.Client | None
+) -> None:
     if not futures:
         return
     if any(_client_of(f) is None for f in futures):
@@ -280,7 +317,7 @@ def refuse_foreign_futures(source: DaskSource, client: distributed.Client | None
     if client is None or any(_client_of(f) is not client for f in futures):
         raise ClusterError(
             "The data are held by another Dask client than the active one. Make the client that "
-            "persisted them active: with client.as_current(): estimator.fit(...)."
+            "persisted them active: with client.as_current(): ..."
         )
 
 
@@ -294,6 +331,7 @@ __all__ = [
     "LocalSource",
     "is_dask",
     "open_source",
+    "refuse_foreign_collections",
     "refuse_foreign_futures",
     "unwrap",
     "wanted_dtype",

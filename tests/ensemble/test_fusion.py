@@ -316,3 +316,12 @@ def test_an_ensemble_of_the_packages_own_models():
     X, y = labelled()
     model = BlockwiseClassifier(Own(), n_blocks=2, fusion="stack").fit(X, y)
     assert model.score(X, y) > 0.5
+
+
+def test_missing_values_pass_where_the_member_takes_them():
+    X, y = labelled()
+    X[::7, 0] = np.nan
+    model = BlockwiseClassifier(TREE, n_blocks=M).fit(X, y)
+    assert model.score(X, y) > 0.5
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        BlockwiseClassifier(GaussianNB(), n_blocks=M).fit(X, y)

@@ -81,3 +81,12 @@ def test_unknown_lengths_cannot_be_matched_with_memory():
 def test_a_constant_target(predicted):
     y, p = da.full(6, 3.0, chunks=2), da.full(6, predicted, chunks=3)
     assert r2_score(y, p) == reference.r2_score(y.compute(), p.compute())
+
+
+@pytest.mark.parametrize("score", [accuracy_score, r2_score])
+@pytest.mark.parametrize("wrap", [np.asarray, lambda a: da.from_array(a, chunks=2)])
+def test_weights_that_add_up_to_nothing_are_refused(score, wrap):
+    y = np.arange(6.0)
+    for weight in (np.zeros(6), np.array([1.0, -1.0] * 3), np.full(6, np.nan)):
+        with pytest.raises(InvalidDataError, match=r"sample_weight add up to .*positive"):
+            score(wrap(y), wrap(y), wrap(weight))
