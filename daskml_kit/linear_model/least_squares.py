@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, Self
 
 import numpy as np
-from scipy import linalg
-from sklearn.utils.validation import check_is_fitted
+from scipy import linalg, optimize
 
-from daskml_kit.base import BlockEstimator, RegressorMixin, check_number
+from daskml_kit.base import check_number
 from daskml_kit.exceptions import InvalidParameterError
-from daskml_kit.kernels import Moments, combine_moments, moments, predict_linear
+from daskml_kit.kernels import Moments, combine_moments, moments
 from daskml_kit.linear_model.objective import Finish, LinearObjective, unpenalised_intercept
+from daskml_kit.linear_model.regressor import LinearRegressor, check_flag
 from daskml_kit.losses import HalfSquared
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.dataset import BlockDataset
@@ -20,7 +19,7 @@ from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.solvers import LBFGS, solve
-from daskml_kit.typing import ArrayLike, FloatArray, IntArray, Matrix
+from daskml_kit.typing import ArrayLike, FloatArray, IntArray
 
 GRAM_FEATURES = 5000
 """Most features for which the d x d Gram matrix (200 MB at this size) is reduced; L-BFGS above."""
@@ -55,12 +54,11 @@ def _add(a: FloatArray, b: FloatArray) -> FloatArray:
 RESIDUAL: Reduction[Any, FloatArray, FloatArray] = Reduction("residual", _residual_chunk, _add)
 
 
-class _LeastSquares(RegressorMixin, BlockEstimator):
+class _LeastSquares(LinearRegressor):
     """Both models: what differs is the strength of the penalty."""
 
-    fit_intercept: bool
     tol: float
-    _flat_column = False  # whether a single column of y gives a flat coef_, as scikit-learn's Ridge
+    positive: bool
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -70,11 +68,14 @@ class _LeastSquares(RegressorMixin, BlockEstimator):
     def _fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike, alpha: Any, max_iter: int
     ) -> Self:
+        check_flag("positive", self.positive)
         with self._opened(X, y, sample_weight, target="values", multi_output=True) as (
             data,
             executor,
         ):
             strengths = _strengths(alpha, data.facts)
+            if self.positive:
+                refuse_many_features("positive=True", data.facts.n_features)
             if data.facts.n_features <= GRAM_FEATURES:
                 coef, intercept = self._by_moments(data, executor, strengths)
                 self.n_iter_: IntArray | None = None
@@ -88,8 +89,11 @@ class _LeastSquares(RegressorMixin, BlockEstimator):
     ) -> tuple[FloatArray, FloatArray]:
         total = executor.reduce(data, MOMENTS, None, objective=None)
         if not self.fit_intercept:
-            total = _about_origin(total)
-        solver = _NormalEquations(total.xx, strengths)
+            total = about_origin(total)
+        if self.positive:
+            w = nonnegative(total, strengths)
+            return w.T, total.mean_y - total.mean_x @ w
+        solver = NormalEquations(total.xx, strengths)
         w = solver.solve(total.xy)
         if solver.condition > REFINE_CONDITION:
             params = (w, total.mean_x, total.mean_y)
@@ -124,37 +128,6 @@ class _LeastSquares(RegressorMixin, BlockEstimator):
         intercept = w[:, -1] if self.fit_intercept else np.zeros(len(w))
         return w[:, : facts.n_features], intercept
 
-    def _keep(self, facts: DataFacts, coef: FloatArray, intercept: FloatArray) -> None:
-        coef = np.ascontiguousarray(coef, dtype=facts.dtype)
-        intercept = intercept.astype(facts.dtype)
-        flat = facts.n_outputs == 0
-        self.coef_ = coef[0] if flat or (self._flat_column and facts.n_outputs == 1) else coef
-        if not self.fit_intercept:
-            self.intercept_: Any = 0.0
-        else:
-            self.intercept_ = facts.dtype.type(intercept[0]) if flat else intercept
-
-    def predict(self, X: ArrayLike) -> Any:
-        """Predicted targets, in kind.
-
-        Parameters
-        ----------
-        X : (n, n_features), whatever ``fit`` takes
-
-        Returns
-        -------
-        (n,) or (n, n_targets), lazy where X is
-        """
-        check_is_fitted(self)
-        names = {} if self.coef_.ndim == 1 else self._target_names(len(self.coef_))
-        rows = partial(_predict, self.coef_, self.intercept_)
-        return self._map_rows(X, rows, dtype=self.coef_.dtype, **names)
-
-
-def _predict(coef: FloatArray, intercept: Any, X: Matrix) -> FloatArray:
-    out: FloatArray = predict_linear(X, coef, False) + intercept
-    return out
-
 
 def _strengths(alpha: Any, facts: DataFacts) -> FloatArray:
     """One strength for each target."""
@@ -168,7 +141,7 @@ def _strengths(alpha: Any, facts: DataFacts) -> FloatArray:
     return np.broadcast_to(strengths, (n_targets,)).copy()
 
 
-def _about_origin(m: Moments) -> Moments:
+def about_origin(m: Moments) -> Moments:
     """The same second moments about zero instead of the means."""
     zero_x, zero_y = np.zeros_like(m.mean_x), np.zeros_like(m.mean_y)
     return m._replace(
@@ -180,7 +153,39 @@ def _about_origin(m: Moments) -> Moments:
     )
 
 
-class _NormalEquations:
+def refuse_many_features(name: str, n_features: int) -> None:
+    """The Gram matrix would not fit the driver.
+
+    Raises
+    ------
+    InvalidParameterError
+    """
+    if n_features > GRAM_FEATURES:
+        raise InvalidParameterError(
+            f"{name} works from the Gram matrix of at most {GRAM_FEATURES:,} features, got {n_features:,}. "
+            "Select features first, or use Ridge, which iterates above that."
+        )
+
+
+def nonnegative(total: Moments, strengths: FloatArray) -> FloatArray:
+    """Minimisers over ``w >= 0``, (n_features, n_targets), to rounding.
+
+    With ``G + alpha I = V diag(e) V'`` the objective is ``|A w - c|^2`` plus a constant, for
+    ``A = diag(sqrt(e)) V'`` and ``c = diag(1 / sqrt(e)) V' q``: a problem of n_features rows for the
+    active-set method of Lawson and Hanson (1974), "Solving least squares problems", chapter 23.
+    """
+    columns = []
+    for t, strength in enumerate(strengths):
+        values, vectors = linalg.eigh(total.xx + strength * np.eye(len(total.xx)))
+        kept = values > _noise(values)
+        root = np.sqrt(values[kept])
+        rows = root[:, None] * vectors[:, kept].T
+        right = (vectors[:, kept].T @ total.xy[:, t]) / root
+        columns.append(optimize.nnls(rows, right)[0] if len(root) else np.zeros(len(total.xx)))
+    return np.column_stack(columns)
+
+
+class NormalEquations:
     """``(G + alpha_t I) w_t = b_t`` for each target."""
 
     def __init__(self, gram: FloatArray, strengths: FloatArray) -> None:
@@ -239,6 +244,8 @@ class LinearRegression(_LeastSquares):
     tol : float, default=1e-6
         Largest component of the gradient of the averaged objective, where it iterates (more than
         5,000 features).
+    positive : bool, default=False
+        Coefficients of at least 0; for at most 5,000 features.
     verbose : int, default=0
 
     Attributes
@@ -259,9 +266,17 @@ class LinearRegression(_LeastSquares):
     array([2.])
     """
 
-    def __init__(self, *, fit_intercept: bool = True, tol: float = 1e-6, verbose: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        fit_intercept: bool = True,
+        tol: float = 1e-6,
+        positive: bool = False,
+        verbose: int = 0,
+    ) -> None:
         self.fit_intercept = fit_intercept
         self.tol = tol
+        self.positive = positive
         self.verbose = verbose
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Self:
@@ -293,6 +308,8 @@ class Ridge(_LeastSquares):
         Most steps where it iterates (more than 5,000 features); None means 1,000.
     tol : float, default=1e-4
         Largest component of the gradient of the averaged objective, where it iterates.
+    positive : bool, default=False
+        Coefficients of at least 0; for at most 5,000 features.
     verbose : int, default=0
 
     Attributes
@@ -324,12 +341,14 @@ class Ridge(_LeastSquares):
         fit_intercept: bool = True,
         max_iter: int | None = None,
         tol: float = 1e-4,
+        positive: bool = False,
         verbose: int = 0,
     ) -> None:
         self.alpha = alpha
         self.fit_intercept = fit_intercept
         self.max_iter = max_iter
         self.tol = tol
+        self.positive = positive
         self.verbose = verbose
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Self:

@@ -7,12 +7,21 @@ from sklearn import linear_model as reference
 from sklearn.utils._test_common.instance_generator import PER_ESTIMATOR_XFAIL_CHECKS
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from daskml_kit.linear_model import LinearRegression, LogisticRegression, Ridge
+from daskml_kit.linear_model import (
+    ElasticNet,
+    Lasso,
+    LinearRegression,
+    LogisticRegression,
+    Ridge,
+)
 
 ESTIMATORS = [
     LinearRegression(),
     LinearRegression(fit_intercept=False),
+    LinearRegression(positive=True),
     Ridge(),
+    ElasticNet(),
+    Lasso(),
     LogisticRegression(),
     LogisticRegression(solver="newton"),
     LogisticRegression(solver="lbfgs", max_iter=1_000),  # some checks fit badly scaled data
