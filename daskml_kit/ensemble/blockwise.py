@@ -15,7 +15,7 @@ from daskml_kit.ensemble import fusion as fuse
 from daskml_kit.ensemble.fitting import Blockwise
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.runtime.in_kind import RowFunction
-from daskml_kit.typing import ArrayLike, TargetKind
+from daskml_kit.typing import ArrayLike, FloatArray, Matrix, TargetKind
 
 
 class BlockwiseClassifier(ClassifierMixin, Blockwise):
@@ -231,6 +231,7 @@ class BlockwiseRegressor(RegressorMixin, Blockwise):
 
     _kind = "regressor"
     _target: TargetKind = "values"
+    _multi_output = True
 
     def __init__(
         self,
@@ -258,7 +259,9 @@ class BlockwiseRegressor(RegressorMixin, Blockwise):
         return self.final_estimator
 
     def _rule(self) -> RowFunction:
-        return partial(fuse.median, self.estimators_) if self.fusion == "vote" else super()._rule()
+        if self.fusion != "vote":
+            return super()._rule()
+        return partial(fuse.median, self.estimators_, self._form())
 
     def predict(self, X: ArrayLike) -> Any:
         """The fused prediction of each row, in kind.
@@ -269,10 +272,17 @@ class BlockwiseRegressor(RegressorMixin, Blockwise):
 
         Returns
         -------
-        (n,), float64, lazy where X is
+        (n,) or (n, n_outputs), float64, lazy where X is
         """
         check_is_fitted(self)
-        return self._map_rows(X, partial(fuse.value_rows, self._fused), dtype=np.float64)
+        names = self._target_names(self._n_outputs) if self._n_outputs else {}
+        rows = partial(_answer_rows, self._fused, bool(self._n_outputs))
+        return self._map_rows(X, rows, dtype=np.float64, **names)
+
+
+def _answer_rows(fused: RowFunction, columns: bool, X: Matrix) -> FloatArray:
+    values = fused(X)
+    return values if columns else values[:, 0]
 
 
 __all__ = ["BlockwiseClassifier", "BlockwiseRegressor"]

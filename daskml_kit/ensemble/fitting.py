@@ -13,7 +13,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from daskml_kit.base import BlockEstimator
 from daskml_kit.ensemble import fusion as fuse
-from daskml_kit.ensemble.members import FIT_MEMBERS, Member, Recipe, fitted
+from daskml_kit.ensemble.members import FIT_MEMBERS, Form, Member, Recipe, fitted
 from daskml_kit.ensemble.out_of_block import META_ROWS, SCORE_MEMBERS, Panel
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.runtime.block import Bundle
@@ -22,7 +22,7 @@ from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.in_kind import RowFunction
 from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.random import seed_from
-from daskml_kit.typing import Array, ArrayLike, FloatArray, TargetKind
+from daskml_kit.typing import ArrayLike, FloatArray, TargetKind
 
 FUSIONS = ("vote", "average", "weighted", "stack")
 
@@ -93,7 +93,7 @@ class Blockwise(BlockEstimator):
                 y,
                 sample_weight,
                 target=self._target,
-                multi_output=self._multi_output,
+                multi_output=get_tags(self).target_tags.multi_output,
                 min_classes=1,
                 edges=self._edges,
             ) as (data, executor),
@@ -151,6 +151,7 @@ class Blockwise(BlockEstimator):
         self.final_estimator_: Any = None
         if facts.classes is not None:
             self.classes_ = facts.classes
+        self._n_outputs = facts.n_outputs  # 0 for one-dimensional y
         if self.fusion == "weighted":
             self._weigh(data, executor, members)
         elif self.fusion == "stack":
@@ -161,7 +162,7 @@ class Blockwise(BlockEstimator):
         """Weights in proportion to the scores outside the own block."""
         scores: FloatArray = np.full(len(members), np.nan)
         if len(members) > 1:
-            panel = Panel(members, data.facts.classes, self._soft())
+            panel = Panel(members, self._form())
             scores = executor.reduce(data, SCORE_MEMBERS, panel).scores()
         positive = np.nan_to_num(scores).clip(min=0.0)
         total = positive.sum()
@@ -173,9 +174,9 @@ class Blockwise(BlockEstimator):
     ) -> None:
         """Fit the final estimator on a sample of rows, each seen by all members but its own."""
         classes, n_rows = data.facts.classes, data.facts.n_rows
-        n_columns = fuse.n_meta_columns(len(members), 1 if classes is None else len(classes))
+        n_columns = fuse.n_meta_columns(len(members), self._form())
         share = min(STACK_ROWS, max(STACK_VALUES // n_columns, 1)) / n_rows
-        panel = Panel(members, classes, self._soft(), share, seed)
+        panel = Panel(members, self._form(), share, seed)
         rows = executor.reduce(data, META_ROWS, panel)
         y = rows.y if classes is None else classes[rows.y]
         final = clone(self._final())
@@ -183,12 +184,14 @@ class Blockwise(BlockEstimator):
 
     def _rule(self) -> RowFunction:
         """The fusion as fitted: checked rows -> (n, n_classes) or (n, 1)."""
-        classes: Array | None = getattr(self, "classes_", None)
-        soft = self._soft()
+        form = self._form()
         if self.final_estimator_ is not None:
-            return partial(fuse.stacked, self.estimators_, self.final_estimator_, classes, soft)
+            return partial(fuse.stacked, self.estimators_, self.final_estimator_, form)
         weights = _equal(len(self.estimators_)) if self.weights_ is None else self.weights_
-        return partial(fuse.weighted_sum, self.estimators_, weights, classes, soft)
+        return partial(fuse.weighted_sum, self.estimators_, weights, form)
+
+    def _form(self) -> Form:
+        return Form(getattr(self, "classes_", None), self._soft(), max(self._n_outputs, 1))
 
     def _check_parameters(self, *, weighted: bool) -> None:
         if self.fusion not in FUSIONS:

@@ -15,58 +15,59 @@ Breiman (1996). Stacked regressions. Machine Learning 24.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from daskml_kit.ensemble.members import answers
+from daskml_kit.ensemble.members import Form, answers
 from daskml_kit.typing import Array, FloatArray, Matrix
 
 TILE_VALUES = 1 << 22
 """Answers held at once (32 MB) where all members' answers are needed side by side."""
 
 
-def weighted_sum(
-    models: Sequence[Any], weights: FloatArray, classes: Array | None, soft: bool, X: Matrix
-) -> FloatArray:
-    """``sum_m weight_m answers_m``, (n, n_classes) or (n, 1); one member's answers are held at a time."""
-    out = np.zeros((int(X.shape[0]), 1 if classes is None else len(classes)))
+def weighted_sum(models: Sequence[Any], weights: FloatArray, form: Form, X: Matrix) -> FloatArray:
+    """``sum_m weight_m answers_m``, (n, form.width); one member's answers are held at a time."""
+    out = np.zeros((int(X.shape[0]), form.width))
     for model, weight in zip(models, weights, strict=True):
-        out += weight * answers(model, X, classes, soft)
+        out += weight * answers(model, X, form)
     return out
 
 
-def median(models: Sequence[Any], X: Matrix) -> FloatArray:
-    """The median prediction of each row, (n, 1)."""
+def median(models: Sequence[Any], form: Form, X: Matrix) -> FloatArray:
+    """The median prediction of each row, (n, form.width)."""
 
     def tile(rows: Matrix) -> FloatArray:
-        side_by_side = np.hstack([answers(m, rows, None, False) for m in models])
-        out: FloatArray = np.median(side_by_side, axis=1, keepdims=True)
+        out: FloatArray = np.median([answers(m, rows, form) for m in models], axis=0)
         return out
 
-    return in_tiles(tile, X, len(models))
+    return in_tiles(tile, X, len(models) * form.width)
 
 
-def stacked(
-    models: Sequence[Any], final: Any, classes: Array | None, soft: bool, X: Matrix
-) -> FloatArray:
-    """The final model's answers to the members' answers, (n, n_classes) or (n, 1)."""
+def stacked(models: Sequence[Any], final: Any, form: Form, X: Matrix) -> FloatArray:
+    """The final model's answers to the members' answers, (n, form.width)."""
+    said = replace(form, soft=hasattr(final, "predict_proba"))
 
     def tile(rows: Matrix) -> FloatArray:
-        columns = meta_columns([answers(m, rows, classes, soft) for m in models])
-        return answers(final, columns, classes, hasattr(final, "predict_proba"))
+        columns = meta_columns([answers(m, rows, form) for m in models], form)
+        return answers(final, columns, said)
 
-    return in_tiles(tile, X, len(models) * (1 if classes is None else len(classes)))
+    return in_tiles(tile, X, n_meta_columns(len(models), form))
 
 
-def meta_columns(parts: Sequence[FloatArray]) -> FloatArray:
+def meta_columns(parts: Sequence[FloatArray], form: Form) -> FloatArray:
     """Answers side by side; of two classes the second is enough, as they add up to one."""
-    return np.hstack([p[:, 1:] if p.shape[1] == 2 else p for p in parts])
+    return np.hstack([p[:, 1:] if _is_binary(form) else p for p in parts])
 
 
-def n_meta_columns(n_members: int, n_classes: int) -> int:
-    """Columns of :func:`meta_columns`; ``n_classes`` is 1 for regression."""
-    return n_members * (1 if n_classes == 2 else n_classes)
+def n_meta_columns(n_members: int, form: Form) -> int:
+    """Columns of :func:`meta_columns`."""
+    return n_members * (1 if _is_binary(form) else form.width)
+
+
+def _is_binary(form: Form) -> bool:
+    return form.classes is not None and form.width == 2
 
 
 def in_tiles(fn: Callable[[Matrix], FloatArray], X: Matrix, width: int) -> FloatArray:
@@ -83,11 +84,6 @@ def label_rows(fuse: Callable[[Matrix], FloatArray], classes: Array, X: Matrix) 
     return out
 
 
-def value_rows(fuse: Callable[[Matrix], FloatArray], X: Matrix) -> FloatArray:
-    """The fused prediction of each row, (n,)."""
-    return fuse(X)[:, 0]
-
-
 __all__ = [
     "in_tiles",
     "label_rows",
@@ -95,6 +91,5 @@ __all__ = [
     "meta_columns",
     "n_meta_columns",
     "stacked",
-    "value_rows",
     "weighted_sum",
 ]

@@ -55,18 +55,18 @@ class Recipe:
 
     def new(self, start: int) -> Any:
         """The unfitted member of the block that begins at row ``start``."""
-        member = clone(self.estimator)
-        if self.seed is not None:
-            index = bisect_left(self.edges, start)
-            _seed(member, generator(self.seed, f"member-{index}"))
-        return member
+        return seeded(self.estimator, self.seed, bisect_left(self.edges, start))
 
 
-def _seed(estimator: Any, draws: np.random.Generator) -> None:
-    """Give every ``random_state`` of the estimator, nested ones too, a number of its own."""
-    names = sorted(estimator.get_params(deep=True))
-    wanted = [n for n in names if n == "random_state" or n.endswith("__random_state")]
-    estimator.set_params(**{n: int(draws.integers(_SEED_LIMIT)) for n in wanted})
+def seeded(estimator: Any, seed: int | None, index: int) -> Any:
+    """A clone, each ``random_state`` of which, nested ones too, is a number keyed by seed and index."""
+    member = clone(estimator)
+    if seed is not None:
+        draws = generator(seed, f"member-{index}")
+        names = sorted(member.get_params(deep=True))
+        wanted = [n for n in names if n == "random_state" or n.endswith("__random_state")]
+        member.set_params(**{n: int(draws.integers(_SEED_LIMIT)) for n in wanted})
+    return member
 
 
 def fitted(estimator: Any, X: Matrix, y: Array, weight: FloatArray | None, labels: bool) -> Any:
@@ -110,39 +110,61 @@ FIT_MEMBERS: Reduction[Recipe, tuple[Member, ...], tuple[Member, ...]] = Reducti
 """One member for each block that has a row of positive weight."""
 
 
-def answers(model: Any, X: Matrix, classes: Array | None, soft: bool) -> FloatArray:
+@dataclass(frozen=True, eq=False)
+class Form:
+    """What answers look like: the same columns whatever a member knows.
+
+    Attributes
+    ----------
+    classes : sorted labels of the whole data, None for regression
+    soft : members answer with probabilities rather than votes
+    n_outputs : columns of a regression
+    """
+
+    classes: Array | None = None
+    soft: bool = False
+    n_outputs: int = 1
+
+    @property
+    def width(self) -> int:
+        """Columns of an answer."""
+        return self.n_outputs if self.classes is None else len(self.classes)
+
+
+def answers(model: Any, X: Matrix, form: Form) -> FloatArray:
     """What one model says of each row.
 
     Parameters
     ----------
     model : fitted
     X : (n, n_features)
-    classes : sorted labels of the whole data, None for regression
-    soft : probabilities, not votes
+    form : of the answer
 
     Returns
     -------
-    float64 ndarray of shape (n, n_classes), or (n, 1) for regression
+    float64 ndarray of shape (n, form.width)
         A class that the model has never seen has zero in its column.
     """
     n = int(X.shape[0])
-    out = np.zeros((n, 1 if classes is None else len(classes)))
+    out = np.zeros((n, form.width))
     if not n:
         return out
-    if classes is None:
-        out[:, 0] = np.asarray(model.predict(X)).reshape(n)
-    elif soft:
-        out[:, np.searchsorted(classes, model.classes_)] = model.predict_proba(X)
+    if form.classes is None:
+        out[:] = np.asarray(model.predict(X)).reshape(n, form.width)
+    elif form.soft:
+        out[:, np.searchsorted(form.classes, model.classes_)] = model.predict_proba(X)
     else:
-        out[np.arange(n), np.searchsorted(classes, model.predict(X))] = 1.0
+        out[np.arange(n), np.searchsorted(form.classes, model.predict(X))] = 1.0
     return out
 
 
 __all__ = [
     "FIT_MEMBERS",
+    "Form",
     "Member",
     "Recipe",
     "answers",
     "fitted",
+    "seeded",
     "weighted_rows",
 ]

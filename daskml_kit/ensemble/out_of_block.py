@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from daskml_kit.ensemble.fusion import meta_columns
-from daskml_kit.ensemble.members import Member, answers, weighted_rows
+from daskml_kit.ensemble.members import Form, Member, answers, weighted_rows
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.random import uniform
 from daskml_kit.runtime.reduction import Reduction
@@ -34,14 +34,12 @@ class Panel:
     Attributes
     ----------
     members : in the order of their blocks
-    classes : sorted labels, None for regression
-    soft : members answer with probabilities
+    form : of their answers
     share, seed : the share of the rows that a sample keeps, and the seed that keys it
     """
 
     members: tuple[Member, ...]
-    classes: Array | None
-    soft: bool
+    form: Form
     share: float = 1.0
     seed: int = 0
 
@@ -53,13 +51,13 @@ class Panel:
 
 
 class Tally(NamedTuple):
-    """Sums over the rows outside each member's block, each of shape (n_members,).
+    """Sums over the rows outside each member's block; of shape (n_members, n_outputs) but for the weight.
 
-    The score is ``1 - error / spread``: accuracy where the error of a row is 0 or 1 and its spread 1, R2
-    where they are squared distances, to the prediction and to the mean.
+    The score is ``1 - error / spread``, in the mean of the outputs: accuracy where the error of a row is 0
+    or 1 and its spread 1, R2 where they are squared distances, to the prediction and to the mean.
     """
 
-    weight: FloatArray
+    weight: FloatArray  # (n_members, 1)
     error: FloatArray
     mean: FloatArray  # of y; zero for labels
     spread: FloatArray
@@ -68,7 +66,7 @@ class Tally(NamedTuple):
         """Score of each member; nan where there is no row outside its block."""
         exact = np.where(self.error == 0, 1.0, 0.0)
         share = np.divide(self.error, self.spread, out=1.0 - exact, where=self.spread > 0)
-        out: FloatArray = np.where(self.weight > 0, 1.0 - share, np.nan)
+        out: FloatArray = np.where(self.weight > 0, 1.0 - share, np.nan).mean(axis=1)
         return out
 
 
@@ -76,23 +74,26 @@ def _score_chunk(block: Block, panel: Panel) -> Tally:
     X, y, weight = weighted_rows(block)
     w = np.ones(len(y)) if weight is None else weight
     total = float(w.sum())
-    mean, spread = 0.0, total
-    if panel.classes is None:
-        mean = float(w @ y) / total if total else 0.0
-        spread = float(w @ (y - mean) ** 2)
-    outside = np.array([m.start != block.start for m in panel.members], dtype=np.float64)
-    errors = np.zeros(len(outside))
+    labels = panel.form.classes is not None
+    target = y.reshape(len(y), -1)
+    mean: FloatArray = np.zeros(target.shape[1])
+    spread: FloatArray = np.full(target.shape[1], total)
+    if total and not labels:
+        mean = w @ target / total
+        spread = w @ (target - mean) ** 2
+    outside = np.array([[m.start != block.start] for m in panel.members], dtype=np.float64)
+    errors = np.zeros((len(outside), target.shape[1]))
     for i in np.flatnonzero(outside):
-        said = answers(panel.members[i].model, X, panel.classes, panel.soft)
-        errors[i] = w @ _row_errors(said, y, panel.classes is not None)
+        said = answers(panel.members[i].model, X, panel.form)
+        errors[i] = w @ _row_errors(said, target, labels)
     return Tally(total * outside, errors, mean * outside, spread * outside)
 
 
 def _row_errors(said: FloatArray, y: Array, labels: bool) -> FloatArray:
-    """0 or 1 for class codes, squared distance for values."""
+    """0 or 1 for class codes, squared distance for values; (n, n_outputs)."""
     if labels:
-        return np.asarray(said.argmax(axis=1) != y, dtype=np.float64)
-    return np.asarray((said[:, 0] - y) ** 2)
+        return np.asarray(said.argmax(axis=1)[:, None] != y, dtype=np.float64)
+    return np.asarray((said - y) ** 2)
 
 
 def _add_tallies(a: Tally, b: Tally) -> Tally:
@@ -131,11 +132,11 @@ def _meta_chunk(block: Block, panel: Panel) -> tuple[MetaRows, ...]:
     if not len(y):
         return ()
     others = [m for m in panel.members if m.start != block.start]
-    said = [answers(m.model, X, panel.classes, panel.soft) for m in others]
+    said = [answers(m.model, X, panel.form) for m in others]
     own = [i for i, m in enumerate(panel.members) if m.start == block.start]
     for i in own:
         said.insert(i, np.mean(said, axis=0))
-    return (MetaRows(meta_columns(said), y, weight),)
+    return (MetaRows(meta_columns(said, panel.form), y, weight),)
 
 
 def _sampled(block: Block, panel: Panel) -> Block:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.datasets import make_classification, make_regression
 from sklearn.linear_model import LogisticRegression, Perceptron, Ridge
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.svm import LinearSVC
+from sklearn.svm import LinearSVC, LinearSVR
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -139,10 +140,25 @@ def test_weights_that_leave_one_member_cannot_be_stacked():
         BlockwiseClassifier(fusion="stack", n_blocks=2).fit(X, y, weight)
 
 
-def test_several_outputs_are_refused():
+@pytest.mark.parametrize("fusion", ["vote", "average", "weighted", "stack"])
+def test_several_outputs(fusion):
     X, y = values()
-    with pytest.raises(InvalidDataError, match="y should be a 1d array"):
-        BlockwiseRegressor().fit(X, np.column_stack([y, y]))
+    y = pd.DataFrame({"once": y, "again": y})
+    model = BlockwiseRegressor(n_blocks=4, fusion=fusion, random_state=0).fit(X, y)
+    alone = clone(model).fit(X, y["once"])
+    both = model.predict(pd.DataFrame(X))
+    assert list(both.columns) == ["once", "again"]
+    assert model.score(X, y) == pytest.approx(alone.score(X, y["once"]), rel=0.02)
+    np.testing.assert_array_equal(both["once"], both["again"])
+    if fusion == "weighted":
+        np.testing.assert_allclose(model.weights_, alone.weights_, atol=0.1)
+
+
+def test_several_outputs_are_refused_where_the_member_refuses_them():
+    X, y = values()
+    for model in (BlockwiseRegressor(LinearSVR()), BlockwiseClassifier()):
+        with pytest.raises(InvalidDataError, match="y should be a 1d array"):
+            model.fit(X, np.column_stack([y, y]))
 
 
 def test_the_member_that_fails_is_named():
