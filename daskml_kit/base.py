@@ -69,7 +69,7 @@ class BlockEstimator(BaseEstimator):
         """Resident, checked data for the length of one fit, and where its rounds run."""
         name = type(self).__name__
         spec = self._spec(X, target=target, multi_output=multi_output, min_classes=min_classes)
-        log = FitLog(name)
+        log = FitLog(name, max_iter=_bound(self, "max_iter"), tol=_bound(self, "tol"))
         line = ProgressLine(name) if getattr(self, "verbose", 0) else None
         if line is not None:
             log.listeners.append(line)
@@ -105,6 +105,15 @@ class BlockEstimator(BaseEstimator):
             allow_nan=tags.allow_nan,
             **target,
         )
+
+    def _html_repr(self) -> str:
+        """scikit-learn's diagram; of a fitted estimator, what its fit cost below it."""
+        diagram: str = super()._html_repr()
+        if not hasattr(self, "history_"):
+            return diagram
+        from daskml_kit.dashboard.summary import fit_html
+
+        return diagram + fit_html(self.history_)
 
     def _reduced(
         self,
@@ -206,6 +215,12 @@ def check_number(
     if not fits:
         words = f"{'an integer' if whole else 'a number'} {'>' if above else '>='} {least}"
         raise InvalidParameterError(f"{name} must be {words}, got {value!r}.")
+
+
+def _bound(estimator: Any, name: str) -> Any:
+    """A parameter that says how long a fit may take, for the events; None where it is no number."""
+    value = getattr(estimator, name, None)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _weight_column(weight: ArrayLike, X: ArrayLike) -> ArrayLike:

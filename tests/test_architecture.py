@@ -142,7 +142,11 @@ class Exemption:
 EXCEPTIONS = [
     Exemption("kernels/", "losses", "types", "kernels name the loss protocol in signatures"),
     Exemption("__init__.py", "dashboard", "lazy", "bokeh is loaded when a report is asked for"),
-    Exemption("runtime/events.py", "dashboard", "lazy:report", "events.report() is a shortcut"),
+    *(
+        Exemption("runtime/events.py", "dashboard", f"lazy:{name}", f"Run.{name}() is a shortcut")
+        for name in ("report", "to_dataframe", "compare", "_repr_html_")
+    ),
+    Exemption("base.py", "dashboard", "lazy:_html_repr", "what a fit cost, below its diagram"),
 ]
 
 # --- reading the imports ---------------------------------------------------------------------

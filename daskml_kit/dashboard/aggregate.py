@@ -2,43 +2,47 @@
 
 An :class:`Aggregate` takes events one by one and keeps, for each fit, its totals and a bounded tail::
 
-    events ──add──> Aggregate ── FitRecord ─┬─ points   one a round: objective, imbalance, seconds
+    events ──add──> Aggregate ── FitRecord ─┬─ points   one a round: objective, gradient, imbalance, seconds
                                             ├─ totals   compute, transfer, wait by worker
-                                            ├─ window   the same for each of the last rounds
+                                            ├─ window   the last rounds, task by task
                                             └─ held     where each bundle was last seen
 
-    worker_loads(fits) ──> WorkerLoad, one a worker
-
-Its memory is bounded by fits x (points + window x workers), however long the cluster lives.
+:mod:`loads` sums that up by worker. Memory is bounded by fits x (points + tasks of the window), however
+long the cluster lives.
 """
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from daskml_kit.runtime.events import Event, FitEvent, RoundEvent, TaskEvent, imbalance
 
 WINDOW_ROUNDS = 50
-"""Rounds of a fit that the live page sums the load over."""
+"""Rounds of a fit that the live page sums the load over, as long as their tasks are few enough."""
 
+_WINDOW_TASKS = 5000
 _FITS = 32
 _POINTS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Seconds:
-    """How one worker spent some rounds, in seconds."""
+    """How one worker spent some rounds, in seconds, and the rows that it read."""
 
     compute: float = 0.0
     transfer: float = 0.0
     wait: float = 0.0
+    rows: int = 0
 
     def __add__(self, other: Seconds) -> Seconds:
         return Seconds(
-            self.compute + other.compute, self.transfer + other.transfer, self.wait + other.wait
+            self.compute + other.compute,
+            self.transfer + other.transfer,
+            self.wait + other.wait,
+            self.rows + other.rows,
         )
 
     @property
@@ -53,32 +57,49 @@ class Point:
 
     round: int
     name: str
+    at: float  # seconds from the begin of the fit to the end of the round
     objective: float | None
+    gradient_norm: float | None
     imbalance: float
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerLoad:
-    """What one worker did and holds."""
+class CriticalPath:
+    """What a fit's seconds were spent on, along the slowest worker of each round.
 
-    worker: str
-    compute: float = 0.0  # seconds
-    transfer: float = 0.0  # seconds
-    wait: float = 0.0  # seconds
-    idle: float = 0.0  # seconds of the fits in which the worker took part in no round
-    rows: int = 0
-    nbytes: int = 0
-    n_blocks: int = 0
+    ``compute`` of the slowest, ``transfer`` of messages, and ``driver`` between the rounds.
+    """
+
+    compute: float = 0.0
+    transfer: float = 0.0
+    driver: float = 0.0
+
+    @property
+    def shares(self) -> tuple[float, float, float]:
+        """The three as parts of one; all zero for no time at all."""
+        total = self.compute + self.transfer + self.driver
+        if not total:
+            return 0.0, 0.0, 0.0
+        return self.compute / total, self.transfer / total, self.driver / total
 
 
 def seconds_by_worker(tasks: Sequence[TaskEvent]) -> dict[str, Seconds]:
     """Seconds by worker of one round; compute counts once for tasks that ran side by side."""
     spent: dict[str, Seconds] = {}
     for t in tasks:
-        own = Seconds(t.compute_seconds / t.threads, t.transfer_seconds, t.wait_seconds)
-        spent[t.worker] = spent.get(t.worker, Seconds()) + own
+        own = Seconds(t.compute_seconds / t.threads, t.transfer_seconds, t.wait_seconds, t.rows)
+        spent[t.worker] = spent[t.worker] + own if t.worker in spent else own
     return spent
+
+
+def summed(spent: Iterable[Mapping[str, Seconds]]) -> dict[str, Seconds]:
+    """Seconds by worker over several rounds."""
+    total: dict[str, Seconds] = {}
+    for each in spent:
+        for worker, seconds in each.items():
+            total[worker] = total[worker] + seconds if worker in total else seconds
+    return total
 
 
 @dataclass
@@ -93,20 +114,26 @@ class FitRecord:
     ended: float | None = None
     rows: int = 0
     nbytes: int = 0
+    n_bundles: int = 0
+    max_iter: int | None = None
+    tol: float | None = None
     n_rounds: int = 0
     n_passes: int = 0
+    n_iter: int = 0  # rounds that reported an objective
     bytes_moved: int = 0
     round_seconds: float = 0.0
+    critical_seconds: float = 0.0  # compute of the slowest worker of each round
     objective: float | None = None
+    gradient_norm: float | None = None
     points: deque[Point] = field(default_factory=deque)
     totals: dict[str, Seconds] = field(default_factory=dict)
-    window: deque[dict[str, Seconds]] = field(default_factory=deque)
+    window: deque[RoundEvent] = field(default_factory=deque)
     held: dict[int, TaskEvent] = field(default_factory=dict)
     _imbalances: float = 0.0
+    _window_tasks: int = 0
 
     def __post_init__(self) -> None:
         self.points = deque(maxlen=self.max_points)
-        self.window = deque(maxlen=WINDOW_ROUNDS)
 
     @property
     def estimator(self) -> str:
@@ -124,19 +151,37 @@ class FitRecord:
         return self._imbalances / self.n_rounds if self.n_rounds else 1.0
 
     @property
+    def critical_path(self) -> CriticalPath:
+        """What the seconds of the fit were spent on."""
+        return CriticalPath(
+            self.critical_seconds,
+            self.round_seconds - self.critical_seconds,
+            max(self.seconds - self.round_seconds, 0.0),
+        )
+
+    @property
     def curve(self) -> list[Point]:
         """The rounds that report an objective."""
         return [p for p in self.points if p.objective is not None]
 
+    @property
+    def window_seconds(self) -> float:
+        """From the begin of the first round of the window to the end of the last."""
+        if not self.window:
+            return 0.0
+        return max(r.started + r.seconds for r in self.window) - self.window[0].started
+
     def add_state(self, event: FitEvent) -> None:
         """The fit began or ended."""
         self.rows, self.nbytes = max(self.rows, event.rows), max(self.nbytes, event.nbytes)
+        self.n_bundles = max(self.n_bundles, event.n_bundles)
+        self.max_iter, self.tol = event.max_iter, event.tol
         self._span(event.at, event.at)
         if event.state != "started":
             self.state = event.state
 
-    def add_round(self, event: RoundEvent) -> None:
-        """One more round."""
+    def add_round(self, event: RoundEvent) -> dict[str, Seconds]:
+        """One more round; how its workers spent it."""
         self._span(event.started, event.started + event.seconds)
         self.n_rounds += 1
         self.n_passes += event.passes
@@ -144,17 +189,36 @@ class FitRecord:
         self.round_seconds += event.seconds
         if event.objective is not None:
             self.objective = event.objective
+            self.n_iter += 1
+        if event.gradient_norm is not None:
+            self.gradient_norm = event.gradient_norm
         spent = seconds_by_worker(event.tasks)
         balance = imbalance(s.compute for s in spent.values())
         self._imbalances += balance
-        self.points.append(Point(event.round, event.name, event.objective, balance, event.seconds))
-        self.window.append(spent)
-        self.totals = _sum([self.totals, spent])
+        transfer = max((s.transfer for s in spent.values()), default=0.0)
+        self.critical_seconds += max(event.seconds - transfer, 0.0)
+        self.points.append(
+            Point(
+                event.round, event.name, self.seconds, event.objective, event.gradient_norm, balance,
+                event.seconds,
+            )
+        )  # fmt: skip
+        self.totals = summed([self.totals, spent])
+        self._remember(event)
         self._place(event.tasks)
+        return spent
 
     def _span(self, began: float, ended: float) -> None:
         self.began = began if self.began is None else min(self.began, began)
         self.ended = ended if self.ended is None else max(self.ended, ended)
+
+    def _remember(self, event: RoundEvent) -> None:
+        self.window.append(event)
+        self._window_tasks += len(event.tasks)
+        while len(self.window) > 1 and (
+            len(self.window) > WINDOW_ROUNDS or self._window_tasks > _WINDOW_TASKS
+        ):
+            self._window_tasks -= len(self.window.popleft().tasks)
 
     def _place(self, tasks: Sequence[TaskEvent]) -> None:
         """A round over all rows says where everything is; any other, where its bundles are."""
@@ -181,11 +245,11 @@ class Aggregate:
 
     def __init__(self, max_fits: int | None = _FITS, max_points: int | None = _POINTS) -> None:
         self.version = 0  # grows with every event: a page redraws when it has changed
+        self.totals: dict[str, Seconds] = {}  # by worker, of all fits ever
         self._max_fits = max_fits
         self._max_points = max_points
         self._seen = 0
-        self._records: dict[str, FitRecord] = {}  # by label, most recently active last
-        self._current: dict[str, FitRecord] = {}  # by name in the events
+        self._records: dict[str, FitRecord] = {}  # by the fit's id, most recently active last
 
     @property
     def fits(self) -> list[FitRecord]:
@@ -194,14 +258,16 @@ class Aggregate:
 
     def add(self, event: Event) -> None:
         """Take in one event."""
-        fit = self._record(event)
+        key = event.id or event.fit
+        fit = self._records.pop(key, None) or self._new(event.fit)
+        self._records[key] = fit
         if isinstance(event, RoundEvent):
-            fit.add_round(event)
+            self.totals = summed([self.totals, fit.add_round(event)])
         else:
             fit.add_state(event)
         self.version += 1
-        self._records[fit.label] = self._records.pop(fit.label)
-        self._forget()
+        while self._max_fits is not None and len(self._records) > self._max_fits:
+            del self._records[next(iter(self._records))]
 
     def extend(self, events: Iterable[Event]) -> None:
         """Take in several events."""
@@ -217,92 +283,12 @@ class Aggregate:
         running = [fit for fit in self.fits if fit.state == "running"]
         return running or list(self._records.values())[-1:]
 
-    def _record(self, event: Event) -> FitRecord:
-        fit = self._current.get(event.fit)
-        again = isinstance(event, FitEvent) and event.state == "started"
-        # A second start under one name is another driver's fit, or a restarted driver's: names
-        # are unique in a process only.
-        if fit is None or (again and (fit.n_rounds or fit.state != "running")):
-            fit = FitRecord(self._free_label(event.fit), self._seen, self._max_points)
-            self._seen += 1
-            self._records[fit.label] = self._current[event.fit] = fit
-        return fit
-
-    def _free_label(self, name: str) -> str:
+    def _new(self, name: str) -> FitRecord:
+        """A fit seen for the first time. Two drivers may each have a fit of the same name."""
+        taken = {fit.label for fit in self._records.values()}
         label, k = name, 1
-        while label in self._records:
+        while label in taken:
             k += 1
             label = f"{name} ({k})"
-        return label
-
-    def _forget(self) -> None:
-        while self._max_fits is not None and len(self._records) > self._max_fits:
-            oldest = self._records.pop(next(iter(self._records)))
-            self._current = {k: v for k, v in self._current.items() if v is not oldest}
-
-
-def worker_loads(fits: Sequence[FitRecord], *, window: bool = False) -> list[WorkerLoad]:
-    """One load a worker, in the natural order of their names.
-
-    Parameters
-    ----------
-    fits : whose rounds to sum. Running fits hold their rows side by side; fits that have ended held
-        them one after the other, so that the largest counts
-    window : sum only the last :data:`WINDOW_ROUNDS` rounds of each fit (``idle`` is then 0)
-    """
-    spent = _sum([rounds for fit in fits for rounds in (fit.window if window else [fit.totals])])
-    wall = 0.0 if window else sum(fit.seconds for fit in fits)
-    held = _held(fits)
-    loads = []
-    for name in sorted({*spent, *held}, key=_natural):
-        own = spent.get(name, Seconds())
-        idle = max(wall - own.total, 0.0)
-        loads.append(
-            WorkerLoad(name, own.compute, own.transfer, own.wait, idle, *held.get(name, (0, 0, 0)))
-        )
-    return loads
-
-
-def short_names(workers: Iterable[str]) -> dict[str, str]:
-    """Addresses without their scheme, as long as that keeps them apart."""
-    full = list(workers)
-    short = [name.rpartition("://")[2] for name in full]
-    return dict(zip(full, short if len(set(short)) == len(full) else full, strict=True))
-
-
-def _sum(spent: Sequence[dict[str, Seconds]]) -> dict[str, Seconds]:
-    total: dict[str, Seconds] = {}
-    for each in spent:
-        for worker, seconds in each.items():
-            total[worker] = total.get(worker, Seconds()) + seconds
-    return total
-
-
-def _held(fits: Sequence[FitRecord]) -> dict[str, tuple[int, int, int]]:
-    """Rows, bytes and blocks by worker."""
-    together: dict[str, tuple[int, int, int]] = {}
-    largest: dict[str, tuple[int, int, int]] = {}
-    for fit in fits:
-        for worker, own in _held_by(fit).items():
-            if fit.state == "running":
-                r, b, n = together.get(worker, (0, 0, 0))
-                together[worker] = (r + own[0], b + own[1], n + own[2])
-            else:
-                largest[worker] = max(largest.get(worker, (0, 0, 0)), own)
-    nothing = (0, 0, 0)
-    return {
-        w: max(together.get(w, nothing), largest.get(w, nothing)) for w in {*together, *largest}
-    }
-
-
-def _held_by(fit: FitRecord) -> dict[str, tuple[int, int, int]]:
-    held: dict[str, tuple[int, int, int]] = {}
-    for t in fit.held.values():
-        rows, size, blocks = held.get(t.worker, (0, 0, 0))
-        held[t.worker] = (rows + t.rows, size + t.nbytes, blocks + t.n_blocks)
-    return held
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Numbers inside names sort by value: local-2 before local-10."""
-    return [(int(s), "") if s.isdigit() else (-1, s) for s in re.split(r"(\d+)", name) if s]
+        self._seen += 1
+        return FitRecord(label, self._seen - 1, self._max_points)

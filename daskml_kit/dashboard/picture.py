@@ -11,17 +11,13 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
-from daskml_kit.dashboard.aggregate import (
-    Aggregate,
-    FitRecord,
-    WorkerLoad,
-    short_names,
-    worker_loads,
-)
-from daskml_kit.dashboard.text import seconds
+from daskml_kit.dashboard.aggregate import Aggregate, FitRecord
+from daskml_kit.dashboard.loads import WorkerLoad, folded, short_names, worker_loads
+from daskml_kit.dashboard.look import LIGHT
+from daskml_kit.dashboard.units import seconds
 from daskml_kit.runtime.events import Run, imbalance
 
-COLOURS = {"compute": "#0072B2", "transfer": "#E69F00", "wait": "#8C8C8C", "idle": "#E3E3E3"}
+COLOURS = LIGHT.spent
 _WIDTH, _BAR, _GAP = 860, 22, 8
 _LEFT, _RIGHT = 150, 20
 _CURVE = 150
@@ -58,7 +54,7 @@ def load_picture(run: Run) -> Picture:
     for event in run.events:
         seen.add(event)
     fits = list(seen.fits)
-    loads = worker_loads(fits)
+    loads = folded(worker_loads(fits))
     if not loads:
         return _page(40, [_words(12, 25, "No fit was recorded.")])
     shapes, y = _bars(loads)

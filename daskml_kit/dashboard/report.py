@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,19 +16,25 @@ from bokeh.embed import file_html
 from bokeh.resources import INLINE
 
 from daskml_kit.dashboard import text
-from daskml_kit.dashboard.aggregate import Aggregate, FitRecord, worker_loads
-from daskml_kit.dashboard.figures import (
-    LoadPanel,
+from daskml_kit.dashboard.advice import advise
+from daskml_kit.dashboard.aggregate import Aggregate, FitRecord
+from daskml_kit.dashboard.bars import LoadPanel, PathPanel
+from daskml_kit.dashboard.curves import (
     finite,
+    gradient_norm,
+    gradient_panel,
     imbalance_panel,
-    models,
+    objective,
     objective_panel,
-    panels,
-    stacked,
-    words,
 )
+from daskml_kit.dashboard.figures import models, panels, stacked, words
+from daskml_kit.dashboard.loads import natural, worker_loads
+from daskml_kit.dashboard.look import LIGHT
+from daskml_kit.dashboard.strip import StripPanel
+from daskml_kit.dashboard.units import count, nbytes, seconds
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.runtime.events import Run
+from daskml_kit.runtime.machines import WorkerFacts
 
 MAX_PANELS = 24
 """Fits that get a loss panel of their own; the table lists all."""
@@ -41,7 +47,7 @@ MAX_LINES = 24
 
 NO_FIT = "No fit ran while this run was recorded, so there is no load to show."
 
-_PACKAGES = ("dask", "distributed", "numpy", "scikit-learn", "bokeh")
+_PACKAGES = ("dask", "distributed", "numpy", "scipy", "scikit-learn", "numba", "bokeh")
 
 _PAGE = """
 {% block postamble %}
@@ -52,7 +58,6 @@ body { background: #fafafa; height: auto; }
 main { max-width: 1500px; margin: 0 auto; padding: 20px 28px 40px; }
 h1 { font-size: 22px; margin: 0 0 2px; }
 .dk .facts td { text-align: left; }
-.scroll { overflow-x: auto; }
 </style>
 {% endblock %}
 {% block contents %}
@@ -110,10 +115,10 @@ def render(run: Run) -> str:
     seen.extend(list(run.events))
     page = _Page()
     if seen.fits:
-        _fill(page, seen.fits)
+        _fill(page, seen.fits, run.workers)
     else:
-        page.add("Fits", "", words(text.message(NO_FIT)))
-    page.add("Environment", _environment(seen.fits))
+        page.add("Fits", "", words(LIGHT, text.message(NO_FIT)))
+    page.add("Environment", _environment(seen.fits, run.workers))
     return page.html("daskml_kit: report of a run", _subtitle(seen.fits))
 
 
@@ -132,7 +137,7 @@ class _Page:
         self._sections.append({"title": title, "html": html, "root": name})
 
     def html(self, title: str, subtitle: str) -> str:
-        variables = {"sections": self._sections, "style": text.STYLE, "subtitle": subtitle}
+        variables = {"sections": self._sections, "style": LIGHT.css, "subtitle": subtitle}
         page: str = file_html(
             self._roots,
             INLINE,
@@ -143,35 +148,70 @@ class _Page:
         return page
 
 
-def _fill(page: _Page, fits: Sequence[FitRecord]) -> None:
+def _fill(page: _Page, fits: Sequence[FitRecord], workers: Mapping[str, WorkerFacts]) -> None:
     page.add("Fits", f'<div class="scroll">{text.fit_table(fits)}</div>{_legend_of_terms()}')
-    _add_objectives(page, [fit for fit in fits if finite(fit.curve, lambda p: p.objective)])
-    if any(fit.n_rounds for fit in fits):
-        loads = worker_loads(fits)
-        load = f"<p>{text.verdict(loads)}</p>{text.worker_table(loads, idle=True)}"
-        page.add("Load of the workers", f'<div class="scroll">{load}</div>', _loads(fits))
-        page.add("Imbalance", _cut(len(fits), MAX_LINES, "drawn"), _imbalance(fits[:MAX_LINES]))
-    else:
-        page.add("Load of the workers", "", words(text.message("No round has ended yet.")))
+    busy = [fit for fit in fits if fit.n_rounds]
+    loads = worker_loads(fits, workers)
+    if busy:
+        page.add("Advice", text.advice_list(advise(fits, loads, workers)))
+    _add_objectives(page, [fit for fit in fits if finite(fit.curve, objective)])
+    descending = [fit for fit in fits if any(map(gradient_norm, fit.points))][:MAX_LINES]
+    if descending:
+        page.add("Gradient", "", _shown(gradient_panel(), descending))
+    if not busy:
+        page.add("Load of the workers", "", words(LIGHT, text.message("No round has ended yet.")))
+        return
+    load = f'<p>{text.verdict(loads)}</p><div class="scroll">{text.worker_table(loads)}</div>'
+    page.add("Load of the workers", load, _loads(fits, workers))
+    page.add(
+        "Critical path", _cut(len(busy), MAX_LINES, "drawn"), _shown(PathPanel(), busy[:MAX_LINES])
+    )
+    page.add(
+        "Imbalance",
+        _cut(len(fits), MAX_LINES, "drawn"),
+        _shown(imbalance_panel(), fits[:MAX_LINES]),
+    )
+    page.add("Last rounds", "", _per_fit(busy[:MAX_TABS], StripPanel))
 
 
 def _add_objectives(page: _Page, fits: Sequence[FitRecord]) -> None:
     if not fits:
-        page.add("Objective", "", words(text.message("None of these fits reports an objective.")))
+        nothing = words(LIGHT, text.message("None of these fits reports an objective."))
+        page.add("Objective", "", nothing)
         return
     shown = fits[:MAX_PANELS]
-    figures = [objective_panel([fit], fit.label, legend=False).root for fit in shown]
+    figures = [
+        _shown(objective_panel([fit], fit.label, legend_shown=False), [fit]) for fit in shown
+    ]
     page.add("Objective", _cut(len(fits), MAX_PANELS, "drawn"), panels(figures))
 
 
-def _loads(fits: Sequence[FitRecord]) -> Any:
+def _shown(panel: Any, fits: Sequence[FitRecord]) -> Any:
+    panel.show(fits)
+    return panel.root
+
+
+def _per_fit(fits: Sequence[FitRecord], make: Any) -> Any:
+    """A panel for each fit, in tabs where there are several."""
+    roots = [_shown(make(), [fit]) for fit in fits]
+    if len(roots) == 1:
+        return roots[0]
+    tabs = [
+        models.TabPanel(child=root, title=fit.label) for root, fit in zip(roots, fits, strict=True)
+    ]
+    return models.Tabs(tabs=tabs, sizing_mode="stretch_width")
+
+
+def _loads(fits: Sequence[FitRecord], workers: Mapping[str, WorkerFacts]) -> Any:
     if len(fits) == 1:
-        return _load(fits)
-    tabs = [models.TabPanel(child=_load(fits), title="All fits")]
+        return _load(fits, workers)
+    tabs = [models.TabPanel(child=_load(fits, workers), title="All fits")]
     busy = [fit for fit in fits if fit.n_rounds]
     tabs += [
         models.TabPanel(
-            child=stacked(words(f"<p>{text.verdict(worker_loads([fit]))}</p>"), _load([fit])),
+            child=stacked(
+                words(LIGHT, f"<p>{text.verdict(worker_loads([fit]))}</p>"), _load([fit], workers)
+            ),
             title=fit.label,
         )
         for fit in busy[:MAX_TABS]
@@ -179,15 +219,9 @@ def _loads(fits: Sequence[FitRecord]) -> Any:
     return models.Tabs(tabs=tabs, sizing_mode="stretch_width")
 
 
-def _load(fits: Sequence[FitRecord]) -> Any:
-    panel = LoadPanel(idle=True)
-    panel.show(worker_loads(fits))
-    return panel.root
-
-
-def _imbalance(fits: Sequence[FitRecord]) -> Any:
-    panel = imbalance_panel()
-    panel.show(fits)
+def _load(fits: Sequence[FitRecord], workers: Mapping[str, WorkerFacts]) -> Any:
+    panel = LoadPanel()
+    panel.show(worker_loads(fits, workers))
     return panel.root
 
 
@@ -198,23 +232,44 @@ def _subtitle(fits: Sequence[FitRecord]) -> str:
     if not spans:
         return f"written {_clock(time.time())}"
     began, ended = min(b for b, _ in spans), max(e for _, e in spans)
-    return f"{listed} · {_clock(began)} · {text.seconds(ended - began)}"
+    return f"{listed} · {_clock(began)} · {seconds(ended - began)}"
 
 
 def _clock(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(at))
 
 
-def _environment(fits: Sequence[FitRecord]) -> str:
+def _environment(fits: Sequence[FitRecord], facts: Mapping[str, WorkerFacts]) -> str:
     workers = {name for fit in fits for name in fit.totals}
     local = sum(name.startswith("local-") for name in workers)
     counted = [f"{len(workers) - local} on the cluster"] if len(workers) > local else []
     counted += [f"{local} in this process (threads)"] if local else []
     rows = [("workers", " and ".join(counted) or "none"), ("python", platform.python_version())]
+    rows += [
+        ("machine of the driver", f"{platform.system()} {platform.release()} {platform.machine()}")
+    ]
     rows += [("daskml_kit", resolve_name("daskml_kit:__version__"))]
     rows += [(package, _version(package)) for package in _PACKAGES]
     cells = "".join(f"<tr><td>{escape(a)}</td><td>{escape(b)}</td></tr>" for a, b in rows)
-    return f'<table class="facts">{cells}</table>'
+    return f'<table class="facts">{cells}</table>{_machines(facts)}'
+
+
+def _machines(facts: Mapping[str, WorkerFacts]) -> str:
+    """Threads and memory of each worker when the recording ended."""
+    if not facts:
+        return ""
+    rows = [
+        (
+            escape(name),
+            count(own.threads),
+            nbytes(own.memory_limit) if own.memory_limit else "no limit",
+            nbytes(own.memory) if own.memory else "–",
+            nbytes(own.spilled),
+        )
+        for name, own in sorted(facts.items(), key=lambda item: natural(item[0]))
+    ]
+    head = ("Worker", "Threads", "Memory limit", "Used at the end", "On disk")
+    return f'<div class="tall">{text.table(head, rows)}</div>'
 
 
 def _version(package: str) -> str:

@@ -4,7 +4,8 @@
 
     driver ── log_event(TOPIC, batch) ──> scheduler ── SchedulerPlugin.log_event ──> Aggregate
                                                                                         │
-    browser <── websocket ── Bokeh server of the scheduler ── Page.update, 2 a second ──┘
+    browser <── websocket ── Bokeh server of the scheduler ── Page.update, 2 a second ──┤
+    Prometheus <── /metrics ── the same numbers as gauges and counters ─────────────────┘
 
 The only file that touches ``distributed.dashboard``, which is private to distributed. What it leans on:
 ``applications`` (routes by address), ``BokehApplication``, ``template_variables`` (the menu, one list
@@ -14,12 +15,14 @@ shared by a scheduler's pages), the templates, and the scheduler's ``http_applic
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pkgutil import resolve_name
 from typing import Any
 
+import dask.config
 from bokeh.server.tornado import BokehTornado
+from distributed import Client
 from distributed.dashboard.components.scheduler import env
 from distributed.dashboard.core import BokehApplication
 from distributed.dashboard.scheduler import applications, template_variables
@@ -30,13 +33,18 @@ from daskml_kit.dashboard.aggregate import Aggregate
 from daskml_kit.dashboard.live import (
     INTERVAL_MS,
     PAGE,
+    PANE,
     ImbalanceView,
-    ObjectiveView,
     Page,
-    load_only,
+    Scene,
+    StripView,
+    objective_only,
 )
-from daskml_kit.exceptions import ClusterError
+from daskml_kit.dashboard.look import LIGHT, LOOKS, Look
+from daskml_kit.dashboard.prometheus import expose
+from daskml_kit.exceptions import ClusterError, InvalidParameterError
 from daskml_kit.runtime.events import TOPIC, event_from_dict
+from daskml_kit.runtime.machines import WorkerFacts
 
 NAME = "load-balance"
 PLUGIN = "daskml-kit-load-balance"
@@ -57,8 +65,9 @@ class LoadBalancePlugin(SchedulerPlugin):
         self.seen = Aggregate()
 
     async def start(self, scheduler: Any) -> None:
-        """Serve the page, and read what happened before."""
+        """Serve the page and the metrics, and read what happened before."""
         serve(scheduler)
+        expose(self.seen)
         for _, message in scheduler.get_events(TOPIC)[-BACKLOG:]:
             self.log_event(TOPIC, message)
 
@@ -133,6 +142,8 @@ def install(client: Any) -> str:
 
     Raises
     ------
+    InvalidParameterError
+        If it is no client.
     ClusterError
         If the client is closed or asynchronous, or the scheduler has no dashboard or cannot import
         daskml_kit or bokeh.
@@ -145,6 +156,11 @@ def install(client: Any) -> str:
     >>> install(client)  # doctest: +SKIP
     'http://127.0.0.1:8787/load-balance'
     """
+    if not isinstance(client, Client):
+        raise InvalidParameterError(
+            f"client must be a distributed.Client, got {type(client).__name__}. The page lives on the "
+            "scheduler that a client is connected to: install(Client(address))."
+        )
     if client.asynchronous:
         raise ClusterError(
             "install() needs a synchronous client. In asynchronous code: await "
@@ -177,11 +193,30 @@ def _require(client: Any, module: str, package: str) -> None:
         ) from None
 
 
-def _show(
-    views: Sequence[Callable[[Aggregate], Any]], scheduler: Any, extra: Any, doc: Any
-) -> None:
+def facts_of(scheduler: Any) -> Mapping[str, WorkerFacts]:
+    """Threads and memory of each worker, as the scheduler knows them from the last heartbeats."""
+    return {
+        address: WorkerFacts(
+            state.nthreads, state.memory_limit or 0, state.memory.process, state.memory.spilled,
+            str(state.name),
+        )
+        for address, state in scheduler.workers.items()
+    }  # fmt: skip
+
+
+def look_of(doc: Any) -> Look:
+    """The theme that the address asks for (``?theme=dark``), or the configuration, or the light one."""
+    chosen = dask.config.get("daskml-kit.dashboard.theme", LIGHT.name)
+    if doc.session_context is not None and doc.session_context.request is not None:
+        asked = doc.session_context.request.arguments.get("theme")
+        chosen = asked[0].decode() if asked else chosen
+    return LOOKS.get(chosen, LIGHT)
+
+
+def _show(views: Sequence[Callable[[Scene], Any]], scheduler: Any, extra: Any, doc: Any) -> None:
     plugin = scheduler.plugins.get(PLUGIN)
-    page = Page(plugin.seen if plugin is not None else Aggregate(), views)
+    seen = plugin.seen if plugin is not None else Aggregate()
+    page = Page(Scene(seen, partial(facts_of, scheduler), look_of(doc)), views)
     doc.title = "Dask: Load Balance"
     doc.add_root(page.root)
     doc.add_periodic_callback(page.update, INTERVAL_MS)
@@ -192,7 +227,8 @@ def _show(
 
 ROUTES: dict[str, Callable[[Any, Any, Any], None]] = {
     f"/{NAME}": partial(_show, PAGE),
-    "/individual-fit-load": partial(_show, (load_only,)),
-    "/individual-fit-objective": partial(_show, (ObjectiveView,)),
+    f"/individual-{NAME}": partial(_show, PANE),
+    "/individual-fit-rounds": partial(_show, (StripView,)),
+    "/individual-fit-objective": partial(_show, (objective_only,)),
     "/individual-fit-imbalance": partial(_show, (ImbalanceView,)),
 }

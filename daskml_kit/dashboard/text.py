@@ -1,75 +1,19 @@
-"""Numbers as text: units, the table of fits, the table of workers, and one sentence that says it all."""
+"""Numbers as text: units, the table of fits, the table of workers, and one sentence on the load."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
 
-from daskml_kit.dashboard.aggregate import FitRecord, WorkerLoad, short_names
+from daskml_kit.dashboard.advice import Advice
+from daskml_kit.dashboard.aggregate import FitRecord
+from daskml_kit.dashboard.forecast import time_left
+from daskml_kit.dashboard.loads import WorkerLoad, short_names
+from daskml_kit.dashboard.units import count, nbytes, rate, seconds
 from daskml_kit.runtime.events import imbalance
-
-STYLE = """
-.dk { font: 13px/1.45 system-ui, Helvetica, Arial, sans-serif; color: #222; }
-.dk h2 { font-size: 16px; margin: 18px 0 6px; }
-.dk table { border-collapse: collapse; margin: 4px 0 10px; background: #fff; }
-.dk th { text-align: right; font-weight: 600; color: #555; border-bottom: 2px solid #ccc; }
-.dk td { text-align: right; border-bottom: 1px solid #eee; font-variant-numeric: tabular-nums; }
-.dk th, .dk td { padding: 4px 14px 4px 0; white-space: nowrap; }
-.dk th:first-child, .dk td:first-child { text-align: left; }
-.dk .failed { color: #b3261e; font-weight: 600; }
-.dk .running { color: #0072b2; font-weight: 600; }
-.dk .tall { max-height: 440px; overflow-y: auto; }
-.dk p { margin: 4px 0; max-width: 90em; }
-.dk .note { color: #666; }
-.dk .message { font-size: 15px; padding: 28px; background: #f4f6f8; border-radius: 6px; }
-"""
 
 EVEN = 1.1
 """Largest over mean below which a sentence calls a load even."""
-
-
-def seconds(value: float) -> str:
-    """A duration: ``340 µs``, ``12.5 ms``, ``3.40 s``, ``5 min 20 s``, ``2 h 3 min``.
-
-    >>> [seconds(v) for v in (0, 0.00034, 0.0125, 3.4, 320, 7390)]
-    ['0 s', '340 µs', '12.5 ms', '3.40 s', '5 min 20 s', '2 h 3 min']
-    """
-    if value == 0:
-        return "0 s"
-    if value < 0.9995e-3:
-        return f"{value * 1e6:.0f} µs"
-    if value < 0.9995:
-        return f"{value * 1e3:.3g} ms"
-    if value < 59.995:
-        return f"{value:.2f} s"
-    whole = round(value)
-    minutes = f"{whole // 60} min {whole % 60} s"
-    return minutes if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def nbytes(value: float) -> str:
-    """A size in decimal units: ``512 B``, ``1.5 kB``, ``2.35 MB``.
-
-    >>> [nbytes(v) for v in (0, 512, 1500, 2_350_000, 7e12)]
-    ['0 B', '512 B', '1.5 kB', '2.35 MB', '7 TB']
-    """
-    unit, scale = byte_unit(value)
-    return f"{value / scale:.3g} {unit}"
-
-
-def byte_unit(value: float) -> tuple[str, float]:
-    """The decimal unit that suits a size, and its bytes."""
-    scale = 1.0
-    for unit in ("B", "kB", "MB", "GB"):
-        if value / scale < 999.5:
-            return unit, scale
-        scale *= 1000
-    return "TB", scale
-
-
-def count(value: int) -> str:
-    """A whole number with its thousands set apart."""
-    return f"{value:,}"
 
 
 def objective(value: float | None) -> str:
@@ -78,7 +22,7 @@ def objective(value: float | None) -> str:
 
 
 def framed(html: str) -> str:
-    """Some HTML in a frame that :data:`STYLE` applies to."""
+    """Some HTML in a frame that :attr:`~look.Look.css` applies to."""
     return f'<div class="dk">{html}</div>'
 
 
@@ -107,7 +51,9 @@ def fit_table(fits: Sequence[FitRecord]) -> str:
         "Data",
         "Moved",
         "Objective",
+        "Gradient",
         "Mean imbalance",
+        "Time left",
     )
     rows = [
         (
@@ -121,34 +67,54 @@ def fit_table(fits: Sequence[FitRecord]) -> str:
             nbytes(f.nbytes or sum(t.nbytes for t in f.held.values())),
             nbytes(f.bytes_moved),
             objective(f.objective),
+            "–" if f.gradient_norm is None else f"{f.gradient_norm:.2e}",
             f"{f.mean_imbalance:.2f}",
+            time_left(f),
         )
         for f in fits
     ]
     return table(head, rows)
 
 
-def worker_table(loads: Sequence[WorkerLoad], *, idle: bool) -> str:
+def worker_table(loads: Sequence[WorkerLoad]) -> str:
     """One line a worker."""
     names = short_names(w.worker for w in loads)
-    head = ["Worker", "Compute", "Transfer", "Wait", "Rows", "Data", "Blocks"]
+    head = (
+        "Worker", "Compute", "Transfer", "Wait", "Idle", "Rows", "Data", "Blocks", "Speed", "Threads",
+        "Memory", "Limit", "On disk",
+    )  # fmt: skip
     rows = [
-        [
+        (
             escape(names[w.worker]),
             seconds(w.compute),
             seconds(w.transfer),
             seconds(w.wait),
+            seconds(w.idle),
             count(w.rows),
             nbytes(w.nbytes),
             count(w.n_blocks),
-        ]
+            rate(w.rows_per_second),
+            count(w.facts.threads),
+            nbytes(w.facts.memory) if w.facts.memory else "–",
+            nbytes(w.facts.memory_limit) if w.facts.memory_limit else "–",
+            nbytes(w.facts.spilled),
+        )
         for w in loads
     ]
-    if idle:
-        head.insert(4, "Idle")
-        for row, load in zip(rows, loads, strict=True):
-            row.insert(4, seconds(load.idle))
     return f'<div class="tall">{table(head, rows)}</div>'
+
+
+def advice_list(advice: Sequence[Advice]) -> str:
+    """The advice, the serious ones first; a word of comfort where there is none."""
+    if not advice:
+        return (
+            '<ul class="advice"><li class="well">Nothing to mend: no threshold is passed.</li></ul>'
+        )
+    ranked = sorted(advice, key=lambda a: not a.serious)
+    items = "".join(
+        f'<li class="{"serious" if a.serious else "mild"}">{escape(a.words)}</li>' for a in ranked
+    )
+    return f'<ul class="advice">{items}</ul>'
 
 
 def verdict(loads: Sequence[WorkerLoad]) -> str:

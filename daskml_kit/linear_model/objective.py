@@ -20,6 +20,7 @@ from daskml_kit.kernels import LinearSums, linear_sums
 from daskml_kit.penalties import L2
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.dataset import BlockDataset
+from daskml_kit.runtime.events import Measured
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.solvers import Evaluation, Solver
@@ -96,21 +97,22 @@ class LinearObjective:
                 point=solver.point,
                 update=partial(_tell, solver, self.finish),
                 n_rounds=n_rounds,
-                objective=_value,
+                objective=_measured,
             )
         w = solver.point(state)
         told: list[Evaluation] = []
 
         def objective(sums: LinearSums) -> float:
             told.append(self.finish(w, sums))
-            return told[0].value
+            return _measured(told[0])
 
         self.executor.reduce(self.data, reduction, w, objective=objective)
         return [solver.update(state, told[0])]
 
 
-def _value(state: Any) -> float:
-    return float(state.value)
+def _measured(at: Any) -> Measured:
+    """What a round reports of an evaluation, or of a state that was told one."""
+    return Measured(at.value, float(np.max(np.abs(at.gradient), initial=0.0)))
 
 
 def unpenalised_intercept(strength: float, shape: tuple[int, ...], fit_intercept: bool) -> L2:

@@ -5,22 +5,32 @@ A fit owns a :class:`FitLog`. Executors hand it one :class:`RoundEvent` a round;
 progress line of ``verbose=1``, and, on a cluster, the scheduler, whose dashboard page shows them live.
 
 The seconds of a round add up, whatever the clocks of the machines say, because only durations enter:
-``compute`` (measured in the task), ``wait`` (for the slowest worker of the round) and ``transfer`` (the
-round's remaining time: messages, scheduling, merging), which is the same for all its workers.
+``compute`` (measured in the task, the mean over the threads that the worker used), ``wait`` (for the
+slowest task of the round) and ``transfer`` (the round's remaining time: messages, scheduling, merging),
+which is the same for all its workers.
+
+Recording costs a round about 10 microseconds and 2 more a task, sending included: a task travels as a
+list of its values, not as a dict (``tests/runtime/test_events.py`` counts what is sent).
 """
 
 from __future__ import annotations
 
 import itertools
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.runtime.drawing import Drawing
+from daskml_kit.runtime.machines import WorkerFacts, known_workers
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Listener = Callable[["Event"], None]
 
@@ -44,11 +54,28 @@ class TaskEvent:
     wait_seconds: float = 0.0
 
 
+class Measured(float):
+    """An objective that carries what else its round says: the largest component of the gradient.
+
+    Executors take it for the number that it is.
+
+    >>> Measured(0.5, gradient_norm=1e-3) + 1
+    1.5
+    """
+
+    gradient_norm: float | None
+
+    def __new__(cls, objective: float, gradient_norm: float | None = None) -> Measured:
+        measured = super().__new__(cls, objective)
+        measured.gradient_norm = gradient_norm
+        return measured
+
+
 @dataclass(frozen=True, slots=True)
 class RoundEvent:
     """One round: parameters out, one task a bundle, one total back."""
 
-    fit: str  # name of the fit, unique in the process
+    fit: str  # name of the fit, unique in its process
     round: int  # from 0, in the order of the fit
     name: str  # of the reduction
     started: float  # seconds since the epoch, the driver's clock
@@ -57,6 +84,10 @@ class RoundEvent:
     passes: int  # reads of every row
     tasks: tuple[TaskEvent, ...]
     objective: float | None = None
+    gradient_norm: float | None = (
+        None  # largest absolute component, where the solver has a gradient
+    )
+    id: str = ""  # of the fit, unique everywhere; the fit's log fills it in
 
     @property
     def imbalance(self) -> float:
@@ -69,8 +100,10 @@ class RoundEvent:
         return busy_by_worker(self.tasks)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain builtins (msgpack and JSON serialisable)."""
-        return {"kind": "round", **asdict(self)}
+        """Plain builtins (msgpack and JSON serialisable); a task is a list of its values."""
+        record = dict(zip(_ROUND_FIELDS, _round_values(self), strict=True))
+        record["tasks"] = [_task_values(task) for task in self.tasks]
+        return {"kind": "round", **record}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,22 +116,32 @@ class FitEvent:
     rows: int = 0
     nbytes: int = 0
     n_bundles: int = 0
+    max_iter: int | None = None  # the estimator's own bound on its iterations
+    tol: float | None = None  # its tolerance
+    id: str = ""  # of the fit, unique everywhere; the fit's log fills it in
 
     def as_dict(self) -> dict[str, Any]:
         """Plain builtins (msgpack and JSON serialisable)."""
-        return {"kind": "fit", **asdict(self)}
+        return {"kind": "fit", **dict(zip(_FIT_FIELDS, _fit_values(self), strict=True))}
 
 
 Event = RoundEvent | FitEvent
 
+_TASK_FIELDS, _ROUND_FIELDS, _FIT_FIELDS = (
+    tuple(f.name for f in fields(kind)) for kind in (TaskEvent, RoundEvent, FitEvent)
+)
+_task_values = attrgetter(*_TASK_FIELDS)
+_round_values = attrgetter(*_ROUND_FIELDS)
+_fit_values = attrgetter(*_FIT_FIELDS)
+
 
 def event_from_dict(record: dict[str, Any]) -> Event:
     """The event that ``as_dict`` made the record of."""
-    fields = {k: v for k, v in record.items() if k != "kind"}
+    values = {k: v for k, v in record.items() if k != "kind"}
     if record["kind"] == "fit":
-        return FitEvent(**fields)
-    fields["tasks"] = tuple(TaskEvent(**t) for t in fields["tasks"])
-    return RoundEvent(**fields)
+        return FitEvent(**values)
+    values["tasks"] = tuple(TaskEvent(*t) for t in values["tasks"])
+    return RoundEvent(**values)
 
 
 def busy_by_worker(tasks: Sequence[TaskEvent]) -> dict[str, float]:
@@ -117,24 +160,48 @@ def imbalance(loads: Any) -> float:
     return max(values) * len(values) / total if total > 0 else 1.0
 
 
+def span_by_worker(tasks: Sequence[TaskEvent]) -> dict[str, float]:
+    """Seconds by worker in which at least one of its tasks ran, on the worker's own clock."""
+    busy: dict[str, list[tuple[float, float]]] = {}
+    for t in tasks:
+        busy.setdefault(t.worker, []).append((t.started, t.started + t.compute_seconds))
+    return {w: _length(own) for w, own in busy.items() if len(own) > 1}
+
+
+def _length(intervals: list[tuple[float, float]]) -> float:
+    """Length of the union of some intervals."""
+    total, reached = 0.0, -float("inf")
+    for begin, end in sorted(intervals):
+        total += max(end - max(begin, reached), 0.0)
+        reached = max(reached, end)
+    return total
+
+
 def attribute_waits(tasks: Sequence[TaskEvent], seconds: float) -> tuple[TaskEvent, ...]:
     """Fill in ``wait_seconds`` and ``transfer_seconds`` of a round that took ``seconds``.
 
-    The slowest worker waits for nobody; every other waits for the difference. What of the round is
-    neither compute nor wait is transfer. Where one worker ran several tasks they share its times in
-    equal parts, so that sums over a worker are right.
+    A worker waits for the slowest worker of the round, and its threads for the slowest of them; what of
+    the round is neither compute nor wait is transfer. Where one worker ran several tasks they share its
+    times in equal parts, so that sums over a worker are right.
     """
     busy = busy_by_worker(tasks)
     slowest = max(busy.values(), default=0.0)
-    share = {w: sum(t.worker == w for t in tasks) for w in busy}
+    share = dict.fromkeys(busy, 1)
+    if len(busy) < len(tasks):
+        share = dict.fromkeys(busy, 0)
+        for t in tasks:
+            share[t.worker] += 1
+        longest = max(span_by_worker(tasks).values(), default=0.0)
+        slowest = max(slowest, min(longest, seconds))
+    transfer = max(seconds - slowest, 0.0)
     return tuple(
-        replace(
-            t,
-            transfer_seconds=max(seconds - slowest, 0.0) / share[t.worker],
-            wait_seconds=(slowest - busy[t.worker]) / share[t.worker],
+        TaskEvent(
+            t.worker, t.bundle, t.n_blocks, t.rows, t.nbytes, t.started, t.compute_seconds, t.threads,
+            transfer / share[t.worker],
+            (slowest - busy[t.worker]) / share[t.worker],
         )
         for t in tasks
-    )
+    )  # fmt: skip
 
 
 _numbers: Iterator[int] = itertools.count(1)
@@ -149,15 +216,22 @@ class FitLog:
     estimator: str
     listeners: list[Listener] = field(default_factory=list)
     rounds: list[RoundEvent] = field(default_factory=list)
-    name: str = field(init=False)
+    max_iter: int | None = None
+    tol: float | None = None
+    name: str = field(init=False)  # unique in the process
+    id: str = field(init=False)  # unique everywhere
 
     def __post_init__(self) -> None:
         self.name = f"{self.estimator}-{next(_numbers)}"
+        self.id = uuid.uuid4().hex
 
     def emit(self, event: Event) -> None:
-        """Keep the event and hand it to every listener and every recording run."""
+        """Put the fit's id on the event, keep it and hand it to every listener and recording run."""
         if isinstance(event, RoundEvent):
+            event = replace(event, id=self.id)
             self.rounds.append(event)
+        else:
+            event = replace(event, id=self.id, max_iter=self.max_iter, tol=self.tol)
         with _lock:
             runs = list(_runs)
         for run in runs:
@@ -198,6 +272,9 @@ class Run:
 
     events: list[Event] = field(default_factory=list)
     graphs: dict[tuple[str, str], Drawing] = field(default_factory=dict)  # by fit and reduction
+    workers: dict[str, WorkerFacts] = field(
+        default_factory=dict
+    )  # by address, when the block ended
 
     @property
     def rounds(self) -> list[RoundEvent]:
@@ -214,7 +291,7 @@ class Run:
 
         Parameters
         ----------
-        filename : where to write it as SVG, or None
+        filename : where to write it, ending in ``.svg``, or None
 
         Returns
         -------
@@ -224,8 +301,14 @@ class Run:
         Raises
         ------
         InvalidParameterError
-            If nothing ran on a cluster: a fit in this process has no task graph.
+            If nothing ran on a cluster: a fit in this process has no task graph. If the file is no
+            ``.svg``.
         """
+        if filename is not None and Path(filename).suffix.lower() != ".svg":
+            raise InvalidParameterError(
+                f"filename={str(filename)!r} does not end in .svg, and the graph is drawn as SVG only. Name "
+                f"it {Path(filename).with_suffix('.svg').name!r}; a browser shows and prints it."
+            )
         if not self.graphs:
             raise InvalidParameterError(
                 f"No task graph was recorded: {len(self.fits)} fits ran, none of them on a cluster. Pass "
@@ -237,13 +320,49 @@ class Run:
         return drawing
 
     def report(self, path: str | Path) -> Path:
-        """Write the standalone page with the loss curves and the load of each worker.
+        """Write the standalone page: what each fit cost, the load of each worker, advice, curves.
 
         The page needs no network: scripts, styles and data are inside. Returns the path written.
         """
         from daskml_kit.dashboard.report import write_report
 
         return write_report(self, path)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row a task: the fit, the round and the task, as they were recorded.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns: those of :class:`RoundEvent` but its tasks (``round_started`` and
+            ``round_seconds`` for its times), then those of :class:`TaskEvent`.
+        """
+        from daskml_kit.dashboard.tables import task_frame
+
+        return task_frame(self)
+
+    def compare(self, other: Run) -> pd.DataFrame:
+        """What the fits of this run cost beside those of another, one row a fit and measure.
+
+        Fits are paired by estimator, in the order in which they began.
+
+        Parameters
+        ----------
+        other : the run to compare with
+
+        Returns
+        -------
+        pandas.DataFrame
+            Index ``fit, measure``; columns ``this``, ``other`` and ``ratio``, this over other.
+        """
+        from daskml_kit.dashboard.tables import comparison
+
+        return comparison(self, other)
+
+    def _repr_html_(self) -> str:
+        from daskml_kit.dashboard.summary import run_html
+
+        return run_html(self)
 
 
 @contextmanager
@@ -268,6 +387,7 @@ def record() -> Iterator[Run]:
     finally:
         with _lock:
             _runs.remove(run)
+        run.workers = known_workers()
 
 
 __all__ = [
@@ -276,6 +396,7 @@ __all__ = [
     "FitEvent",
     "FitLog",
     "Listener",
+    "Measured",
     "RoundEvent",
     "Run",
     "TaskEvent",
@@ -284,4 +405,5 @@ __all__ = [
     "event_from_dict",
     "imbalance",
     "record",
+    "span_by_worker",
 ]

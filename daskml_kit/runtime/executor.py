@@ -110,7 +110,8 @@ def emit_round(
             bytes_moved=bytes_moved,
             passes=1,
             tasks=attribute_waits(tasks, seconds),
-            objective=objective,
+            objective=None if objective is None else float(objective),
+            gradient_norm=getattr(objective, "gradient_norm", None),  # of a Measured
         )
     )
 

@@ -24,10 +24,15 @@ def fit_events(
     objective: Callable[[int], float] | None = lambda r: 1.0 / (1 + r),
     began: float = 1000.0,
     end: str | None = "finished",
+    gradient: Callable[[int], float] | None = None,
+    fit_id: str = "",
+    max_iter: int | None = None,
+    tol: float | None = None,
 ) -> list[Event]:
     """A fit of ``n`` rounds, the first of which reports no objective."""
     at = began
-    events: list[Event] = [FitEvent(fit, "started", at, sum(rows), 80 * sum(rows), len(workers))]
+    size = (sum(rows), 80 * sum(rows), len(workers))
+    events: list[Event] = [FitEvent(fit, "started", at, *size, max_iter, tol, fit_id)]
     for r in range(n):
         tasks = [
             TaskEvent(w, b, 2, rows[b], 80 * rows[b], at, seconds[b]) for b, w in enumerate(workers)
@@ -35,8 +40,9 @@ def fit_events(
         took = max(seconds[: len(workers)]) + 0.05
         value = objective(r) if objective is not None and r else None
         waits = attribute_waits(tasks, took)
-        events.append(RoundEvent(fit, r, "loss", at, took, 500, 1, waits, value))
+        norm = gradient(r) if gradient is not None and r else None
+        events.append(RoundEvent(fit, r, "loss", at, took, 500, 1, waits, value, norm, fit_id))
         at += took + 0.01
     if end is not None:
-        events.append(FitEvent(fit, end, at))
+        events.append(FitEvent(fit, end, at, *size, max_iter, tol, fit_id))
     return events

@@ -5,9 +5,8 @@ from daskml_kit.dashboard.aggregate import (
     Aggregate,
     Seconds,
     seconds_by_worker,
-    short_names,
-    worker_loads,
 )
+from daskml_kit.dashboard.loads import short_names, worker_loads
 from daskml_kit.runtime.events import (
     FitEvent,
     RoundEvent,
@@ -46,7 +45,7 @@ def test_seconds_of_each_worker_add_up_to_the_fit(make_fit):
 def test_compute_of_tasks_side_by_side_counts_once():
     tasks = [TaskEvent("a", b, 1, 10, 80, 0.0, 1.0, threads=2) for b in range(2)]
     spent = seconds_by_worker(attribute_waits(tasks, 1.5))
-    assert spent == {"a": Seconds(compute=1.0, transfer=0.5, wait=0.0)}
+    assert spent == {"a": Seconds(compute=1.0, transfer=0.5, wait=0.0, rows=20)}
 
 
 def test_events_survive_the_journey_as_dicts(make_fit):
@@ -91,7 +90,8 @@ def test_the_window_sums_the_last_rounds_only(make_fit):
     seen.extend(make_fit(n=WINDOW_ROUNDS + 30))
     loads = worker_loads(seen.fits, window=True)
     assert loads[2].compute == pytest.approx(0.2 * WINDOW_ROUNDS)
-    assert {w.idle for w in loads} == {0.0}
+    assert [w.idle for w in loads] == pytest.approx([0.01 * (WINDOW_ROUNDS - 1)] * 4)
+    assert loads[2].rows_per_second == pytest.approx(1000 / 0.2)
 
 
 def test_memory_is_bounded(make_fit):
@@ -100,13 +100,19 @@ def test_memory_is_bounded(make_fit):
         seen.extend(make_fit(f"KMeans-{k}", n=25))
     assert [fit.label for fit in seen.fits] == ["KMeans-5", "KMeans-6", "KMeans-7"]
     assert all(len(fit.points) == 10 and fit.n_rounds == 25 for fit in seen.fits)
-    assert len(seen._current) == 3
+    tasks = Aggregate()
+    many = tuple(str(i) for i in range(2000))
+    tasks.extend(make_fit(workers=many, seconds=[0.1] * 2000, rows=[1] * 2000, n=6))
+    assert sum(len(r.tasks) for r in tasks.fits[0].window) <= 5000
 
 
-def test_a_name_that_starts_again_is_another_fit(make_fit):
+def test_fits_of_one_name_and_several_drivers_stay_apart(make_fit):
     seen = Aggregate()
-    seen.extend(make_fit("KMeans-1", n=3))
-    seen.extend(make_fit("KMeans-1", n=5, end="failed"))
+    ours, theirs = (make_fit("KMeans-1", n=n, end=end, fit_id=i) for n, end, i in
+                    ((3, "finished", "a"), (5, "failed", "b")))  # fmt: skip
+    for pair in zip(ours, theirs, strict=False):  # two drivers at once
+        seen.extend(pair)
+    seen.extend(theirs[len(ours):])  # fmt: skip
     assert [(f.label, f.n_rounds, f.state) for f in seen.fits] == [
         ("KMeans-1", 3, "finished"),
         ("KMeans-1 (2)", 5, "failed"),

@@ -18,7 +18,7 @@ from distributed import Client, LocalCluster
 import daskml_kit
 from daskml_kit.dashboard import install, server
 from daskml_kit.dashboard.figures import models
-from daskml_kit.exceptions import ClusterError
+from daskml_kit.exceptions import ClusterError, InvalidParameterError
 from daskml_kit.runtime.events import TOPIC
 
 ROOT = Path(daskml_kit.__file__).parents[1]
@@ -150,9 +150,10 @@ def test_with_the_preload_the_page_is_there_from_the_start(preloaded, make_fit):
     root = f"http://127.0.0.1:{port_of(preloaded)}"
     assert ">Load-Balance</a>" in fetch(f"{root}/status")
     plots = json.loads(fetch(f"{root}/individual-plots.json"))
-    for name in ("load", "objective", "imbalance"):
-        assert f"/individual-fit-{name}" in plots.values()
-        session = pull_session(url=f"{root}/individual-fit-{name}")
+    assert plots["Individual Load Balance"] == "/individual-load-balance"  # JupyterLab lists these
+    for name in ("load-balance", "fit-rounds", "fit-objective", "fit-imbalance"):
+        assert f"/individual-{name}" in plots.values()
+        session = pull_session(url=f"{root}/individual-{name}")
         assert any(len(column) for d in plot_data(session) for column in d.values())
         session.close()
     before = routes_of(preloaded)
@@ -201,6 +202,11 @@ def test_a_scheduler_without_the_package_is_refused(monkeypatch, module):
         monkeypatch.setattr(client, "run_on_scheduler", run_on_scheduler)
         with pytest.raises(ClusterError, match=f"cannot import {module}.*pip install"):
             install(client)
+
+
+def test_what_is_no_client_is_refused():
+    with pytest.raises(InvalidParameterError, match=r"must be a distributed\.Client, got NoneType"):
+        install(None)
 
 
 def test_a_closed_client_is_refused():

@@ -1,5 +1,6 @@
 from daskml_kit.dashboard import text
-from daskml_kit.dashboard.aggregate import Aggregate, worker_loads
+from daskml_kit.dashboard.aggregate import Aggregate
+from daskml_kit.dashboard.loads import worker_loads
 
 
 def loads_of(events):
@@ -30,4 +31,4 @@ def test_tables_escape_names(make_fit):
     seen = Aggregate()
     seen.extend(make_fit("<script>-1", workers=("<b>",)))
     assert "<script>" not in text.fit_table(seen.fits)
-    assert "<b>" not in text.worker_table(worker_loads(seen.fits), idle=True)
+    assert "<b>" not in text.worker_table(worker_loads(seen.fits))
