@@ -29,7 +29,7 @@ from distributed.protocol import pickle
 from daskml_kit.exceptions import ClusterError, InvalidParameterError
 from daskml_kit.runtime import graph
 from daskml_kit.runtime.block import Bundle
-from daskml_kit.runtime.cluster import workers_of
+from daskml_kit.runtime.cluster import cluster_errors, workers_of
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.events import FitLog, RoundEvent
 from daskml_kit.runtime.executor import Params, State, Total, emit_round, one_round
@@ -246,6 +246,7 @@ class ActorExecutor(GraphExecutor):
             sorted((e for s in stamped for e in s.events), key=lambda e: e.bundle),
             None if objective is None else objective(total),
         )
+        self._adapt(data, 1)
         return total
 
     def _draw(self, data: BlockDataset, reduction: Reduction[Any, Any, Any], params: Any) -> None:
@@ -311,7 +312,7 @@ class ActorExecutor(GraphExecutor):
         order = sorted(missing)
         sites = [graph.Site(data.bundles[i].handle, homes[i]) for i in order]
         futures = graph.map_plan(sites, _itself, None).submit(self.client)
-        with self._cluster_errors():
+        with cluster_errors(self.client):
             distributed.wait(futures)
             for future in futures:
                 if future.status != "finished":

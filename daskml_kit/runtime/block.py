@@ -145,6 +145,19 @@ class Bundle:
         """A new bundle of ``fn(block)`` for each block."""
         return Bundle(tuple(fn(b) for b in self.blocks))
 
+    def cut(self, low: int, high: int) -> Bundle:
+        """Rows ``low`` to ``high``, counted over its blocks: whole blocks as they are, parts as views."""
+        kept: list[Block] = []
+        at = 0
+        for block in self.blocks:
+            first, last = max(low - at, 0), min(high - at, block.n_rows)
+            if first == 0 and last == block.n_rows:
+                kept.append(block)
+            elif first < last:
+                kept.append(block.slice(first, last))
+            at += block.n_rows
+        return Bundle(tuple(kept))
+
     def coalesced(self, least: int) -> Bundle:
         """Runs of consecutive blocks smaller than ``least`` bytes joined until they reach it.
 

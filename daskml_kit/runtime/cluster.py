@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from typing import Any
 
 import distributed
 
-from daskml_kit.exceptions import ClusterError
+from daskml_kit.exceptions import ClusterError, DataLostError
 from daskml_kit.runtime.events import TOPIC, Event
 from daskml_kit.runtime.placement import WorkerInfo
 
@@ -90,6 +93,29 @@ def require_package(
         )
     _probed.update((client.id, a) for a in new if a not in gone)
     return {a: w for a, w in workers.items() if a not in gone}
+
+
+@contextmanager
+def cluster_errors(client: distributed.Client) -> Iterator[None]:
+    """Dask's words for what was lost, in ours.
+
+    Raises
+    ------
+    ClusterError, DataLostError
+    """
+    try:
+        yield
+    except (CancelledError, distributed.client.FutureCancelledError) as error:
+        if client.status != "running" or not client.scheduler_info()["workers"]:
+            raise ClusterError(
+                "The cluster was closed, or lost all its workers, while the fit ran. Start it again and "
+                f"fit again. Dask said: {error}"
+            ) from error
+        raise DataLostError(
+            "Blocks were lost with their worker and cannot be computed again: the data were put there "
+            "with client.scatter, which keeps no recipe. Build them with dask.array or "
+            f"dask.dataframe (from_array, read_parquet, ...) instead. Dask said: {error}"
+        ) from error
 
 
 class Publisher:

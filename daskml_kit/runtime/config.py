@@ -18,6 +18,7 @@ _ROOT = "daskml-kit"
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "executor": ("auto", "actor", "graph", "local"),
+    "balance": ("adaptive", "even", "data"),
 }
 """What each setting may be; the first is the default."""
 
@@ -42,7 +43,7 @@ def _checked(name: str, value: Any) -> str:
 
 
 @contextmanager
-def config_context(*, executor: str | None = None) -> Iterator[None]:
+def config_context(*, executor: str | None = None, balance: str | None = None) -> Iterator[None]:
     """Change how fits run inside a ``with`` block. None leaves a setting as it is.
 
     Parameters
@@ -54,14 +55,20 @@ def config_context(*, executor: str | None = None) -> Iterator[None]:
         ``"local"``: in this process, which then loads the data. ``"auto"``, the default: direct calls as
         long as the data fit, a round takes less than a second, and its messages are small. Data that
         are in this process's memory (NumPy, pandas) are fitted here in any case.
+    balance : {"adaptive", "even", "data"}
+        What becomes of blocks that are on workers already when a fit begins (new ones are spread evenly
+        in any case). ``"data"``: they stay. ``"even"``: rows move before the first round, until
+        every thread has as many. ``"adaptive"``, the default: they stay at first; every round measures how
+        many rows a second each worker does, and as soon as the rounds have lost as much time to uneven
+        work as moving costs, rows move. Then a slow machine gets fewer rows, and a new worker some.
 
     Examples
     --------
     >>> import daskml_kit
-    >>> with daskml_kit.config_context(executor="graph"):
-    ...     pass  # every fit here runs its rounds as task graphs
+    >>> with daskml_kit.config_context(executor="graph", balance="even"):
+    ...     pass  # every fit here runs its rounds as task graphs, over as many rows a thread
     """
-    given = {"executor": executor}
+    given = {"executor": executor, "balance": balance}
     chosen = {
         f"{_ROOT}.{name}": _checked(name, value)
         for name, value in given.items()

@@ -28,15 +28,22 @@ class BlockDataset:
     """Checked, aligned, resident blocks. Made by :func:`~daskml_kit.runtime.opening.open_dataset`.
 
     Use it as a context manager: leaving the block releases everything it holds on the cluster.
+
+    Attributes
+    ----------
+    bundles : where the rows are; changes when rows move between workers
+    facts : what the driver knows of the rows
+    fixed : whether the bundles are groups of rows that the fit asked for, never to be cut anew
     """
 
     bundles: list[BundleRef]
     facts: DataFacts
+    fixed: bool = False
 
     def replaced(self, handles: Sequence[Any]) -> BlockDataset:
         """A data set of other bundles at the same places, as :meth:`Executor.map` returns it."""
         pairs = zip(self.bundles, handles, strict=True)
-        return BlockDataset([replace(b, handle=h) for b, h in pairs], self.facts)
+        return BlockDataset([replace(b, handle=h) for b, h in pairs], self.facts, self.fixed)
 
     def release(self) -> None:
         """Let go of the bundles. The caller's own collections are not touched."""

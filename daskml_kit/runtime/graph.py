@@ -190,6 +190,32 @@ def _upstream_pins(
     return {k: next(iter(at)) for k, at in users.items() if len(at) == 1 and _runs(tasks[k])}
 
 
+MANY_INPUTS = 64
+"""A part made of more resident pieces than this (after a shuffle) is at home nowhere."""
+
+
+def resident_inputs(source: DaskSource) -> list[list[distributed.Future[Any]]]:
+    """The futures that each part of X is, or is computed from; none where there are too many to matter."""
+    futures = {k: v for k, v in source.graph.items() if isinstance(v, distributed.Future)}
+    if not futures:
+        return [[] for _ in source.X]
+    tasks = convert_legacy_graph({k: v for k, v in source.graph.items() if k not in futures})
+    out = []
+    for part in source.X:
+        found: list[distributed.Future[Any]] = []
+        stack, seen = [part], {part}
+        while stack and len(found) <= MANY_INPUTS:
+            key = stack.pop()
+            if key in futures:
+                found.append(futures[key])
+            elif key in tasks:
+                new = tasks[key].dependencies - seen
+                seen |= new
+                stack.extend(new)
+        out.append(found if len(found) <= MANY_INPUTS else [])
+    return out
+
+
 def _runs(node: GraphNode) -> bool:
     return isinstance(node, Task) and not isinstance(node, Alias)
 
@@ -386,6 +412,51 @@ def unrolled_plan(
         tasks[after] = Task(after, advance, reduction, update, before, group)
         pins[after] = sites[0].worker
         outputs.append(after)
+    return Plan(tasks, pins, outputs)
+
+
+# ---------------------------------------------------------------- moves
+
+
+def _rows_of(bundle: Bundle, low: int, high: int) -> Bundle:
+    return bundle.cut(low, high)
+
+
+def _joined(bundles: Sequence[Bundle], ranges: Sequence[tuple[int, int]]) -> Bundle:
+    cut = (b.cut(low, high) for b, (low, high) in zip(bundles, ranges, strict=True))
+    return Bundle(tuple(block for part in cut for block in part))
+
+
+def recut_plan(
+    sites: Sequence[Site], groups: Sequence[Sequence[Piece]], homes: Sequence[str]
+) -> Plan:
+    """New bundles of rows of the present ones: bundle i of ``groups[i]`` on worker ``homes[i]``.
+
+    A piece's ``block`` is the position of a bundle in ``sites``. Rows that change their worker are cut out
+    where they are, so nothing else travels.
+    """
+    name = _name("balance")
+    tasks: dict[Key, GraphNode] = {}
+    pins: dict[Key, str] = {}
+    outputs: list[Key] = []
+    for i, (group, home) in enumerate(zip(groups, homes, strict=True)):
+        sources: list[Any] = []
+        ranges: list[tuple[int, int]] = []
+        for piece in group:
+            site = sites[piece.block]
+            if site.worker == home:
+                sources.append(site.handle)
+                ranges.append((piece.low, piece.high))
+                continue
+            key = (f"{name}-rows", len(tasks))
+            tasks[key] = Task(key, _rows_of, site.handle, piece.low, piece.high)
+            pins[key] = site.worker
+            sources.append(TaskRef(key))
+            ranges.append((0, piece.n_rows))
+        key = (name, i)
+        tasks[key] = Task(key, _joined, List(*sources), ranges)
+        pins[key] = home
+        outputs.append(key)
     return Plan(tasks, pins, outputs)
 
 

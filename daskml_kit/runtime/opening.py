@@ -7,6 +7,7 @@ in this process.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -32,7 +33,8 @@ from daskml_kit.runtime.ingest import (
     merge_facts,
 )
 from daskml_kit.runtime.local import LocalExecutor
-from daskml_kit.runtime.placement import Piece, WorkerInfo, cut, even_out, pack
+from daskml_kit.runtime.moves import placed
+from daskml_kit.runtime.placement import Piece, WorkerInfo, cut, even_out, pack, settle
 from daskml_kit.runtime.remote import GraphExecutor
 from daskml_kit.runtime.sources import DaskSource, LocalSource, open_source, refuse_foreign_futures
 from daskml_kit.typing import FloatArray
@@ -145,7 +147,7 @@ def _open_local(
     refs = [
         BundleRef(b, f"local-{i}", b.n_rows, b.nbytes, len(b.blocks)) for i, b in enumerate(bundles)
     ]
-    data = BlockDataset(refs, facts)
+    data = BlockDataset(refs, facts, fixed=edges is not None)
     tasks = _load_events([x.facts for x in loaded], ["local-0"] * len(loaded), {})
     _opened(log, data, started, time.perf_counter() - begun, tasks)
     return data
@@ -161,7 +163,9 @@ def _open_remote(
     started, begun = time.time(), time.perf_counter()
     client, workers = executor.client, list(executor.workers.values())
     sizes = source.sizes
-    homes = [workers[j].address for j in even_out(sizes, _held(client, source, workers), workers)]
+    held = _held(client, source, workers)
+    place = even_out if executor.balance == "even" else settle
+    homes = [workers[j].address for j in place(sizes, held, workers)]
     plan, _ = graph.load_plan(source, spec, homes)
     futures = plan.submit(client)
     n = len(homes)
@@ -177,30 +181,30 @@ def _open_remote(
             else _regrouped(executor, pieces, homes, edges(facts))
         )
         bundles = _assembled(executor, futures[:n], groups, at, labelling)
-        data = BlockDataset(bundles, facts)
+        data = BlockDataset(bundles, facts, fixed=edges is not None)
     finally:
         for future in futures:
             future.release()
     threads = {a: w.n_threads for a, w in executor.workers.items()}
     tasks = _load_events(blocks, [at for _, at in known], threads)
     _opened(executor.log, data, started, time.perf_counter() - begun, tasks)
+    executor.even_out(data)
     return data
 
 
 def _held(
     client: distributed.Client, source: DaskSource, workers: Sequence[WorkerInfo]
 ) -> list[int | None]:
-    """The worker that already holds each part of X, or None."""
-    futures = source.futures()
-    present = [f for f in futures if f is not None]
-    if not present:
-        return [None] * len(futures)
+    """The worker that holds each part of X, or most of what it is made of; None where nothing is."""
+    made_of = graph.resident_inputs(source)
+    present = list({f.key: f for futures in made_of for f in futures}.values())
+    distributed.wait(present)  # persist() returns before anything is anywhere
+    where = client.who_has(present) if present else {}
     position = {w.address: i for i, w in enumerate(workers)}
-    where = client.who_has(present)
     out: list[int | None] = []
-    for future in futures:
-        holders = where.get(future.key, ()) if future is not None else ()
-        out.append(next((position[a] for a in holders if a in position), None))
+    for futures in made_of:
+        votes = Counter(position[a] for f in futures for a in where.get(f.key, ()) if a in position)
+        out.append(votes.most_common(1)[0][0] if votes else None)
     return out
 
 
@@ -245,14 +249,7 @@ def _assembled(
     for part in loaded:  # now, not later: each goes as soon as its bundles are made
         part.release()
     distributed.wait(futures)
-    holders = executor.client.who_has(futures)  # where they were meant to be, or a worker was lost
-    refs = []
-    for future, group, home in zip(futures, groups, at, strict=True):
-        rows, size = sum(p.n_rows for p in group), sum(p.nbytes for p in group)
-        held = holders[future.key]
-        worker = home if home in held else next(iter(held), home)
-        refs.append(BundleRef(future, worker, rows, size, len(group)))
-    return refs
+    return placed(executor.client, futures, groups, at)
 
 
 def _pieces(facts: DataFacts, blocks: Sequence[BlockFacts]) -> list[Piece]:

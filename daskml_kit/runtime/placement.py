@@ -1,8 +1,8 @@
 """Which worker holds which block, and which blocks one task handles. Pure functions, no cluster.
 
 Placement is not automatic: persisting a fresh collection of 20 equal blocks was seen to put 18 on one of
-two workers, which doubles every round. Blocks are therefore spread before the first round, each worker
-by its number of threads, and stay where they already are as long as that is even enough.
+two workers, which doubles every round. New blocks are therefore spread before the first round, each worker
+by its number of threads. Those that are on workers already stay, or move as :mod:`balance` decides.
 """
 
 from __future__ import annotations
@@ -79,20 +79,10 @@ def spread(sizes: Sequence[float], workers: Sequence[WorkerInfo]) -> list[int]:
     return out
 
 
-def loads(
-    sizes: Sequence[float], where: Sequence[int], workers: Sequence[WorkerInfo]
-) -> list[float]:
-    """Load a thread of each worker: the sum of its blocks' sizes over its threads."""
-    out = [0.0] * len(workers)
-    for size, at in zip(sizes, where, strict=True):
-        out[at] += size / workers[at].n_threads
-    return out
-
-
-def even_out(
+def settle(
     sizes: Sequence[float], where: Sequence[int | None], workers: Sequence[WorkerInfo]
 ) -> list[int]:
-    """Place blocks that have no worker yet, and move as few others as evenness needs.
+    """Place blocks that have no worker yet, as evenly as those allow that stay where they are.
 
     Parameters
     ----------
@@ -103,24 +93,43 @@ def even_out(
     Returns
     -------
     list of int
-        The new position of each block. Largest blocks are placed first, each on the worker with the
+        The position of each block. Largest blocks are placed first, each on the worker with the
         smallest load after it (Graham's LPT rule, 1969: at most 4/3 of the best).
     """
     if all(at is None for at in where):
         return spread(sizes, workers)
+    load = _loads_of(sizes, where, workers)
     out = list(where)
-    order = sorted(range(len(sizes)), key=lambda i: (-sizes[i], i))
-    load = [0.0] * len(workers)
-    for i, at in enumerate(where):
-        if at is not None:
-            load[at] += sizes[i] / workers[at].n_threads
-    for i in order:
+    for i in _largest_first(sizes):
         if out[i] is None:
             out[i] = _lightest(load, workers, sizes[i])
             load[out[i]] += sizes[i] / workers[out[i]].n_threads  # type: ignore[index]
-    placed = [at for at in out if at is not None]
+    return [at for at in out if at is not None]
+
+
+def even_out(
+    sizes: Sequence[float], where: Sequence[int | None], workers: Sequence[WorkerInfo]
+) -> list[int]:
+    """:func:`settle`, then move as few blocks as evenness needs."""
+    placed = settle(sizes, where, workers)
+    load = _loads_of(sizes, placed, workers)
     mean = sum(sizes) / sum(w.n_threads for w in workers)
-    return _shed(list(sizes), placed, load, mean, order, workers)
+    return _shed(sizes, placed, load, mean, _largest_first(sizes), workers)
+
+
+def _largest_first(sizes: Sequence[float]) -> list[int]:
+    return sorted(range(len(sizes)), key=lambda i: (-sizes[i], i))
+
+
+def _loads_of(
+    sizes: Sequence[float], where: Sequence[int | None], workers: Sequence[WorkerInfo]
+) -> list[float]:
+    """Load a thread of each worker: the sum of its blocks' sizes over its threads."""
+    load = [0.0] * len(workers)
+    for size, at in zip(sizes, where, strict=True):
+        if at is not None:
+            load[at] += size / workers[at].n_threads
+    return load
 
 
 def _lightest(load: Sequence[float], workers: Sequence[WorkerInfo], size: float) -> int:
@@ -128,7 +137,7 @@ def _lightest(load: Sequence[float], workers: Sequence[WorkerInfo], size: float)
 
 
 def _shed(
-    sizes: list[float],
+    sizes: Sequence[float],
     where: list[int],
     load: list[float],
     mean: float,

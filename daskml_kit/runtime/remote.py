@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import dask.config
 import distributed
 from dask.sizeof import sizeof
+from dask.utils import parse_bytes
 
-from daskml_kit.exceptions import ClusterError, DataLostError
-from daskml_kit.runtime import graph
+from daskml_kit.exceptions import ClusterError
+from daskml_kit.runtime import graph, moves
+from daskml_kit.runtime.balance import MOVE_SECONDS, Balancer
 from daskml_kit.runtime.block import Bundle
-from daskml_kit.runtime.cluster import Publisher, require_package, workers_of
+from daskml_kit.runtime.cluster import Publisher, cluster_errors, require_package, workers_of
+from daskml_kit.runtime.config import setting
 from daskml_kit.runtime.dataset import BlockDataset
-from daskml_kit.runtime.events import FitLog, TaskEvent
+from daskml_kit.runtime.events import FitLog, RoundEvent, TaskEvent
 from daskml_kit.runtime.executor import Params, State, Total, emit_round
-from daskml_kit.runtime.placement import reassign
+from daskml_kit.runtime.placement import TOLERATED_IMBALANCE, reassign
 from daskml_kit.runtime.reduction import Reduction
+
+_LOOK_SECONDS = 1.0  # how often a fit looks for new workers
 
 
 def _secede() -> bool:
@@ -41,6 +46,9 @@ class GraphExecutor:
         self.log = log
         self._seceded = _secede()
         self.workers = require_package(client, workers_of(client))
+        self.balance = setting("balance")
+        self._balancer = Balancer(parse_bytes(dask.config.get("distributed.scheduler.bandwidth")))
+        self._looked = time.monotonic()
         self._publisher = Publisher(client)
         log.listeners.append(self._publisher)
 
@@ -84,6 +92,7 @@ class GraphExecutor:
             None if objective is None else objective(total),
         )
         self._follow(data, events)
+        self._adapt(data, 1)
         return total
 
     def iterate(
@@ -114,6 +123,7 @@ class GraphExecutor:
                 self.log, reduction.name, started + t * seconds, seconds, moved, step.events, value
             )
         self._follow(data, advanced[-1].events)
+        self._adapt(data, n_rounds)
         return [step.state for step in advanced]
 
     def map(
@@ -127,28 +137,11 @@ class GraphExecutor:
     def _gather(self, plan: graph.Plan) -> Any:
         futures = plan.submit(self.client)
         try:
-            with self._cluster_errors():
+            with cluster_errors(self.client):
                 return self.client.gather(futures)
         finally:
             for future in futures:
                 future.release()
-
-    @contextmanager
-    def _cluster_errors(self) -> Iterator[None]:
-        """Dask's words for what was lost, in ours."""
-        try:
-            yield
-        except (CancelledError, distributed.client.FutureCancelledError) as error:
-            if self.client.status != "running" or not self.client.scheduler_info()["workers"]:
-                raise ClusterError(
-                    "The cluster was closed, or lost all its workers, while the fit ran. Start it again and "
-                    f"fit again. Dask said: {error}"
-                ) from error
-            raise DataLostError(
-                "Blocks were lost with their worker and cannot be computed again: the data were put there "
-                "with client.scatter, which keeps no recipe. Build them with dask.array or "
-                f"dask.dataframe (from_array, read_parquet, ...) instead. Dask said: {error}"
-            ) from error
 
     def _follow(self, data: BlockDataset, events: Sequence[TaskEvent]) -> None:
         """After a worker was lost: give its bundles a new home, evenly."""
@@ -160,6 +153,57 @@ class GraphExecutor:
             [b.worker for b in data.bundles], [b.n_rows for b in data.bundles], self.workers
         )
         data.bundles = [replace(b, worker=h) for b, h in zip(data.bundles, homes, strict=True)]
+
+    def even_out(self, data: BlockDataset) -> None:
+        """Where the configuration asks for it: as many rows on every thread, before the first round."""
+        if self.balance != "even" or data.fixed:
+            return
+        threads = {a: float(w.n_threads) for a, w in self.workers.items()}
+        rows = moves.rows_by_home(data, self.workers)
+        most = max(n / threads[w] for w, n in rows.items())
+        if most > TOLERATED_IMBALANCE * data.facts.n_rows / sum(threads.values()):
+            self._move(data, moves.targets(self.client, self.workers, data, threads))
+
+    def _adapt(self, data: BlockDataset, n_rounds: int) -> None:
+        """After some rounds: move rows if by now that would have been worth it."""
+        if self.balance != "adaptive" or data.fixed:
+            return
+        if time.monotonic() - self._looked > _LOOK_SECONDS:
+            self._welcome()
+        for event in self.log.rounds[-n_rounds:]:
+            self._balancer.observe(event, self.workers)
+        if self._balancer.lost <= MOVE_SECONDS:
+            return
+        rows = moves.rows_by_home(data, self.workers)
+        if not rows.keys() <= self.workers.keys():
+            return  # a worker was lost a moment ago: the next round gives its bundles new homes
+        speeds = self._balancer.speeds(self.log.rounds[-1].name, self.workers)
+        targets = moves.targets(self.client, self.workers, data, speeds)
+        row_bytes = data.facts.nbytes / max(data.facts.n_rows, 1)
+        if self._balancer.pays(rows, targets, speeds, row_bytes):
+            self._move(data, targets)
+
+    def _move(self, data: BlockDataset, targets: Mapping[str, int]) -> None:
+        started, begun = time.time(), time.perf_counter()
+        travelled = moves.move(self.client, self.workers, data, self.sites(data), targets)
+        seconds = time.perf_counter() - begun
+        self._balancer.has_moved(travelled, seconds)
+        name, number = self.log.name, len(self.log.rounds)
+        self.log.emit(RoundEvent(name, number, "balance", started, seconds, travelled, 0, ()))
+
+    def _welcome(self) -> None:
+        """Workers that came since the fit began may get rows too, if they have the package."""
+        self._looked = time.monotonic()
+        now = workers_of(self.client)
+        new = {a: w for a, w in now.items() if a not in self.workers}
+        try:
+            able = require_package(self.client, new) if new else {}
+        except ClusterError as error:
+            warnings.warn(
+                f"New workers get no rows of this fit. {error}", UserWarning, stacklevel=2
+            )
+            able = {}
+        self.workers = {a: w for a, w in now.items() if a in self.workers or a in able}
 
     def close(self) -> None:
         """Send the last events."""

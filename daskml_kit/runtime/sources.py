@@ -85,11 +85,6 @@ class DaskSource:
         lists = (self.X, self.y, self.weight)
         return [keys[i] for keys in lists if keys is not None]
 
-    def futures(self) -> list[distributed.Future[Any] | None]:
-        """The future that already holds each part of X, or None where it is still to be computed."""
-        values = (self.graph[k] for k in self.X)
-        return [v if isinstance(v, distributed.Future) else None for v in values]
-
 
 def wanted_dtype(X: Any) -> str:
     """``float32`` where all of X is float32, else ``float64``."""

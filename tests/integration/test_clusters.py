@@ -174,17 +174,18 @@ def test_the_callers_persisted_data_stay(empty):
     np.testing.assert_array_equal(y.compute(), Y)
 
 
-def test_unevenly_persisted_data_are_evened(empty):
-    """All blocks on one worker: the fit spreads them."""
+@pytest.mark.parametrize(("balance", "rows"), [("even", [300, 300]), ("data", [600])])
+def test_unevenly_persisted_data_are_evened(empty, balance, rows):
+    """All blocks on one worker: the fit spreads them, or not, as it is told."""
     worker = next(iter(empty.scheduler_info(n_workers=-1)["workers"]))
-    rows = empty.persist(lazy(X), workers=[worker])
+    held = empty.persist(lazy(X), workers=[worker])
     wait_until(lambda: len(everything(empty)) == 6)
-    with daskml_kit.record() as run:
-        Ridge().fit(rows, lazy(Y))
+    with daskml_kit.record() as run, daskml_kit.config_context(balance=balance):
+        Ridge().fit(held * 2, lazy(Y))  # made of resident blocks: at home where they are
     per_worker = {}
     for task in run.rounds[-1].tasks:
         per_worker[task.worker] = per_worker.get(task.worker, 0) + task.rows
-    assert sorted(per_worker.values()) == [300, 300]
+    assert sorted(per_worker.values()) == rows
 
 
 def test_a_fitted_estimator_is_plain(empty):

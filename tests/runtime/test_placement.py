@@ -13,9 +13,9 @@ from daskml_kit.runtime.placement import (
     WorkerInfo,
     cut,
     even_out,
-    loads,
     pack,
     reassign,
+    settle,
     spread,
 )
 
@@ -23,6 +23,13 @@ sizes_of = st.lists(st.integers(0, 500), min_size=1, max_size=30)
 workers_of = st.lists(st.integers(1, 4), min_size=1, max_size=5).map(
     lambda threads: [WorkerInfo(f"w{i}", n) for i, n in enumerate(threads)]
 )
+
+
+def loads(sizes, where, workers):
+    out = [0.0] * len(workers)
+    for size, at in zip(sizes, where, strict=True):
+        out[at] += size / workers[at].n_threads
+    return out
 
 
 def pieces_of(rows, bytes_a_row=8):
@@ -113,6 +120,15 @@ def test_even_out_places_all_and_never_worsens(sizes, workers, data):
         mean = sum(sizes) / sum(w.n_threads for w in workers)
         if before <= TOLERATED_IMBALANCE * mean:
             assert where == held  # even enough: nothing moves
+
+
+@given(sizes=sizes_of, workers=workers_of, data=st.data())
+def test_settle_moves_nothing_and_places_the_rest(sizes, workers, data):
+    choice = st.one_of(st.none(), st.integers(0, len(workers) - 1))
+    held = data.draw(st.lists(choice, min_size=len(sizes), max_size=len(sizes)))
+    where = settle(sizes, held, workers)
+    assert all(h in (None, at) for h, at in zip(held, where, strict=True))
+    assert all(0 <= at < len(workers) for at in where)
 
 
 @pytest.mark.parametrize("n", [10, 20, 64])
