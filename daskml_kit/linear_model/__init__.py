@@ -1,7 +1,18 @@
 """Linear models fitted in rounds over blocks."""
 
 from daskml_kit.linear_model.elastic_net import ElasticNet, Lasso
+from daskml_kit.linear_model.elastic_net_cv import ElasticNetCV, LassoCV
 from daskml_kit.linear_model.least_squares import LinearRegression, Ridge
 from daskml_kit.linear_model.logistic import LogisticRegression
+from daskml_kit.linear_model.ridge_cv import RidgeCV
 
-__all__ = ["ElasticNet", "Lasso", "LinearRegression", "LogisticRegression", "Ridge"]
+__all__ = [
+    "ElasticNet",
+    "ElasticNetCV",
+    "Lasso",
+    "LassoCV",
+    "LinearRegression",
+    "LogisticRegression",
+    "Ridge",
+    "RidgeCV",
+]

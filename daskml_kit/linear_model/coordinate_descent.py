@@ -134,12 +134,15 @@ def _path(
                 gram, target, l1[k], l2[k], w, product, kept, n_kept, positive, seed
             )
             count += 1
-            if moved <= tol * largest or moved <= ROUNDING * largest or count == max_iter:
+            # A random sweep may have left out the coordinates that would have moved.
+            stuck = seed == 0 and moved <= ROUNDING * largest
+            if moved <= tol * largest or stuck or count == max_iter:
                 gap, dual = _gap(target, yy, l1[k], l2[k], w, product, free, positive)
-                done = gap <= enough or moved <= ROUNDING * largest
-                n_kept = _screened(
-                    gram, gap, dual, l1[k], l2[k], w, product, free, kept, n_kept, positive
-                )
+                done = gap <= enough or stuck
+                if not done:
+                    n_kept = _screened(
+                        gram, gap, dual, l1[k], l2[k], w, product, free, kept, n_kept, positive
+                    )
         gaps[k], counts[k], converged[k] = gap, count, done
         for j in range(d):
             coefs[k, j] = w[j]
@@ -237,14 +240,18 @@ def _screened(
     n_kept: int,
     positive: bool,
 ) -> int:
-    """Leaves out coordinates that are zero at the optimum: how many are kept. -1: choose among all."""
+    """Leaves out coordinates that are zero at the optimum: how many are kept. -1: choose among all.
+
+    ``ROUNDING`` of room, or a gap of exactly 0 would leave out what touches the constraint.
+    """
     n = w.size if n_kept < 0 else n_kept
     radius = np.sqrt(2.0 * abs(gap)) / l1 if l1 > 0.0 else np.inf
     count = 0
     for at in range(n):
         j = at if n_kept < 0 else kept[at]
         touch = free[j] if positive else abs(free[j])
-        near = (1.0 - touch / max(l1, dual)) <= radius * np.sqrt(gram[j, j] + l2)
+        slack = 1.0 - touch / max(l1, dual)
+        near = slack <= radius * np.sqrt(gram[j, j] + l2) + 100.0 * ROUNDING
         if gram[j, j] > 0.0 and (l1 == 0.0 or near):
             kept[count] = j
             count += 1

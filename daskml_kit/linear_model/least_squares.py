@@ -93,12 +93,7 @@ class _LeastSquares(LinearRegressor):
         if self.positive:
             w = nonnegative(total, strengths)
             return w.T, total.mean_y - total.mean_x @ w
-        solver = NormalEquations(total.xx, strengths)
-        w = solver.solve(total.xy)
-        if solver.condition > REFINE_CONDITION:
-            params = (w, total.mean_x, total.mean_y)
-            residual = executor.reduce(data, RESIDUAL, params)
-            w = w + solver.solve(residual - strengths * w)
+        w = penalised_solution(data, executor, total, strengths)
         return w.T, total.mean_y - total.mean_x @ w
 
     def _by_iterations(
@@ -183,6 +178,19 @@ def nonnegative(total: Moments, strengths: FloatArray) -> FloatArray:
         right = (vectors[:, kept].T @ total.xy[:, t]) / root
         columns.append(optimize.nnls(rows, right)[0] if len(root) else np.zeros(len(total.xx)))
     return np.column_stack(columns)
+
+
+def penalised_solution(
+    data: BlockDataset, executor: Executor, total: Moments, strengths: FloatArray
+) -> FloatArray:
+    """Ridge solutions (n_features, n_targets), corrected by one more pass where they need it."""
+    solver = NormalEquations(total.xx, strengths)
+    w = solver.solve(total.xy)
+    if solver.condition > REFINE_CONDITION:
+        params = (w, total.mean_x, total.mean_y)
+        residual = executor.reduce(data, RESIDUAL, params)
+        w = w + solver.solve(residual - strengths * w)
+    return w
 
 
 class NormalEquations:

@@ -9,10 +9,13 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from daskml_kit.linear_model import (
     ElasticNet,
+    ElasticNetCV,
     Lasso,
+    LassoCV,
     LinearRegression,
     LogisticRegression,
     Ridge,
+    RidgeCV,
 )
 
 ESTIMATORS = [
@@ -22,6 +25,10 @@ ESTIMATORS = [
     Ridge(),
     ElasticNet(),
     Lasso(),
+    ElasticNetCV(cv=3, max_iter=10_000),  # a check has more features than rows
+    LassoCV(cv=3, max_iter=10_000),
+    RidgeCV(),
+    RidgeCV(cv=3),
     LogisticRegression(),
     LogisticRegression(solver="newton"),
     LogisticRegression(solver="lbfgs", max_iter=1_000),  # some checks fit badly scaled data

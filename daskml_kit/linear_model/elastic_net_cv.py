@@ -1,0 +1,298 @@
+"""LassoCV and ElasticNetCV: all folds and all penalties from one pass over the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+
+from daskml_kit.base import check_number
+from daskml_kit.exceptions import InvalidParameterError
+from daskml_kit.kernels import Moments
+from daskml_kit.linear_model.coordinate_descent import Descent, Path
+from daskml_kit.linear_model.elastic_net import (
+    check_ratio,
+    descent_of,
+    solve_path,
+    warn_not_converged,
+)
+from daskml_kit.linear_model.folds import (
+    FOLD_MOMENTS,
+    fold_moments,
+    pooled,
+    row_splits,
+    squared_errors,
+)
+from daskml_kit.linear_model.least_squares import about_origin, refuse_many_features
+from daskml_kit.linear_model.regressor import LinearRegressor
+from daskml_kit.runtime.ingest import DataFacts
+from daskml_kit.typing import ArrayLike, FloatArray
+
+SMALLEST_ALPHA = float(np.finfo(np.float64).resolution)
+
+
+@dataclass(frozen=True)
+class FoldPath:
+    """Errors of a whole path on one fold's test set, from the moments of both its sets."""
+
+    descent: Descent
+    fit_intercept: bool
+
+    def __call__(
+        self, train: Moments, test: Moments, alphas: FloatArray, l1_ratio: float
+    ) -> tuple[FloatArray, Path, float]:
+        """Mean squared errors, the path, and the squared norm that its gap is measured by."""
+        if not self.fit_intercept:
+            train = about_origin(train)
+        path = solve_path(train, alphas, l1_ratio, self.descent)
+        intercepts = train.mean_y[0] - path.coefs @ train.mean_x
+        return squared_errors(test, path.coefs, intercepts, 0), path, float(train.yy[0])
+
+
+class _PathCV(LinearRegressor):
+    """Both models: what differs is whether the mixing parameter is one of theirs."""
+
+    eps: float
+    alphas: Any
+    fit_intercept: bool
+    cv: Any
+
+    def _fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike, ratios: list[float]
+    ) -> Self:
+        descent = descent_of(self)
+        given = self._given_alphas(ratios)
+        with self._opened(X, y, sample_weight, target="values") as (data, executor):
+            facts = data.facts
+            refuse_many_features(type(self).__name__, facts.n_features)
+            splits = row_splits(self.cv, facts)
+            parts = executor.reduce(data, FOLD_MOMENTS, splits.cells)
+        total = pooled(parts, parts)
+        if not self.fit_intercept:
+            total = about_origin(total)
+        grids = [self._grid(total, r) if given is None else given for r in ratios]
+        done = self._select(fold_moments(parts, splits.splits), grids, ratios, descent)
+        self.alphas_ = grids[0] if given is not None or len(ratios) == 1 else np.array(grids)
+        done.append(self._refit(facts, total, descent))
+        worst, norm = max(done, key=lambda item: int((~item[0].converged).sum()))
+        warn_not_converged(worst, norm, descent)
+        return self
+
+    def _given_alphas(self, ratios: list[float]) -> FloatArray | None:
+        """The caller's own penalties, largest first; None for a grid of the data's."""
+        check_number("eps", self.eps, least=0, above=True)
+        for ratio in ratios:
+            check_ratio(ratio)
+        if isinstance(self.alphas, Integral):
+            check_number("alphas", self.alphas, least=1, whole=True)
+            if 0 in ratios:
+                raise InvalidParameterError(
+                    "Automatic alpha grid generation is not supported for l1_ratio=0: no penalty sets every "
+                    "coefficient to zero. Pass alphas=[...]."
+                )
+            return None
+        values = np.atleast_1d(np.asarray(self.alphas))
+        if values.dtype.kind not in "fiu" or values.ndim != 1 or not np.all(values >= 0):
+            raise InvalidParameterError(
+                f"alphas must be an integer or numbers of at least 0, got {self.alphas!r}."
+            )
+        return np.sort(values.astype(np.float64))[::-1]
+
+    def _grid(self, total: Moments, ratio: float) -> FloatArray:
+        """From the smallest penalty that leaves no coefficient, down to ``eps`` of it."""
+        pull = total.xy[:, 0] if self.positive else np.abs(total.xy[:, 0])
+        largest = max(0.0, float(pull.max())) / (total.weight_sum * ratio)
+        if largest <= SMALLEST_ALPHA:
+            return np.full(self.alphas, SMALLEST_ALPHA)
+        return np.geomspace(largest, largest * self.eps, num=self.alphas)
+
+    def _select(
+        self,
+        sets: list[tuple[Moments, Moments]],
+        grids: list[FloatArray],
+        ratios: list[float],
+        descent: Descent,
+    ) -> list[tuple[Path, float]]:
+        """Every path, on threads: the descent releases the GIL. The paths, and what their gaps count in."""
+        one = FoldPath(descent, self.fit_intercept)
+        jobs = [
+            partial(one, train, test, alphas, ratio)
+            for alphas, ratio in zip(grids, ratios, strict=True)
+            for train, test in sets
+        ]
+        with ThreadPoolExecutor() as pool:
+            done = list(pool.map(lambda job: job(), jobs))
+        errors = np.reshape([item[0] for item in done], (len(ratios), len(sets), -1))
+        means = errors.mean(axis=1)
+        best_ratio, best_alpha = np.unravel_index(int(np.argmin(means)), means.shape)
+        self.mse_path_ = np.squeeze(np.moveaxis(errors, 2, 1))
+        self.alpha_ = float(grids[best_ratio][best_alpha])
+        self._ratio = float(ratios[best_ratio])
+        return [(path, norm) for _, path, norm in done]
+
+    def _refit(self, facts: DataFacts, total: Moments, descent: Descent) -> tuple[Path, float]:
+        path = solve_path(total, np.array([self.alpha_]), self._ratio, descent)
+        self._keep(facts, path.coefs, total.mean_y - path.coefs @ total.mean_x)
+        self.dual_gap_ = facts.dtype.type(path.gaps[0] / total.weight_sum)
+        self.n_iter_ = int(path.counts[0])
+        return path, float(total.yy[0])
+
+
+class ElasticNetCV(_PathCV):
+    """Elastic net with the penalty chosen by cross-validation, all of it from one pass.
+
+    Parameters
+    ----------
+    l1_ratio : float or list of float, default=0.5
+        Mixing parameters to try.
+    eps : float, default=1e-3
+        Smallest over largest penalty of the path.
+    alphas : int or array of floats, default=100
+        Number of penalties along the path, or the penalties.
+    fit_intercept : bool, default=True
+    max_iter : int, default=1000
+    tol : float, default=1e-4
+        Converged when the duality gap is at most ``tol * |y|^2``.
+    cv : int, splitter, iterable of (train, test) row numbers, or None
+        None means 5. An integer means contiguous folds of rows, as scikit-learn's ``KFold``. A splitter must
+        need neither y nor groups, which stay where the data are; all but contiguous folds cost memory of
+        O(rows) on the driver.
+    positive : bool, default=False
+    random_state : int, RandomState or None
+    selection : {"cyclic", "random"}, default="cyclic"
+    verbose : int, default=0
+
+    Attributes
+    ----------
+    alpha_, l1_ratio_ : float
+        The best by the mean over folds.
+    coef_ : ndarray of shape (n_features,), of the dtype of X
+    intercept_ : float
+    mse_path_ : ndarray of shape (n_l1_ratios, n_alphas, n_folds), without the axes of length 1
+    alphas_ : ndarray of shape (n_alphas,) or (n_l1_ratios, n_alphas)
+    dual_gap_, n_iter_ : of the last fit, on all rows
+    n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
+
+    Notes
+    -----
+    One pass to load and one for the moments of all folds, whatever the number of folds and penalties.
+    The paths run on the driver's threads. It holds n_folds (n_features + 1)^2 values.
+
+    References
+    ----------
+    Friedman, Hastie, Tibshirani (2010). Regularization paths for generalized linear models via
+    coordinate descent. J. Stat. Softw. 33.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = ElasticNetCV(l1_ratio=[0.5, 1.0]).fit(X, y)
+    >>> model.l1_ratio_, model.mse_path_.shape, model.n_passes_
+    (1.0, (2, 100, 5), 2)
+    """
+
+    def __init__(
+        self,
+        *,
+        l1_ratio: float | Sequence[float] = 0.5,
+        eps: float = 1e-3,
+        alphas: Any = 100,
+        fit_intercept: bool = True,
+        max_iter: int = 1000,
+        tol: float = 1e-4,
+        cv: Any = None,
+        verbose: int = 0,
+        positive: bool = False,
+        random_state: Any = None,
+        selection: str = "cyclic",
+    ) -> None:
+        self.l1_ratio = l1_ratio
+        self.eps = eps
+        self.alphas = alphas
+        self.fit_intercept = fit_intercept
+        self.max_iter = max_iter
+        self.tol = tol
+        self.cv = cv
+        self.verbose = verbose
+        self.positive = positive
+        self.random_state = random_state
+        self.selection = selection
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Self:
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : (n, n_features) NumPy, pandas, scipy.sparse, dask.array, dask.dataframe or xarray.DataArray
+        y : (n,)
+        sample_weight : (n,) or None
+            Weigh rows in training and in the error of each test set; the mean over folds is unweighted.
+
+        Returns
+        -------
+        self
+        """
+        ratios: Any = self.l1_ratio
+        self._fit(X, y, sample_weight, [ratios] if np.ndim(ratios) == 0 else list(ratios))
+        self.l1_ratio_ = self._ratio
+        return self
+
+
+class LassoCV(_PathCV):
+    """Lasso with the penalty chosen by cross-validation, all of it from one pass.
+
+    Parameters
+    ----------
+    eps, alphas, fit_intercept, max_iter, tol, cv, verbose, positive, random_state, selection
+        See :class:`ElasticNetCV`.
+
+    Attributes
+    ----------
+    alpha_, coef_, intercept_, mse_path_, alphas_, dual_gap_, n_iter_ : see :class:`ElasticNetCV`
+    n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> round(LassoCV().fit(X, y).alpha_, 5)
+    0.00375
+    """
+
+    def __init__(
+        self,
+        *,
+        eps: float = 1e-3,
+        alphas: Any = 100,
+        fit_intercept: bool = True,
+        max_iter: int = 1000,
+        tol: float = 1e-4,
+        cv: Any = None,
+        verbose: int = 0,
+        positive: bool = False,
+        random_state: Any = None,
+        selection: str = "cyclic",
+    ) -> None:
+        self.eps = eps
+        self.alphas = alphas
+        self.fit_intercept = fit_intercept
+        self.max_iter = max_iter
+        self.tol = tol
+        self.cv = cv
+        self.verbose = verbose
+        self.positive = positive
+        self.random_state = random_state
+        self.selection = selection
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Self:
+        """Fit the model; see :meth:`ElasticNetCV.fit`."""
+        return self._fit(X, y, sample_weight, [1.0])
+
+
+__all__ = ["ElasticNetCV", "LassoCV"]

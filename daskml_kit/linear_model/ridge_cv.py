@@ -1,0 +1,296 @@
+"""RidgeCV: leave-one-out from two passes, folds from one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from scipy import linalg
+
+from daskml_kit.exceptions import InvalidParameterError
+from daskml_kit.kernels import Moments
+from daskml_kit.linear_model.folds import (
+    FOLD_MOMENTS,
+    fold_moments,
+    pooled,
+    row_splits,
+    squared_errors,
+)
+from daskml_kit.linear_model.least_squares import (
+    MOMENTS,
+    NormalEquations,
+    about_origin,
+    penalised_solution,
+    refuse_many_features,
+)
+from daskml_kit.linear_model.regressor import LinearRegressor, check_flag
+from daskml_kit.runtime.block import Block
+from daskml_kit.runtime.dataset import BlockDataset
+from daskml_kit.runtime.executor import Executor
+from daskml_kit.runtime.reduction import Reduction
+from daskml_kit.typing import ArrayLike, FloatArray
+
+TILE_VALUES = 1 << 18
+"""Numbers of a tile of rotated rows (2 MB)."""
+
+
+class LeaveOneOut(NamedTuple):
+    """What leave-one-out residuals need of the whole data, in the Gram matrix's eigenvectors.
+
+    With ``G = V diag(e) V'``, ``z = V'(x - mean_x)`` and one strength ``alpha``::
+
+        h_i = s_i (1/W + sum_k z_ik^2 / (e_k + alpha)),    residual without row i = r_i / (1 - h_i)
+    """
+
+    vectors: FloatArray  # (d, d)
+    centre: FloatArray  # (d,) V' mean_x
+    mean_y: FloatArray  # (t,)
+    inverse: FloatArray  # (n_alphas, d) 1 / (e + alpha)
+    rotated: FloatArray  # (n_alphas, d, t) V' w
+    share: float  # 1/W, 0 without intercept
+
+
+def leave_one_out(total: Moments, alphas: FloatArray, fit_intercept: bool) -> LeaveOneOut:
+    """From moments about the means, or about the origin without intercept."""
+    values, vectors = linalg.eigh(total.xx)
+    inverse = 1.0 / (np.maximum(values, 0.0) + alphas[:, None])
+    rotated = inverse[:, :, None] * (vectors.T @ total.xy)
+    share = 1.0 / total.weight_sum if fit_intercept else 0.0
+    return LeaveOneOut(
+        vectors, vectors.T @ total.mean_x, total.mean_y, inverse, rotated, share
+    )  # fmt: skip
+
+
+def _left_out_chunk(block: Block, params: LeaveOneOut) -> FloatArray:
+    """Weighted sums of squared leave-one-out residuals, (n_alphas, n_targets)."""
+    y = np.asarray(block.y).reshape(block.n_rows, -1)
+    out = np.zeros(params.rotated.shape[::2])
+    step = max(1, TILE_VALUES // max(len(params.centre), 1))
+    for start in range(0, block.n_rows, step):
+        rows = slice(start, start + step)
+        weight = None if block.weight is None else block.weight[rows]
+        z = np.asarray(block.X[rows] @ params.vectors) - params.centre
+        leverage = params.share + (z * z) @ params.inverse.T
+        if weight is not None:
+            leverage *= weight[:, None]
+        for a, coefs in enumerate(params.rotated):
+            error = (y[rows] - params.mean_y - z @ coefs) / (1.0 - leverage[:, a])[:, None]
+            out[a] += (error**2).sum(axis=0) if weight is None else weight @ error**2
+    return out
+
+
+def _add(a: FloatArray, b: FloatArray) -> FloatArray:
+    return a + b
+
+
+LEFT_OUT: Reduction[Any, FloatArray, FloatArray] = Reduction("leave-one-out", _left_out_chunk, _add)
+
+
+class Errors(NamedTuple):
+    """Squared errors on a validation set, by penalty and target, and what scales them."""
+
+    squares: FloatArray  # (n_alphas, n_targets), sums
+    weight_sum: float
+    n_rows: int
+    spread: FloatArray  # (n_targets,) of y about its mean, sums
+
+
+def _r2(errors: Errors) -> FloatArray:
+    spread = np.broadcast_to(errors.spread, errors.squares.shape)
+    constant = np.where(errors.squares == 0, 1.0, 0.0)
+    return np.asarray(1.0 - np.divide(errors.squares, spread, out=1.0 - constant, where=spread > 0))
+
+
+def _mean_square(errors: Errors) -> FloatArray:
+    return errors.squares / errors.weight_sum
+
+
+SCORES: dict[str, Callable[[Errors], FloatArray]] = {
+    "r2": _r2,
+    "neg_mean_squared_error": lambda errors: -_mean_square(errors),
+    "neg_root_mean_squared_error": lambda errors: -np.sqrt(_mean_square(errors)),
+}
+"""Scores that squared errors give, (n_alphas, n_targets) each; several targets are averaged."""
+
+
+class RidgeCV(LinearRegressor):
+    """Ridge regression with the penalty chosen by cross-validation.
+
+    Parameters
+    ----------
+    alphas : array of floats, default=(0.1, 1.0, 10.0)
+        Above 0 for leave-one-out, at least 0 for folds.
+    fit_intercept : bool, default=True
+    scoring : {"r2", "neg_mean_squared_error", "neg_root_mean_squared_error"} or None
+        None means the negative mean squared error of leave-one-out, R2 of folds.
+    cv : None, int, splitter or iterable of (train, test) row numbers
+        None means exact leave-one-out. For the others see
+        :class:`~daskml_kit.linear_model.ElasticNetCV`.
+    alpha_per_target : bool, default=False
+        One penalty a target; for leave-one-out.
+    verbose : int, default=0
+
+    Attributes
+    ----------
+    alpha_ : float, or ndarray of shape (n_targets,) with ``alpha_per_target``
+    best_score_ : float, or ndarray of shape (n_targets,)
+    coef_ : ndarray of shape (n_features,) or (n_targets, n_features), of the dtype of X
+    intercept_ : float or ndarray of shape (n_targets,)
+    n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
+
+    Notes
+    -----
+    Beside the pass that loads: folds take one pass, leave-one-out two, because the leverage of a row needs
+    the Gram matrix of all. It is exact, with weights and intercept, whatever the number of penalties. At
+    most 5,000 features. Errors of single rows (``store_cv_results``) are not kept: there is one a row.
+
+    References
+    ----------
+    Rifkin, Lippert (2007). Notes on regularized least squares. MIT-CSAIL-TR-2007-025, section 4.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = RidgeCV(alphas=[1e-3, 1e-2, 1e-1, 1]).fit(X, y)
+    >>> model.alpha_, round(model.score(X, y), 4), model.n_passes_
+    (0.01, 0.5166, 3)
+    """
+
+    _flat_column = True
+
+    def __init__(
+        self,
+        alphas: Any = (0.1, 1.0, 10.0),
+        *,
+        fit_intercept: bool = True,
+        scoring: str | None = None,
+        cv: Any = None,
+        alpha_per_target: bool = False,
+        verbose: int = 0,
+    ) -> None:
+        self.alphas = alphas
+        self.fit_intercept = fit_intercept
+        self.scoring = scoring
+        self.cv = cv
+        self.alpha_per_target = alpha_per_target
+        self.verbose = verbose
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Self:
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : (n, n_features) NumPy, pandas, scipy.sparse, dask.array, dask.dataframe or xarray.DataArray
+        y : (n,) or (n, n_targets)
+        sample_weight : (n,) or None
+
+        Returns
+        -------
+        self
+        """
+        alphas = self._checked()
+        with self._opened(X, y, sample_weight, target="values", multi_output=True) as (
+            data,
+            executor,
+        ):
+            facts = data.facts
+            refuse_many_features(type(self).__name__, facts.n_features)
+            if self.cv is None:
+                total, scores = self._left_out(data, executor, alphas)
+            else:
+                total, scores = self._folds(data, executor, alphas)
+            best = np.argmax(scores, axis=0)
+            each = np.arange(scores.shape[1])
+            strengths = np.broadcast_to(alphas[best], (total.xy.shape[1],)).astype(np.float64)
+            w = penalised_solution(data, executor, total, strengths)
+            self._keep(facts, w.T, total.mean_y - total.mean_x @ w)
+        several, columns = facts.n_outputs > 1, facts.n_outputs > 0
+        self.alpha_: Any = strengths if self.alpha_per_target and several else float(strengths[0])
+        found = scores[best, each]
+        self.best_score_: Any = found if self.alpha_per_target and columns else float(found[0])
+        return self
+
+    def _checked(self) -> FloatArray:
+        """The penalties; the other parameters are checked too."""
+        check_flag("fit_intercept", self.fit_intercept)
+        check_flag("alpha_per_target", self.alpha_per_target)
+        alphas = np.atleast_1d(np.asarray(self.alphas))
+        usable = alphas.ndim == 1 and alphas.dtype.kind in "fiu" and len(alphas) > 0
+        if not usable or not np.all(alphas >= 0) or (self.cv is None and not np.all(alphas > 0)):
+            raise InvalidParameterError(
+                f"alphas must be numbers {'> 0 for leave-one-out' if self.cv is None else '>= 0'}, "
+                f"got {self.alphas!r}."
+            )
+        if self.scoring is not None and self.scoring not in SCORES:
+            raise InvalidParameterError(
+                f"scoring must be None or one of {sorted(SCORES)}, which follow from moments, got "
+                f"{self.scoring!r}. Use GridSearchCV with Ridge for another score."
+            )
+        if self.alpha_per_target and self.cv is not None:
+            raise InvalidParameterError(
+                "cv!=None and alpha_per_target=True are incompatible: only leave-one-out chooses by target."
+            )
+        return alphas.astype(np.float64)
+
+    def _scored(self, name: str, errors: Errors) -> FloatArray:
+        """(n_alphas, n_targets), or (n_alphas, 1) where the targets share one penalty."""
+        scores = SCORES[name](errors)
+        return scores if self.alpha_per_target else scores.mean(axis=1, keepdims=True)
+
+    def _left_out(
+        self, data: BlockDataset, executor: Executor, alphas: FloatArray
+    ) -> tuple[Moments, FloatArray]:
+        total = about = executor.reduce(data, MOMENTS, None)
+        if not self.fit_intercept:
+            about = about_origin(total)
+        squares = executor.reduce(data, LEFT_OUT, leave_one_out(about, alphas, self.fit_intercept))
+        # Without scoring the mean is over rows, whatever they weigh.
+        weight_sum = data.facts.n_rows if self.scoring is None else total.weight_sum
+        errors = Errors(squares, weight_sum, data.facts.n_rows, total.yy)
+        return about, self._scored(self.scoring or "neg_mean_squared_error", errors)
+
+    def _folds(
+        self, data: BlockDataset, executor: Executor, alphas: FloatArray
+    ) -> tuple[Moments, FloatArray]:
+        splits = row_splits(self.cv, data.facts)
+        parts = executor.reduce(data, FOLD_MOMENTS, splits.cells)
+        sets = fold_moments(parts, splits.splits)
+        scores = []
+        for train, test in sets:
+            about = train if self.fit_intercept else about_origin(train)
+            coefs = _ridge_path(about, alphas)
+            intercepts = about.mean_y - np.einsum("adt,d->at", coefs, about.mean_x)
+            each = [
+                squared_errors(test, coefs[:, :, t], intercepts[:, t], t)
+                for t in range(coefs.shape[2])
+            ]
+            squares = np.column_stack(each) * test.weight_sum
+            errors = Errors(squares, test.weight_sum, test.n_rows, test.yy)
+            scores.append(self._scored(self.scoring or "r2", errors))
+        total = pooled(parts, parts)
+        return (total if self.fit_intercept else about_origin(total)), np.mean(scores, axis=0)
+
+
+def _ridge_path(about: Moments, alphas: FloatArray) -> FloatArray:
+    """Solutions (n_alphas, n_features, n_targets) from one eigendecomposition."""
+    values, vectors = linalg.eigh(about.xx)
+    pulls = vectors.T @ about.xy
+    n_targets = about.xy.shape[1]
+    return np.array(
+        [
+            vectors @ (pulls / (np.maximum(values, 0.0) + a)[:, None])
+            if a > 0
+            else NormalEquations(about.xx, np.zeros(n_targets)).solve(about.xy)
+            for a in alphas
+        ]
+    )
+
+
+__all__ = ["RidgeCV"]
