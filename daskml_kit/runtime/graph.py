@@ -313,6 +313,14 @@ def round_plan(
     return Plan(tasks, pins, parts, tuple(maps) if embed else (), size * copies)
 
 
+def again_plan(index: int, site: Site, reduction: Reduction[Any, Any, Any], params: Any) -> Plan:
+    """The map task of one bundle a second time, on another worker than its home."""
+    name = _name(reduction.name)
+    key = (f"{name}-again", index)
+    task = Task(key, run_bundle, index, site.threads, reduction, site.handle, params)
+    return Plan({key: task}, {key: site.worker}, [key], (key,), sizeof(params))
+
+
 def _map_layer(
     tasks: dict[Key, GraphNode],
     pins: dict[Key, str],

@@ -20,6 +20,7 @@ from daskml_kit.runtime.block import Bundle
 from daskml_kit.runtime.cluster import Publisher, cluster_errors, require_package, workers_of
 from daskml_kit.runtime.config import setting
 from daskml_kit.runtime.dataset import BlockDataset
+from daskml_kit.runtime.duplicates import first_answers
 from daskml_kit.runtime.events import FitLog, RoundEvent, TaskEvent
 from daskml_kit.runtime.executor import Params, State, Total, emit_round
 from daskml_kit.runtime.placement import TOLERATED_IMBALANCE, reassign
@@ -79,7 +80,7 @@ class GraphExecutor:
         self.log.draw(
             reduction.name, lambda: plan.drawing(f"one round: {reduction.name}", reduction.name)
         )
-        stamped: list[graph.Stamped] = self._gather(plan)
+        stamped = self._run_round(data, reduction, params, plan)
         total: Total = reduction.finalize(reduction.merge([s.part for s in stamped]))
         events = [e for s in stamped for e in s.events]
         emit_round(
@@ -125,6 +126,43 @@ class GraphExecutor:
         self._follow(data, advanced[-1].events)
         self._adapt(data, n_rounds)
         return [step.state for step in advanced]
+
+    def _run_round(
+        self, data: BlockDataset, reduction: Reduction[Any, Any, Any], params: Any, plan: graph.Plan
+    ) -> list[graph.Stamped]:
+        """The parts of a round; what holds a long one up is run a second time where there is room."""
+        if len(plan.outputs) < len(data.bundles):  # merged on the way: the parts are not seen apart
+            return list(self._gather(plan))
+        begun = time.monotonic()
+        started_again: dict[int, str] = {}
+
+        def again(i: int, done: set[int]) -> distributed.Future[Any] | None:
+            bundle = data.bundles[i]
+            idle = {data.bundles[j].worker for j in done} - {
+                b.worker for j, b in enumerate(data.bundles) if j not in done
+            }
+            idle -= set(started_again.values())
+            waited = time.monotonic() - begun
+            if not idle or bundle.nbytes / self._balancer.bandwidth > waited:
+                return None
+            started_again[i] = min(idle)
+            site = graph.Site(bundle.handle, started_again[i])
+            copy = graph.again_plan(i, site, reduction, params).submit(self.client)[0]
+            copies.append(copy)
+            return copy
+
+        futures = plan.submit(self.client)
+        copies: list[distributed.Future[Any]] = []
+        try:
+            with cluster_errors(self.client):
+                stamped: list[graph.Stamped] = self.client.gather(first_answers(futures, again))
+        finally:
+            for future in futures + copies:
+                future.release()
+        for i, worker in started_again.items():
+            if stamped[i].events[0].worker == worker:  # it has a copy of the bundle by now
+                data.bundles[i] = replace(data.bundles[i], worker=worker)
+        return stamped
 
     def map(
         self, data: BlockDataset, fn: Callable[[Bundle, Params], Bundle], params: Params
