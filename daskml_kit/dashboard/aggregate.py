@@ -109,7 +109,8 @@ class FitRecord:
     label: str
     order: int  # position among all fits seen; chooses the colour
     max_points: int | None = _POINTS
-    state: str = "running"  # or "finished", "failed"
+    state: str = "running"  # or "finished", "failed", or "lost" with its driver
+    client: str = ""  # that sends its events
     began: float | None = None  # seconds since the epoch, the driver's clock
     ended: float | None = None
     rows: int = 0
@@ -256,10 +257,11 @@ class Aggregate:
         """The fits kept, in the order in which they began."""
         return sorted(self._records.values(), key=lambda fit: fit.order)
 
-    def add(self, event: Event) -> None:
-        """Take in one event."""
+    def add(self, event: Event, client: str = "") -> None:
+        """Take in one event; ``client`` is who sent it."""
         key = event.id or event.fit
         fit = self._records.pop(key, None) or self._new(event.fit)
+        fit.client = client
         self._records[key] = fit
         if isinstance(event, RoundEvent):
             self.totals = summed([self.totals, fit.add_round(event)])
@@ -273,6 +275,13 @@ class Aggregate:
         """Take in several events."""
         for event in events:
             self.add(event)
+
+    def lose(self, client: str) -> None:
+        """A client is gone, and with it the fits that it drove."""
+        for fit in self._records.values():
+            if fit.client == client and fit.state == "running":
+                fit.state = "lost"
+                self.version += 1
 
     def recent(self, n: int) -> list[FitRecord]:
         """The ``n`` most recently active fits, in the order in which they began."""

@@ -10,8 +10,8 @@ from bokeh.core.properties import without_property_validation
 from daskml_kit.dashboard.aggregate import FitRecord
 from daskml_kit.dashboard.figures import (
     bar_height,
+    beside,
     figure,
-    grid,
     label_size,
     legend_above,
     models,
@@ -58,14 +58,7 @@ class LoadPanel:
         self.memory = self._memory()
         self.speed = self._held("Speed", "speed_scaled")
         # Alike, so that the bars of all plots are level.
-        self.root = grid(
-            [
-                (self.seconds, 0, 0, 1, 3),
-                (self.rows, 0, 3, 1, 1),
-                (self.memory, 0, 4, 1, 2),
-                (self.speed, 0, 6, 1, 1),
-            ]
-        )
+        self.root = beside({self.seconds: 3, self.rows: 1, self.memory: 2, self.speed: 1})
 
     @without_property_validation
     def show(self, loads: Sequence[WorkerLoad]) -> None:

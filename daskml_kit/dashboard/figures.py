@@ -7,7 +7,7 @@ does without Bokeh's validation, which takes most of its time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import bokeh.models
@@ -90,6 +90,14 @@ def panels(figures: Sequence[Any], across: int = 3) -> Any:
     """Figures side by side, ``across`` in a row; fewer figures get wider."""
     across = min(across, max(len(figures), 1))
     return grid([(fig, i // across, i % across, 1, 1) for i, fig in enumerate(figures)])
+
+
+def beside(parts: Mapping[Any, int]) -> Any:
+    """Parts in one row that share its width in these proportions."""
+    cells = [(part, 0, i, 1, 1) for i, part in enumerate(parts)]
+    made = grid(cells)
+    made.cols = [f"minmax(0, {width}fr)" for width in parts.values()]
+    return made
 
 
 def grid(cells: list[Any]) -> Any:

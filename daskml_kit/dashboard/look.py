@@ -71,7 +71,7 @@ _CSS = """
 .dk td { text-align: right; border-bottom: 1px solid $grid; font-variant-numeric: tabular-nums; }
 .dk th, .dk td { padding: 4px 14px 4px 0; white-space: nowrap; }
 .dk th:first-child, .dk td:first-child { text-align: left; }
-.dk .failed { color: $alarm; font-weight: 600; }
+.dk .failed, .dk .lost { color: $alarm; font-weight: 600; }
 .dk .running { color: $compute; font-weight: 600; }
 .dk .tall { max-height: 440px; overflow-y: auto; }
 .dk .scroll { overflow-x: auto; }

@@ -70,18 +70,25 @@ class LoadBalancePlugin(SchedulerPlugin):
         expose(self.seen)
         for _, message in scheduler.get_events(TOPIC)[-BACKLOG:]:
             self.log_event(TOPIC, message)
+        for client in {fit.client for fit in self.seen.fits} - {"", *scheduler.clients}:
+            self.seen.lose(client)
 
     def log_event(self, topic: str, msg: Any) -> None:
         """Take in one message: a batch of events."""
         if topic != TOPIC:
             return
         try:
-            self.seen.extend([event_from_dict(record) for record in msg])
+            for event, client in [(event_from_dict(r), r.get("client", "")) for r in msg]:
+                self.seen.add(event, client)
         except (AttributeError, KeyError, TypeError, ValueError):
             logger.warning(
                 "Events could not be read: do client and scheduler run the same daskml_kit?",
                 exc_info=True,
             )
+
+    def remove_client(self, scheduler: Any, client: str) -> None:
+        """A driver that goes in the middle of a fit cannot say so itself."""
+        self.seen.lose(client)
 
 
 def serve(scheduler: Any) -> None:

@@ -26,7 +26,7 @@ from daskml_kit.dashboard.units import count, seconds
 from daskml_kit.runtime.events import RoundEvent, TaskEvent
 
 ROUNDS_SHOWN = 12
-"""Rounds of each fit in the strip: more, and a short round is thinner than a pixel."""
+"""Rounds in the strip, for each of its fits: more, and a short round is thinner than a pixel."""
 
 MOST_BOXES = 1200
 
@@ -41,7 +41,7 @@ class StripPanel:
         self._boxes = models.ColumnDataSource({name: [] for name in _COLUMNS})
         self._edges = models.ColumnDataSource({"x": []})
         self._workers = models.FactorRange(factors=[], range_padding=0.05)
-        title = f"The last {ROUNDS_SHOWN} rounds: one row a worker, one box a task"
+        title = "The last rounds: one row a worker, one box a task"
         self.root = figure(title, look, y_range=self._workers, height=bar_height(1))
         self.root.xaxis.axis_label = "Seconds since the first of these rounds began"
         self.root.ygrid.grid_line_color = None
@@ -100,20 +100,20 @@ class StripPanel:
 
 
 def last_rounds(fits: Sequence[FitRecord]) -> list[tuple[FitRecord, RoundEvent]]:
-    """The last rounds of each fit, fewer where they have many tasks; the latest fit's come last."""
-    chosen: list[tuple[FitRecord, RoundEvent]] = []  # a load is longer than all that follows
-    for fit in fits:
-        left = MOST_BOXES // len(fits)
-        own: list[RoundEvent] = []
-        for event in reversed(fit.window):
-            if own and event.name == "load":
-                break
-            left -= len(event.tasks)
-            if own and (left < 0 or len(own) >= ROUNDS_SHOWN):
-                break
-            own.append(event)
-        chosen += [(fit, event) for event in reversed(own)]
-    return chosen
+    """The rounds of these fits that ended last, in the order in which they did.
+
+    Loading is left out once there is something else: it takes longer than all that follows.
+    """
+    most = ROUNDS_SHOWN * len(fits)
+    found = [(fit, r) for fit in fits for r in list(fit.window)[-most:]]
+    training = [(fit, r) for fit, r in found if r.name != "load"]
+    found = sorted(training or found, key=lambda pair: pair[1].started + pair[1].seconds)[-most:]
+    n_boxes = 0
+    for i in range(len(found) - 1, -1, -1):
+        n_boxes += len(found[i][1].tasks)
+        if n_boxes > MOST_BOXES:
+            return found[i + 1 :] or found[-1:]
+    return found
 
 
 def placed(event: RoundEvent, task: TaskEvent) -> float:

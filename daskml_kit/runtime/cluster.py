@@ -130,7 +130,7 @@ class Publisher:
         self._scheduled = False
 
     def __call__(self, event: Event) -> None:
-        self._pending.append(event.as_dict())
+        self._pending.append({**event.as_dict(), "client": self._client.id})
         if not self._scheduled:
             self._scheduled = True
             self._client.loop.add_callback(

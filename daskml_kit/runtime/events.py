@@ -136,8 +136,8 @@ _fit_values = attrgetter(*_FIT_FIELDS)
 
 
 def event_from_dict(record: dict[str, Any]) -> Event:
-    """The event that ``as_dict`` made the record of."""
-    values = {k: v for k, v in record.items() if k != "kind"}
+    """The event that ``as_dict`` made the record of; what the sender added is left out."""
+    values = {k: v for k, v in record.items() if k not in ("kind", "client")}
     if record["kind"] == "fit":
         return FitEvent(**values)
     values["tasks"] = tuple(TaskEvent(*t) for t in values["tasks"])

@@ -136,12 +136,12 @@ def test_the_strip_has_a_box_for_each_task_of_the_last_rounds(make_fit):
     strip = StripPanel()
     strip.show(fits)
     boxes = strip._boxes.data
-    assert len(boxes["left"]) == 4 * (ROUNDS_SHOWN + 2)
+    assert len(boxes["left"]) == 4 * 2 * ROUNDS_SHOWN
     assert min(boxes["left"]) == 0.0
     lengths = [b - a for a, b in zip(boxes["left"], boxes["right"], strict=True)]
     assert sorted({round(s, 6) for s in lengths}) == [0.1, 0.2]
     assert len(set(boxes["color"])) == 2
-    assert len(strip._edges.data["x"]) == 1 + ROUNDS_SHOWN + 2
+    assert len(strip._edges.data["x"]) == 1 + 2 * ROUNDS_SHOWN
 
 
 def test_a_worker_with_another_clock_stays_in_its_round(make_fit):

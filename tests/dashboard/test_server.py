@@ -133,6 +133,21 @@ def test_the_page_comes_to_a_running_scheduler_and_is_live(plain, make_fit):
 
 
 @pytest.mark.cluster
+def test_a_driver_that_goes_takes_its_fits_along(plain, make_fit):
+    page = install(plain)
+    with Client(plain.scheduler.address, set_as_default=False) as other:
+        events = make_fit("Lasso-1", end=None, fit_id="gone")
+        other.log_event(TOPIC, [{**e.as_dict(), "client": other.id} for e in events])
+        other.sync(other.scheduler.identity)
+    wait_for(lambda: "lost" in dict(plain.run_on_scheduler(_states)).get("Lasso-1", ""))
+    assert page
+
+
+def _states(dask_scheduler):
+    return [(f.label, f.state) for f in dask_scheduler.plugins[server.PLUGIN].seen.fits]
+
+
+@pytest.mark.cluster
 def test_installing_twice_changes_nothing(plain):
     first = install(plain)
     before = routes_of(plain)
