@@ -9,12 +9,12 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import clone
 from sklearn.utils import Tags, get_tags
-from sklearn.utils.validation import has_fit_parameter
 
 from daskml_kit.base import BlockEstimator
 from daskml_kit.ensemble import fusion as fuse
 from daskml_kit.ensemble.members import FIT_MEMBERS, Form, Member, Recipe, fitted
 from daskml_kit.ensemble.out_of_block import META_ROWS, SCORE_MEMBERS, Panel
+from daskml_kit.ensemble.training import check_members
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.runtime.block import Bundle
 from daskml_kit.runtime.dataset import BlockDataset
@@ -207,30 +207,7 @@ class Blockwise(BlockEstimator):
         used = {"estimator": self._member()}
         if self.fusion == "stack":
             used["final_estimator"] = self._final()
-        for name, model in used.items():
-            self._check_model(name, model)
-            if weighted and not has_fit_parameter(model, "sample_weight"):
-                raise InvalidParameterError(
-                    f"sample_weight was given, but {name}={model!r} takes none in fit. Leave "
-                    "sample_weight out, or choose an estimator whose fit has it."
-                )
-
-    def _check_model(self, name: str, model: Any) -> None:
-        wanted = f"{name} must be an unfitted scikit-learn {self._kind}"
-        if isinstance(model, type):
-            raise InvalidParameterError(
-                f"{wanted}, got the class {model.__name__}. Pass an instance: {model.__name__}()."
-            )
-        if not all(hasattr(model, a) for a in ("fit", "predict", "get_params")):
-            raise InvalidParameterError(
-                f"{wanted}, got {model!r}, which lacks fit, predict or get_params."
-            )
-        kind = get_tags(model).estimator_type if hasattr(model, "__sklearn_tags__") else None
-        if kind != self._kind:
-            raise InvalidParameterError(
-                f"{wanted}, got {model!r}, which says that it is {kind and f'a {kind}'}. One of your own "
-                f"says so by sklearn.base.{self._kind.capitalize()}Mixin and BaseEstimator."
-            )
+        check_members(list(used.items()), self._kind, weighted=weighted)
 
 
 def _equal(count: int) -> FloatArray:

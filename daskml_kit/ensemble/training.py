@@ -1,0 +1,178 @@
+"""Fitting members that are independent of each other, each in the way that suits it.
+
+An estimator of this package, or another one that trains on a cluster, is fitted by its own rounds on the
+resident blocks, one such member after the other, since each keeps all workers busy. Any other estimator is
+fitted whole, as a job on one worker to which its rows are gathered, several side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+from sklearn.utils import get_tags
+from sklearn.utils.validation import has_fit_parameter
+
+from daskml_kit.base import BlockEstimator
+from daskml_kit.ensemble.members import fitted, weighted_rows
+from daskml_kit.exceptions import InvalidParameterError
+from daskml_kit.runtime.block import Block, Bundle
+from daskml_kit.runtime.dataset import BlockDataset
+from daskml_kit.runtime.executor import Executor
+from daskml_kit.runtime.jobs import Job, RowCut, run_jobs
+from daskml_kit.runtime.views import as_collections
+from daskml_kit.typing import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Recruit:
+    """A member to be: an unfitted estimator, and the rows that it is shown.
+
+    Attributes
+    ----------
+    name : in words, for errors: "the member 'trees'"
+    estimator : fitted in place, so a clone
+    cut : the rows, columns and weights of a block that it is shown; None: all as they are
+    share : of the bytes of the data that it is shown, at most about
+    """
+
+    name: str
+    estimator: Any
+    cut: RowCut | None = None
+    share: float = 1.0
+
+
+def train(
+    executor: Executor,
+    data: BlockDataset,
+    recruits: Sequence[Recruit],
+    *,
+    classes: Array | None = None,
+    n_jobs: int | None = None,
+) -> list[Any]:
+    """The fitted members, in the order of the recruits; they know the original labels.
+
+    Parameters
+    ----------
+    executor, data : of the running fit
+    recruits : independent of each other
+    classes : labels behind the class codes of the blocks, None for regression
+    n_jobs : most members that are gathered at the same time, see :func:`~daskml_kit.runtime.jobs.run_jobs`
+
+    Raises
+    ------
+    ClusterError
+        Before any member was fitted, if the rows of one don't fit on a worker.
+    """
+    here = [i for i, r in enumerate(recruits) if not spreads(r.estimator)]
+    jobs = [
+        Job(r.name, partial(_fit_rows, r.estimator, classes), r.cut, r.share)
+        for r in (recruits[i] for i in here)
+    ]
+    gathered = run_jobs(executor, data, jobs, purpose="fit-members", at_most=n_jobs)
+    models = dict(zip(here, gathered, strict=True))
+    for i, recruit in enumerate(recruits):
+        if i not in models:
+            models[i] = _fit_spread(executor, data, recruit, classes)
+    return [models[i] for i in range(len(recruits))]
+
+
+def spreads(estimator: Any) -> bool:
+    """Whether an estimator trains on a cluster by itself.
+
+    Those of this package do; of others, the ones that ask for a Dask client, as ``xgboost.dask`` and
+    ``lightgbm.dask`` do.
+    """
+    return isinstance(estimator, BlockEstimator) or hasattr(estimator, "client")
+
+
+def _fit_rows(estimator: Any, classes: Array | None, block: Block) -> Any:
+    X, y, weight = weighted_rows(block)
+    if classes is not None:
+        y = classes[y]
+    return fitted(estimator, X, y, weight, classes is not None)
+
+
+def _fit_spread(
+    executor: Executor, data: BlockDataset, recruit: Recruit, classes: Array | None
+) -> Any:
+    shown = data
+    try:
+        if recruit.cut is not None:
+            shown = executor.map(data, _cut_bundle, recruit.cut)
+        with as_collections(executor, shown, classes) as rows:
+            how = {} if rows.weight is None else {"sample_weight": rows.weight}
+            return local(recruit.estimator.fit(rows.X, rows.y, **how))
+    except Exception as error:
+        error.add_note(f"This happened while fitting {recruit.name}.")
+        raise
+    finally:
+        if shown is not data:
+            shown.release()
+
+
+def _cut_bundle(bundle: Bundle, cut: RowCut) -> Bundle:
+    return bundle.map(cut)
+
+
+def local(model: Any) -> Any:
+    """The model as one that predicts rows in memory, without a cluster and picklable.
+
+    ``lightgbm.dask`` makes it itself; that of ``xgboost.dask`` is its booster in the estimator of the same
+    name without "Dask".
+    """
+    if hasattr(model, "to_local"):
+        return model.to_local()
+    if not hasattr(model, "get_booster") or not hasattr(model, "client"):
+        return model
+    package = import_module(type(model).__module__.partition(".")[0])
+    twin = getattr(package, type(model).__name__.removeprefix("Dask"))()
+    twin.load_model(model.get_booster().save_raw("ubj"))
+    return twin
+
+
+def check_members(members: Sequence[tuple[str, Any]], kind: str, *, weighted: bool = False) -> None:
+    """Refuse what cannot be a member.
+
+    Parameters
+    ----------
+    members : their names in words and the estimators
+    kind : "classifier" or "regressor"
+    weighted : whether they will be given weights
+
+    Raises
+    ------
+    InvalidParameterError
+    """
+    for name, model in members:
+        _check_member(name, model, kind)
+        if weighted and not has_fit_parameter(model, "sample_weight"):
+            raise InvalidParameterError(
+                f"sample_weight was given, but {name}={model!r} takes none in fit: the underlying estimator "
+                "does not support sample weights. Leave sample_weight out, or choose an estimator whose "
+                "fit has it."
+            )
+
+
+def _check_member(name: str, model: Any, kind: str) -> None:
+    wanted = f"{name} must be an unfitted scikit-learn {kind}"
+    if isinstance(model, type):
+        raise InvalidParameterError(
+            f"{wanted}, got the class {model.__name__}. Pass an instance: {model.__name__}()."
+        )
+    if not all(hasattr(model, a) for a in ("fit", "predict", "get_params")):
+        raise InvalidParameterError(
+            f"{wanted}, got {model!r}, which lacks fit, predict or get_params."
+        )
+    says = get_tags(model).estimator_type if hasattr(model, "__sklearn_tags__") else None
+    if says != kind:
+        raise InvalidParameterError(
+            f"{wanted}, got {model!r}, which says that it is {says and f'a {says}'}. One of your own "
+            f"says so by sklearn.base.{kind.capitalize()}Mixin and BaseEstimator."
+        )
+
+
+__all__ = ["Recruit", "check_members", "local", "spreads", "train"]
