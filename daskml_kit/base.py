@@ -121,12 +121,15 @@ class BlockEstimator(BaseEstimator):
         sample_weight: ArrayLike,
         reduction: Reduction[Any, Any, Any],
         params: Any,
+        y: ArrayLike = None,
+        *,
+        target: TargetKind = "none",
     ) -> Any:
         """One reduction over rows that the estimator was not fitted on."""
         validate_data(self, stand_in(X), reset=False, skip_check_array=True)
-        spec = self._spec(X)
+        spec = self._spec(X, target=target)
         log = FitLog(f"{spec.estimator}.{reduction.name}")
-        data, executor = open_dataset(X, None, _weight_column(sample_weight, X), spec=spec, log=log)
+        data, executor = open_dataset(X, y, _weight_column(sample_weight, X), spec=spec, log=log)
         with _closing(data, executor, log):
             return executor.reduce(data, reduction, params)
 

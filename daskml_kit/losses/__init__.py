@@ -9,16 +9,17 @@ A loss is a named tuple of its parameters. It speaks at two levels:
 
 To add a loss, write such a class; no kernel needs to hear of it::
 
-    class Poisson(NamedTuple):
+    class Exponential(NamedTuple):
         @staticmethod
         def pointwise(loss, y, eta):
-            mean = math.exp(eta)
-            return mean - y * eta, mean - y, mean
+            ratio = math.exp(-y * eta)
+            return ratio, -y * ratio, y * y * ratio
 """
 
 from daskml_kit.losses.binomial import Binomial
 from daskml_kit.losses.multinomial import Multinomial
 from daskml_kit.losses.protocol import Loss
 from daskml_kit.losses.squared import HalfSquared
+from daskml_kit.losses.tweedie import Gamma, Poisson, Tweedie
 
-__all__ = ["Binomial", "HalfSquared", "Loss", "Multinomial"]
+__all__ = ["Binomial", "Gamma", "HalfSquared", "Loss", "Multinomial", "Poisson", "Tweedie"]

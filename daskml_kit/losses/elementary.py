@@ -79,6 +79,14 @@ def exp_nonpositive(x: float) -> float:
 
 
 @njit(fastmath={"contract"}, error_model="numpy")
+def exp_any(x: float) -> float:
+    """e^x: from the side where it is small. Above 708 it stays at 1e307, near the largest number."""
+    small = exp_nonpositive(-abs(x))
+    result: float = 1.0 / small if x > 0.0 else small
+    return result
+
+
+@njit(fastmath={"contract"}, error_model="numpy")
 def log1p_unit(x: float) -> float:
     """log(1 + x) for 0 <= x <= 1: ``2 atanh(z)`` with ``z = x / (2 + x) <= 1/3``."""
     z = x / (2.0 + x)
@@ -91,4 +99,4 @@ def log1p_unit(x: float) -> float:
     return 2.0 * (z + z * s * series)
 
 
-__all__ = ["exp_nonpositive", "log1p_unit"]
+__all__ = ["exp_any", "exp_nonpositive", "log1p_unit"]

@@ -10,12 +10,15 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from daskml_kit.linear_model import (
     ElasticNet,
     ElasticNetCV,
+    GammaRegressor,
     Lasso,
     LassoCV,
     LinearRegression,
     LogisticRegression,
+    PoissonRegressor,
     Ridge,
     RidgeCV,
+    TweedieRegressor,
 )
 
 ESTIMATORS = [
@@ -29,6 +32,10 @@ ESTIMATORS = [
     LassoCV(cv=3, max_iter=10_000),
     RidgeCV(),
     RidgeCV(cv=3),
+    PoissonRegressor(),
+    GammaRegressor(solver="lbfgs"),
+    TweedieRegressor(),
+    TweedieRegressor(power=1.5),
     LogisticRegression(),
     LogisticRegression(solver="newton"),
     LogisticRegression(solver="lbfgs", max_iter=1_000),  # some checks fit badly scaled data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from daskml_kit.losses.elementary import exp_nonpositive, log1p_unit
+from daskml_kit.losses.elementary import exp_any, exp_nonpositive, log1p_unit
 
 FOUR_ULPS = 4 * np.finfo(float).eps
 
@@ -20,8 +20,15 @@ def test_exp_nonpositive_ends_at_nearly_zero():
     assert exp_nonpositive(0.0) == 1.0
 
 
+def test_exp_any():
+    x = np.linspace(-700.0, 700.0, 999)
+    np.testing.assert_allclose([exp_any(v) for v in x], np.exp(x), rtol=FOUR_ULPS)
+    assert 1e306 < exp_any(1e4) < np.inf
+
+
 def test_nan_stays_nan():
     assert np.isnan(exp_nonpositive(np.nan))
+    assert np.isnan(exp_any(np.nan))
 
 
 def test_log1p_unit():

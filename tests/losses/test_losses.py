@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.special import expit
+from sklearn.metrics import mean_tweedie_deviance
 
-from daskml_kit.losses import Binomial, HalfSquared, Multinomial
+from daskml_kit.losses import Binomial, Gamma, HalfSquared, Multinomial, Poisson, Tweedie
 
 N = 6
-SINGLE = [HalfSquared(), Binomial()]
+LOG_LINK = [Poisson(), Gamma(), Tweedie(1.5), Tweedie(3.0), Tweedie(0.0), Tweedie(-1.0)]
+SINGLE = [HalfSquared(), Binomial(), *LOG_LINK]
 LOSSES = [*SINGLE, Multinomial(3)]
 
 
@@ -30,7 +32,7 @@ def test_gradient_is_the_finite_difference_of_the_value(loss):
         up[index] += step
         down[index] -= step
         rise = loss.value_gradient(y, up, weight)[0] - loss.value_gradient(y, down, weight)[0]
-        assert rise / (2 * step) == pytest.approx(gradient[index], abs=1e-8)
+        assert rise / (2 * step) == pytest.approx(gradient[index], rel=1e-8, abs=1e-8)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
@@ -119,13 +121,16 @@ def test_inputs_stay_as_they_are(loss):
 
 @pytest.mark.parametrize("loss", SINGLE, ids=str)
 def test_pointwise_equals_the_numpy_methods(loss):
-    eta = np.r_[np.linspace(-50, 50, 41), -1e4, 1e4]
+    far = [] if loss in LOG_LINK else [-1e4, 1e4]  # exp(1e4) is more than float64 holds
+    eta = np.r_[np.linspace(-50, 50, 41), far]
     y = (np.arange(eta.size) % 2).astype(float)
     rows = np.array([loss.pointwise(loss, a, b) for a, b in zip(y, eta, strict=True)])
     value, gradient = loss.value_gradient(y, eta, None)
     assert rows[:, 0].sum() == pytest.approx(value)
-    np.testing.assert_allclose(rows[:, 1], gradient, rtol=1e-14, atol=1e-15)
-    np.testing.assert_allclose(rows[:, 2], loss.curvature(y, eta, None), rtol=1e-14, atol=1e-300)
+    # Powers of exp(eta) up to 200: each unit in the last place of the exponent is 200 of the result.
+    rtol = 1e-13 if loss in LOG_LINK else 1e-14
+    np.testing.assert_allclose(rows[:, 1], gradient, rtol=rtol, atol=1e-15)
+    np.testing.assert_allclose(rows[:, 2], loss.curvature(y, eta, None), rtol=rtol, atol=1e-300)
 
 
 def test_rowwise_equals_the_numpy_methods():
@@ -145,3 +150,31 @@ def test_rowwise_equals_the_numpy_methods():
 def test_inverse_link_is_the_logistic_function():
     eta = np.linspace(-800, 800, 33)
     np.testing.assert_array_equal(Binomial().inverse_link(eta), expit(eta))
+
+
+@pytest.mark.parametrize("loss", LOG_LINK, ids=str)
+def test_no_prediction_is_better_than_the_mean_and_none_than_the_saturated(loss):
+    y = np.array([0.5, 1.0, 2.0, 6.0])
+    at_mean = np.full(4, loss.link(y.mean()))
+    assert loss.value_gradient(y, at_mean, None)[1].sum() == pytest.approx(0.0, abs=1e-12)
+    best, slope = loss.value_gradient(y, loss.link(y), None)
+    assert best == pytest.approx(loss.saturated(y).sum())
+    np.testing.assert_allclose(slope, 0.0, atol=1e-12)
+    np.testing.assert_allclose(loss.inverse_link(loss.link(y)), y)
+
+
+@pytest.mark.parametrize("loss", LOG_LINK, ids=str)
+def test_deviances_are_scikit_learns(loss):
+    rng = np.random.default_rng(1)
+    y, eta, weight = rng.gamma(2.0, 2.0, N), rng.normal(size=N), rng.uniform(0.5, 2.0, N)
+    half = loss.value_gradient(y, eta, weight)[0] - weight @ loss.saturated(y)
+    theirs = mean_tweedie_deviance(y, np.exp(eta), sample_weight=weight, power=loss.power)
+    assert 2 * half / weight.sum() == pytest.approx(theirs)
+
+
+def test_compiled_log_links_stay_finite_far_out():
+    """No infinity may meet a zero: a search that steps too far must see a large number, not a NaN."""
+    for loss in LOG_LINK:
+        for eta in (-1e5, -800.0, 800.0, 1e5):
+            assert not np.isnan(loss.pointwise(loss, 0.0, eta)).any()
+            assert not np.isnan(loss.pointwise(loss, 1.0, eta)).any()

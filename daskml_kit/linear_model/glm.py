@@ -1,0 +1,466 @@
+"""Generalised linear models: Poisson, gamma and Tweedie regression."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from daskml_kit.base import BlockEstimator, RegressorMixin, check_number
+from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
+from daskml_kit.kernels import predict_linear
+from daskml_kit.linear_model.choice import newton_is_cheaper
+from daskml_kit.linear_model.objective import Finish, LinearObjective, unpenalised_intercept
+from daskml_kit.linear_model.regressor import check_flag
+from daskml_kit.losses import Gamma, HalfSquared, Poisson, Tweedie
+from daskml_kit.runtime.block import Block
+from daskml_kit.runtime.ingest import DataFacts
+from daskml_kit.runtime.reduction import Reduction
+from daskml_kit.solvers import LBFGS, Newton, Solution, solve
+from daskml_kit.typing import Array, ArrayLike, FloatArray, Matrix
+
+SOLVERS = {"newton-cholesky": Newton, "lbfgs": LBFGS}
+
+
+class TargetSums(NamedTuple):
+    """What the driver needs to know of y; ``spread`` is ``sum_i s_i (y_i - mean)^2``."""
+
+    weight_sum: float
+    n_rows: int  # of a weight that is not 0
+    mean: float
+    spread: float
+    least: float
+    saturated: float  # sum of the least loss that each row could have
+
+
+def target_sums(y: Array, weight: Array | None, loss: Any) -> TargetSums:
+    """Of one block, which may be empty."""
+    s = np.ones(len(y)) if weight is None else weight
+    total = float(s.sum())
+    mean = float(s @ y) / total if total > 0 else 0.0
+    least = float(y.min(initial=np.inf))
+    power = getattr(loss, "power", 0.0)
+    inside = power <= 0 or least > 0 or (least == 0 and power < 2)
+    saturated = float(s @ loss.saturated(y)) if hasattr(loss, "saturated") and inside else 0.0
+    n_rows = int(np.count_nonzero(s))
+    return TargetSums(total, n_rows, mean, float(s @ (y - mean) ** 2), least, saturated)
+
+
+def combine_target_sums(a: TargetSums, b: TargetSums) -> TargetSums:
+    """Of the rows of both (Chan, Golub and LeVeque 1983)."""
+    total = a.weight_sum + b.weight_sum
+    share = b.weight_sum / total if total > 0 else 0.0
+    gap = b.mean - a.mean
+    return TargetSums(
+        total,
+        a.n_rows + b.n_rows,
+        a.mean + share * gap,
+        a.spread + b.spread + a.weight_sum * share * gap**2,
+        min(a.least, b.least),
+        a.saturated + b.saturated,
+    )
+
+
+def _target_chunk(loss: Any, block: Block, _: Any) -> TargetSums:
+    assert block.y is not None
+    return target_sums(block.y, block.weight, loss)
+
+
+def target_reduction(loss: Any) -> Reduction[None, TargetSums, TargetSums]:
+    """Mean, spread and range of y: reads y alone."""
+    return Reduction("target", partial(_target_chunk, loss), combine_target_sums)
+
+
+def _deviance_chunk(loss: Any, block: Block, params: Any) -> tuple[float, TargetSums]:
+    coef, intercept = params
+    assert block.y is not None
+    eta = predict_linear(block.X, coef, False).astype(np.float64) + intercept
+    return loss.value_gradient(block.y, eta, block.weight)[0], target_sums(
+        block.y, block.weight, loss
+    )
+
+
+def _deviance_combine(
+    a: tuple[float, TargetSums], b: tuple[float, TargetSums]
+) -> tuple[float, TargetSums]:
+    return a[0] + b[0], combine_target_sums(a[1], b[1])
+
+
+def null_value(loss: Any, about: TargetSums) -> float:
+    """Sum of the loss of the best constant prediction."""
+    if isinstance(loss, HalfSquared):
+        return 0.5 * about.spread
+    mean = np.array([about.mean])
+    return about.weight_sum * float(loss.value_gradient(mean, loss.link(mean), None)[0])
+
+
+class GeneralizedLinear(RegressorMixin, BlockEstimator):
+    """What the models share: all but the loss."""
+
+    alpha: float
+    fit_intercept: bool
+    solver: str
+    max_iter: int
+    tol: float
+    warm_start: bool
+
+    def _loss(self) -> Any:
+        """The loss of the family."""
+        raise NotImplementedError
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        with suppress(InvalidParameterError):  # said when fitting
+            tags.target_tags.positive_only = _least(self._loss()) is not None
+        return tags
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Self:
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : (n, n_features) NumPy, pandas, scipy.sparse, dask.array, dask.dataframe or xarray.DataArray
+        y : (n,)
+        sample_weight : (n,) or None
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InvalidDataError
+            If a value of y is outside of the family's range.
+        """
+        self._check_parameters()
+        loss = self._loss()
+        with self._opened(X, y, sample_weight, target="values") as (data, executor):
+            facts = data.facts
+            about = executor.reduce(data, target_reduction(loss), None)
+            _refuse_range(loss, about)
+            w0 = self._start(facts, loss, about)
+            penalty = unpenalised_intercept(self.alpha, w0.shape, self.fit_intercept)
+            objective = LinearObjective(
+                data, executor, loss, self.fit_intercept, Finish(facts.weight_sum, penalty)
+            )
+            solution = solve(
+                objective, self._solver(facts, w0.size), w0, max_iter=self.max_iter, tol=self.tol
+            )
+            self._keep(facts, solution)
+        return self
+
+    def _check_parameters(self) -> None:
+        check_number("alpha", self.alpha, least=0)
+        check_number("tol", self.tol, least=0, above=True)
+        check_number("max_iter", self.max_iter, least=1, whole=True)
+        check_flag("fit_intercept", self.fit_intercept)
+        check_flag("warm_start", self.warm_start)
+        if self.solver not in ("auto", *SOLVERS):
+            raise InvalidParameterError(
+                f"solver must be one of {['auto', *SOLVERS]}, got {self.solver!r}."
+            )
+
+    def _start(self, facts: DataFacts, loss: Any, about: TargetSums) -> FloatArray:
+        """The last fit's coefficients, or the best constant prediction."""
+        w = np.zeros(facts.n_features + int(self.fit_intercept))
+        if self.warm_start and hasattr(self, "coef_"):
+            last = np.r_[self.coef_, [self.intercept_] * int(self.fit_intercept)]
+            if last.shape != w.shape:
+                raise InvalidParameterError(
+                    f"warm_start=True needs data of the last fit's shape: coefficients {last.shape}, data "
+                    f"ask for {w.shape}. Set warm_start=False or pass the same features."
+                )
+            return np.asarray(last, dtype=np.float64)
+        if self.fit_intercept:
+            w[-1] = about.mean if isinstance(loss, HalfSquared) else loss.link(about.mean)
+        return w
+
+    def _solver(self, facts: DataFacts, size: int) -> Any:
+        if self.solver != "auto":
+            return SOLVERS[self.solver]()
+        return Newton() if newton_is_cheaper(facts, 1, size) else LBFGS()
+
+    def _keep(self, facts: DataFacts, solution: Solution) -> None:
+        w = solution.w.astype(facts.dtype)
+        self.coef_ = np.ascontiguousarray(w[: facts.n_features])
+        self.intercept_: Any = w[-1] if self.fit_intercept else 0.0
+        self.n_iter_ = solution.n_iter
+
+    def predict(self, X: ArrayLike) -> Any:
+        """The expected target of each row, in kind.
+
+        Parameters
+        ----------
+        X : (n, n_features), whatever ``fit`` takes
+
+        Returns
+        -------
+        (n,), lazy where X is
+        """
+        check_is_fitted(self)
+        rows = partial(_predict_mean, self._loss(), self.coef_, self.intercept_)
+        return self._map_rows(X, rows, dtype=self.coef_.dtype)
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> float:
+        """D2, the share of the deviance that the model explains: one pass.
+
+        ``1 - deviance(y, predict(X)) / deviance(y, mean of y)``; R2 for the squared loss.
+
+        Parameters
+        ----------
+        X : (n, n_features), whatever ``fit`` takes
+        y : (n,) true values
+        sample_weight : (n,) or None
+
+        Returns
+        -------
+        float
+        """
+        check_is_fitted(self)
+        loss = self._loss()
+        chunk = partial(_deviance_chunk, loss)
+        deviance: Reduction[Any, Any, Any] = Reduction("deviance", chunk, _deviance_combine)
+        value, about = self._reduced(
+            X, sample_weight, deviance, (self.coef_, self.intercept_), y, target="values"
+        )
+        _refuse_range(loss, about)
+        least = about.saturated
+        return float(1.0 - (value - least) / (null_value(loss, about) - least))
+
+
+def _predict_mean(loss: Any, coef: FloatArray, intercept: Any, X: Matrix) -> FloatArray:
+    mean: FloatArray = loss.inverse_link(predict_linear(X, coef, False) + intercept)
+    return mean
+
+
+def _least(loss: Any) -> str | None:
+    """The range of y in words, None for all numbers."""
+    power = 0.0 if isinstance(loss, HalfSquared) else loss.power
+    if power <= 0:
+        return None
+    return "at least 0" if power < 2 else "above 0"
+
+
+def _refuse_range(loss: Any, about: TargetSums) -> None:
+    words = _least(loss)
+    if words is not None and (about.least < 0 or (words == "above 0" and about.least == 0)):
+        raise InvalidDataError(
+            f"Some value(s) of y are out of the valid range of the loss {type(loss).__name__!r}: they must "
+            f"be {words}, the smallest is {about.least:.6g}. Drop those rows, or choose another power."
+        )
+    if words is not None and about.mean <= 0:
+        raise InvalidDataError(
+            "All values of y of positive weight are 0: no finite coefficients describe that. Check the "
+            "target column and the sample weights."
+        )
+
+
+class PoissonRegressor(GeneralizedLinear):
+    """Generalised linear model with a Poisson distribution and a log link.
+
+    Minimises ``1/W sum_i s_i (exp(eta_i) - y_i eta_i) + alpha/2 |w|^2`` with ``eta = x.w + b`` and
+    ``W = sum_i s_i``: half the mean deviance, but for a constant. Predicts ``exp(eta)``.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Strength of the L2 penalty; the intercept is not penalised.
+    fit_intercept : bool, default=True
+    solver : {"auto", "newton-cholesky", "lbfgs"}, default="auto"
+        "auto" takes Newton for dense data of few coefficients, where its few dear rounds cost less.
+    max_iter : int, default=100
+        Most accepted steps.
+    tol : float, default=1e-4
+        Converged when no component of the gradient of the averaged objective exceeds it.
+    warm_start : bool, default=False
+        Start from the coefficients of the last fit.
+    verbose : int, default=0
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,), of the dtype of X
+    intercept_ : float
+    n_iter_ : int
+    n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
+
+    Notes
+    -----
+    One pass to load, a read of y alone, and one pass an iteration.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.arange(6.0).reshape(-1, 1)
+    >>> PoissonRegressor(alpha=0, tol=1e-9).fit(X, 2 * np.exp(0.3 * X[:, 0])).coef_.round(6)
+    array([0.3])
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 1.0,
+        fit_intercept: bool = True,
+        solver: str = "auto",
+        max_iter: int = 100,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        verbose: int = 0,
+    ) -> None:
+        self.alpha = alpha
+        self.fit_intercept = fit_intercept
+        self.solver = solver
+        self.max_iter = max_iter
+        self.tol = tol
+        self.warm_start = warm_start
+        self.verbose = verbose
+
+    def _loss(self) -> Poisson:
+        return Poisson()
+
+
+class GammaRegressor(GeneralizedLinear):
+    """Generalised linear model with a gamma distribution and a log link.
+
+    Minimises ``1/W sum_i s_i (eta_i + y_i exp(-eta_i)) + alpha/2 |w|^2`` with ``eta = x.w + b`` and
+    ``W = sum_i s_i``: half the mean deviance, but for a constant. Predicts ``exp(eta)``.
+
+    Parameters
+    ----------
+    alpha : float, default=1.0
+        Strength of the L2 penalty; the intercept is not penalised.
+    fit_intercept : bool, default=True
+    solver : {"auto", "newton-cholesky", "lbfgs"}, default="auto"
+        "auto" takes Newton for dense data of few coefficients, where its few dear rounds cost less.
+    max_iter : int, default=100
+        Most accepted steps.
+    tol : float, default=1e-4
+        Converged when no component of the gradient of the averaged objective exceeds it.
+    warm_start : bool, default=False
+        Start from the coefficients of the last fit.
+    verbose : int, default=0
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,), of the dtype of X
+    intercept_ : float
+    n_iter_ : int
+    n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
+
+    Notes
+    -----
+    One pass to load, a read of y alone, and one pass an iteration.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.arange(6.0).reshape(-1, 1)
+    >>> GammaRegressor(alpha=0, tol=1e-9).fit(X, 2 * np.exp(0.3 * X[:, 0])).coef_.round(6)
+    array([0.3])
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 1.0,
+        fit_intercept: bool = True,
+        solver: str = "auto",
+        max_iter: int = 100,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        verbose: int = 0,
+    ) -> None:
+        self.alpha = alpha
+        self.fit_intercept = fit_intercept
+        self.solver = solver
+        self.max_iter = max_iter
+        self.tol = tol
+        self.warm_start = warm_start
+        self.verbose = verbose
+
+    def _loss(self) -> Gamma:
+        return Gamma()
+
+
+class TweedieRegressor(GeneralizedLinear):
+    """Generalised linear model with a Tweedie distribution.
+
+    Minimises half the mean deviance, but for a constant, plus ``alpha/2 |w|^2``; see
+    :class:`~daskml_kit.losses.Tweedie`.
+
+    Parameters
+    ----------
+    power : float, default=0.0
+        The variance is the mean to this power: 0 normal, 1 Poisson, between them none, between 1 and 2
+        compound Poisson gamma, 2 gamma, 3 inverse Gaussian.
+    alpha : float, default=1.0
+        Strength of the L2 penalty; the intercept is not penalised.
+    fit_intercept : bool, default=True
+    link : {"auto", "identity", "log"}, default="auto"
+        "auto" is the identity for ``power <= 0`` and the logarithm above. The identity is there for
+        ``power=0`` alone, where every prediction has a deviance.
+    solver : {"auto", "newton-cholesky", "lbfgs"}, default="auto"
+    max_iter : int, default=100
+    tol : float, default=1e-4
+    warm_start : bool, default=False
+    verbose : int, default=0
+
+    Attributes
+    ----------
+    coef_, intercept_, n_iter_ : see :class:`PoissonRegressor`
+    n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
+
+    Examples
+    --------
+    >>> X, y = [[1, 2], [2, 3], [3, 4], [4, 3]], [2, 3.5, 5, 5.5]
+    >>> model = TweedieRegressor(tol=1e-9).fit(X, y)
+    >>> round(model.score(X, y), 2), model.coef_.round(2)
+    (0.84, array([0.6, 0.3]))
+    """
+
+    def __init__(
+        self,
+        *,
+        power: float = 0.0,
+        alpha: float = 1.0,
+        fit_intercept: bool = True,
+        link: str = "auto",
+        solver: str = "auto",
+        max_iter: int = 100,
+        tol: float = 1e-4,
+        warm_start: bool = False,
+        verbose: int = 0,
+    ) -> None:
+        self.power = power
+        self.alpha = alpha
+        self.fit_intercept = fit_intercept
+        self.link = link
+        self.solver = solver
+        self.max_iter = max_iter
+        self.tol = tol
+        self.warm_start = warm_start
+        self.verbose = verbose
+
+    def _loss(self) -> Any:
+        power, link = self.power, self.link
+        check_number("power", power, least=-np.inf)
+        if link not in ("auto", "identity", "log"):
+            raise InvalidParameterError(f"link must be 'auto', 'identity' or 'log', got {link!r}.")
+        if 0 < power < 1:
+            raise InvalidParameterError(
+                f"power must not lie between 0 and 1, where no distribution exists, got {power!r}."
+            )
+        if link == "identity" or (link == "auto" and power <= 0):
+            if power != 0:
+                raise InvalidParameterError(
+                    f"link='identity' needs power=0, got {power!r}: of other powers a prediction of 0 or "
+                    "less has no deviance. Pass link='log'."
+                )
+            return HalfSquared()
+        named = {1.0: Poisson, 2.0: Gamma}
+        return named[power]() if power in named else Tweedie(float(power))
+
+
+__all__ = ["GammaRegressor", "GeneralizedLinear", "PoissonRegressor", "TweedieRegressor"]
