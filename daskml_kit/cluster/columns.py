@@ -1,8 +1,8 @@
-"""Mean and variance of each column: where the data lie, and how wide they spread."""
+"""Mean, variance and range of each column: where the data lie, and how wide they spread."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -13,13 +13,17 @@ TILE_VALUES = 1 << 17
 
 
 class Columns(NamedTuple):
-    """Unweighted first and second moments, all float64."""
+    """First and second moments and the range, all float64. What is weighted is named so."""
 
     n_rows: int
     mean: FloatArray
     """(d,) zeros for no rows."""
     squares: FloatArray
     """(d,) ``sum_i (x_i - mean)^2``."""
+    lowest: FloatArray
+    """(d,) infinite for no rows."""
+    highest: FloatArray
+    """(d,) -infinite for no rows."""
 
     @property
     def variance(self) -> FloatArray:
@@ -37,32 +41,89 @@ def columns(X: Matrix) -> Columns:
     Examples
     --------
     >>> import numpy as np
-    >>> columns(np.array([[1e9], [1e9 + 2.0]]))
-    Columns(n_rows=2, mean=array([1.e+09]), squares=array([2.]))
+    >>> found = columns(np.array([[1e9], [1e9 + 2.0]]))
+    >>> found.n_rows, found.mean, found.squares
+    (2, array([1.e+09]), array([2.]))
     """
     n, d = X.shape
     if n == 0:
-        return Columns(0, np.zeros(d), np.zeros(d))
-    shift, sums, squares = _dense(X) if isinstance(X, np.ndarray) else _sparse(X)
-    return Columns(n, shift + sums / n, np.maximum(squares - sums * sums / n, 0.0))
+        return Columns(0, np.zeros(d), np.zeros(d), np.full(d, np.inf), np.full(d, -np.inf))
+    shift, sums, squares, low, high = _dense(X) if isinstance(X, np.ndarray) else _sparse(X)
+    return Columns(n, shift + sums / n, np.maximum(squares - sums * sums / n, 0.0), low, high)
 
 
-def _dense(X: Array) -> tuple[FloatArray, FloatArray, FloatArray]:
+Sums: TypeAlias = "tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]"
+
+
+def _dense(X: Array) -> Sums:
     n, d = X.shape
     shift, sums, squares = X[0].astype(np.float64), np.zeros(d), np.zeros(d)
+    low, high = shift.copy(), shift.copy()
     size = max(TILE_VALUES // d, 1)
     for start in range(0, n, size):
-        gaps = X[start : start + size] - shift
+        rows = X[start : start + size]
+        np.minimum(low, rows.min(axis=0), out=low)
+        np.maximum(high, rows.max(axis=0), out=high)
+        gaps = rows - shift
         sums += gaps.sum(axis=0)
         squares += np.einsum("ij,ij->j", gaps, gaps)
-    return shift, sums, squares
+    return shift, sums, squares, low, high
 
 
-def _sparse(X: CSR) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _sparse(X: CSR) -> Sums:
     d, values = X.shape[1], np.asarray(X.data, dtype=np.float64)
     sums = np.bincount(X.indices, weights=values, minlength=d).astype(np.float64)
     squares = np.bincount(X.indices, weights=values**2, minlength=d).astype(np.float64)
-    return np.zeros(d), sums, squares
+    low, high = np.zeros(d), np.zeros(d)  # a value that is not stored is 0
+    np.minimum.at(low, X.indices, values)
+    np.maximum.at(high, X.indices, values)
+    return np.zeros(d), sums, squares, low, high
+
+
+class Spread(NamedTuple):
+    """Weighted first and second moments of rows."""
+
+    weight: float
+    mean: FloatArray
+    """(d,) zeros where there is no weight."""
+    square: float
+    """``sum_i w_i |x_i - mean|^2``."""
+
+    def about(self, point: FloatArray) -> float:
+        """``sum_i w_i |x_i - point|^2``."""
+        gap = self.mean - point
+        return self.square + self.weight * float(gap @ gap)
+
+    def __add__(self, other: object) -> Spread:
+        """Moments of the rows of both, as in :func:`combined`."""
+        if not isinstance(other, Spread):
+            return NotImplemented
+        total, gap = self.weight + other.weight, other.mean - self.mean
+        if total == 0.0:
+            return self
+        share = other.weight / total
+        square = self.square + other.square + self.weight * share * float(gap @ gap)
+        return Spread(total, self.mean + share * gap, square)
+
+
+def spread(X: Matrix, weight: Array, near: FloatArray) -> Spread:
+    """Weighted moments of one block; ``near`` (d,) is a point near its rows. CSR as in :func:`columns`."""
+    total = float(weight.sum())
+    if total == 0.0:
+        return Spread(0.0, np.zeros(X.shape[1]), 0.0)
+    sums, square = np.zeros(X.shape[1]), 0.0
+    if isinstance(X, np.ndarray):
+        size = max(TILE_VALUES // X.shape[1], 1)
+        for start in range(0, len(X), size):
+            gaps, w = X[start : start + size] - near, weight[start : start + size]
+            sums += w @ gaps
+            square += float(w @ np.einsum("ij,ij->i", gaps, gaps))
+    else:
+        near, values = np.zeros(X.shape[1]), np.asarray(X.data, dtype=np.float64)
+        w = np.repeat(weight, np.diff(X.indptr))
+        sums += np.bincount(X.indices, weights=w * values, minlength=X.shape[1])
+        square = float(w @ values**2)
+    return Spread(total, near + sums / total, max(square - float(sums @ sums) / total, 0.0))
 
 
 def combined(a: Columns, b: Columns) -> Columns:
@@ -76,7 +137,9 @@ def combined(a: Columns, b: Columns) -> Columns:
         return a if b.n_rows == 0 else b
     n, gap = a.n_rows + b.n_rows, b.mean - a.mean
     share = b.n_rows / n
-    return Columns(n, a.mean + share * gap, a.squares + b.squares + a.n_rows * share * gap * gap)
+    squares = a.squares + b.squares + a.n_rows * share * gap * gap
+    low, high = np.minimum(a.lowest, b.lowest), np.maximum(a.highest, b.highest)
+    return Columns(n, a.mean + share * gap, squares, low, high)
 
 
-__all__ = ["Columns", "columns", "combined"]
+__all__ = ["Columns", "Spread", "columns", "combined", "spread"]

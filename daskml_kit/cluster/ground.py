@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from daskml_kit.cluster.columns import Columns, columns, combined
+from daskml_kit.cluster.columns import Columns, Spread, columns, combined, spread
 from daskml_kit.cluster.selection import Chosen, merged, race, smallest
+from daskml_kit.kernels.exact_sums import Grid, grid_for
 from daskml_kit.runtime.block import Block, Bundle
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
@@ -36,6 +37,8 @@ class Ground:
     data: BlockDataset
     origin: FloatArray  # (d,) mean of the rows as they now are
     shift: FloatArray  # (d,) what was taken off every row: zeros where they were not moved
+    grid: Grid  # of exact sums over the rows
+    square: float  # weighted sum of the squared distances of the rows to ``origin``
 
     def moved(self, points: Array) -> FloatArray:
         """The caller's coordinates to those of the resident rows, in the dtype of X."""
@@ -52,6 +55,9 @@ class Survey(NamedTuple):
     """What one pass tells: moments of the columns, and the rows drawn for each purpose."""
 
     columns: Columns
+    spread: Spread
+    heaviest: float
+    """The largest weight of a row."""
     drawn: tuple[Chosen, ...]
 
 
@@ -69,25 +75,46 @@ def _survey_chunk(size: int, block: Block, asked: tuple[int, Sequence[str]]) -> 
     seed, purposes = asked
     mass = np.ones(block.n_rows) if block.weight is None else block.weight
     drawn = (smallest(block, race(block, mass, seed, purpose), size) for purpose in purposes)
-    return Survey(columns(block.X), tuple(drawn))
+    found = columns(block.X)
+    weighted = (
+        Spread(float(block.n_rows), found.mean, float(found.squares.sum()))
+        if block.weight is None
+        else spread(block.X, mass, found.mean)
+    )
+    return Survey(found, weighted, float(mass.max(initial=0.0)), tuple(drawn))
 
 
 def _survey_combined(size: int, a: Survey, b: Survey) -> Survey:
     drawn = (merged(size, p, q) for p, q in zip(a.drawn, b.drawn, strict=True))
-    return Survey(combined(a.columns, b.columns), tuple(drawn))
+    return Survey(
+        combined(a.columns, b.columns),
+        a.spread + b.spread,
+        max(a.heaviest, b.heaviest),
+        tuple(drawn),
+    )
 
 
 @contextmanager
-def prepared(executor: Executor, data: BlockDataset, found: Columns) -> Iterator[Ground]:
+def prepared(executor: Executor, data: BlockDataset, found: Survey) -> Iterator[Ground]:
     """``data`` as they are, or a copy moved to the origin, which replaces them and is released here."""
-    shift = shift_of(found, data.facts.sparse)
+    facts, mean = found.columns, found.columns.mean
+    shift = shift_of(facts, data.facts.sparse)
+    grid, square = grid_of(found, shift), found.spread.about(mean)
     if not shift.any():
-        yield Ground(executor, data, found.mean, shift)
+        yield Ground(executor, data, mean, shift, grid, square)
         return
     copy = executor.map(data, _moved_bundle, shift)
     data.release()
     with copy:
-        yield Ground(executor, copy, found.mean - shift, shift)
+        yield Ground(executor, copy, mean - shift, shift, grid, square)
+
+
+def grid_of(found: Survey, shift: FloatArray) -> Grid:
+    """The grid of sums over weighted rows that were moved by ``shift``."""
+    low, high = np.abs(found.columns.lowest - shift), np.abs(found.columns.highest - shift)
+    # Twice as much: moved rows of float32 are rounded once more.
+    largest = 2.0 * np.append(np.maximum(low, high), 1.0) * found.heaviest
+    return grid_for(largest, found.columns.n_rows)
 
 
 def shift_of(found: Columns, sparse: bool) -> FloatArray:
@@ -115,4 +142,4 @@ def _moved_block(shift: FloatArray, block: Block) -> Block:
     return Block((X - shift).astype(X.dtype), block.y, block.weight, block.start, block.index)
 
 
-__all__ = ["Ground", "Survey", "prepared", "survey"]
+__all__ = ["Ground", "Survey", "grid_of", "prepared", "survey"]

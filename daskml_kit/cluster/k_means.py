@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import operator
 import warnings
 from collections.abc import Callable
 from copy import copy
+from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, Literal, Self, TypeAlias
@@ -16,16 +18,19 @@ from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from daskml_kit.base import BlockEstimator
-from daskml_kit.cluster.ground import Ground, prepared, survey
-from daskml_kit.cluster.lloyd import At, Rule, Run, best, lloyd, tally
+from daskml_kit.cluster.ground import prepared, survey
+from daskml_kit.cluster.grouping import ALGORITHMS, groups_for
+from daskml_kit.cluster.lloyd import Rule, Run, best, lloyd
 from daskml_kit.cluster.starts import Given, Parallel, Random, Sampled, Start
 from daskml_kit.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
 from daskml_kit.kernels import nearest, transform_distances
+from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.in_kind import map_rows, stand_in
 from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.random import generator, seed_from
+from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.runtime.sources import is_dask
 from daskml_kit.typing import Array, ArrayLike, FloatArray, IntArray, Matrix
 
@@ -77,7 +82,18 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Bl
     random_state : int, RandomState or None
         Draws are keyed by seed and row: equal seeds give equal centres, however the data are chunked
         and wherever they are.
-    algorithm : {"lloyd"}, default="lloyd"
+    algorithm : {"auto", "lloyd", "hamerly", "yinyang", "elkan"}, default="auto"
+        How many distances are computed; centres, labels and the number of iterations are the same.
+
+        - "lloyd": all of them, in every iteration.
+        - "hamerly": a row keeps a bound of the distance to its own centre and one of the distance to all
+          others, and is looked at only where they meet: 12 bytes a row.
+        - "yinyang": one bound for every 16 centres: ``8 + n_clusters / 4`` bytes a row.
+        - "elkan": one for every 8 centres, where scikit-learn's keeps one for each.
+        - "auto": "hamerly" up to 64 clusters, "yinyang" above, as long as the bounds take at most twice the
+          memory of the rows, else "hamerly" or "lloyd".
+
+        CSR is always measured in full.
     unroll : int, default=1
         Iterations submitted to the cluster as one graph. More saves messages; up to ``unroll - 1``
         iterations do nothing at the end.
@@ -91,6 +107,9 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Bl
         The objective at ``cluster_centers_``.
     n_iter_ : int
         Iterations of the best run.
+    n_distances_ : int
+        Distances from rows to centres computed in the iterations of all runs and the last pass; "lloyd"
+        computes ``n n_clusters`` in each. More where bounds were lost with a worker or spilled.
     n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
 
     Warns
@@ -102,15 +121,23 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Bl
     -----
     Passes: one to load, one to survey the columns and draw first rows, with k-means|| five rounds and
     one to weigh the candidates; then one an iteration, one more for each iteration in which a cluster
-    lost all its rows (it moves to a row far from its centre), and a last one unless the labels stayed the
-    same. The driver holds ``10 n_clusters`` rows, or the sample.
+    lost all its rows (it moves to a row far from its centre), and a last one for inertia and labels. Of
+    iterations with bounds only the bounds are read, and the rows that they don't decide. The driver holds
+    ``10 n_clusters`` rows, or the sample.
 
     Dense data whose mean is more than 1,000 standard deviations from the origin are copied on the
     workers, moved there. CSR is not: its centres lose digits when the mean is far.
 
+    Sums over clusters are exact, so neither chunks nor bounds change a bit of the centres. Rows whose
+    distances to two centres differ by rounding only belong to the first of the two; scikit-learn decides
+    such ties by the rounding of a matrix product, so that data on a grid (pixels) may take another way
+    there, and with "elkan" a third.
+
     References
     ----------
     Lloyd (1982). Least squares quantization in PCM. IEEE Transactions on Information Theory.
+    Hamerly (2010). Making k-means even faster. SDM.
+    Ding, Zhao, Shen, Musuvathi, Mytkowicz (2015). Yinyang k-means. ICML.
     Bahmani, Moseley, Vattani, Kumar, Vassilvitskii (2012). Scalable k-means++. PVLDB 5(7).
 
     Examples
@@ -135,7 +162,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Bl
         tol: float = 1e-4,
         verbose: int = 0,
         random_state: Any = None,
-        algorithm: str = "lloyd",
+        algorithm: str = "auto",
         unroll: int = 1,
     ) -> None:
         self.n_clusters = n_clusters
@@ -193,10 +220,10 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Bl
                 f"init must be one of {list(INITS)}, an array of shape (n_clusters, n_features) or a "
                 f"callable, got {self.init!r}."
             )
-        if self.algorithm != "lloyd":
+        if self.algorithm not in ALGORITHMS:
             raise InvalidParameterError(
-                f"algorithm must be 'lloyd', got {self.algorithm!r}. Leave it out: every exact algorithm "
-                "gives the clusters that Lloyd's gives."
+                f"algorithm must be one of {list(ALGORITHMS)}, got {self.algorithm!r}. All of them give "
+                "the same clusters."
             )
 
     def _check_size(self, facts: DataFacts) -> None:
@@ -243,24 +270,46 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Bl
     ) -> Run:
         """The best run, its centres in the caller's coordinates."""
         found = survey(executor, data, seed, start.purposes, start.size)
-        rule = Rule(self.tol * float(found.columns.variance.mean()), int(self.max_iter))
-        with prepared(executor, data, found.columns) as ground:
+        with prepared(executor, data, found) as ground:
             drawn = [one._replace(points=ground.moved(one.points)) for one in found.drawn]
+            starts = start.centers(ground, drawn)
+            facts = data.facts
             runs = lloyd(
                 ground,
-                start.centers(ground, drawn),
-                rule,
+                [
+                    Run(
+                        centers,
+                        groups_for(
+                            self.algorithm,
+                            centers,
+                            n_rows=facts.n_rows,
+                            nbytes=facts.nbytes,
+                            n_runs=len(starts),
+                            sparse=facts.sparse,
+                        ),
+                    )
+                    for centers in starts
+                ],
+                Rule(
+                    self.tol * float(found.columns.variance.mean()),
+                    int(self.max_iter),
+                    ground.origin,
+                    ground.square,
+                ),
                 unroll=self.unroll,
                 with_labels=with_labels,
             )
-        return _moved_back(ground, best(runs))
+        chosen, n_distances = best(runs), sum(run.n_distances for run in runs)
+        return replace(chosen, centers=ground.moved_back(chosen.centers), n_distances=n_distances)
 
     def _keep(self, run: Run, *, with_labels: bool) -> None:
         self.cluster_centers_ = run.centers
-        self.inertia_ = run.final.inertia
+        self.inertia_ = run.inertia
         self.n_iter_ = run.n_iter
+        self.n_distances_ = run.n_distances
         self._labels: IntArray | None = run.labels() if with_labels else None
-        n_found = int(np.count_nonzero(run.final.counts))
+        assert run.tally is not None
+        n_found = int(np.count_nonzero(run.tally.counts))
         if n_found < self.n_clusters:
             warnings.warn(
                 f"Number of distinct clusters ({n_found}) found smaller than n_clusters "
@@ -376,11 +425,9 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Bl
         """
         check_is_fitted(self)
         validate_data(self, stand_in(X), reset=False, skip_check_array=True)
-        centers = self.cluster_centers_.astype(np.float64)
         # A copy, for opening data resets what an estimator knows of its features and its cost.
         with copy(self)._opened(X, None, sample_weight) as (data, executor):
-            at = At(centers, centers.mean(axis=0))
-            return -executor.reduce(data, tally("score"), at).inertia
+            return -executor.reduce(data, INERTIA, self.cluster_centers_.astype(np.float64))
 
 
 for _name in ("transform", "fit_transform"):
@@ -413,13 +460,17 @@ def _as_start(centers: ArrayLike, k: int, facts: DataFacts) -> FloatArray:
     return out
 
 
-def _moved_back(ground: Ground, run: Run) -> Run:
-    return Run(ground.moved_back(run.centers), run.n_iter, run.status, run.tally)
-
-
 def _labels(centers: FloatArray, X: Matrix) -> IntArray:
     labels, _ = nearest(X, centers, centers.mean(axis=0, dtype=np.float64))
     return labels
+
+
+def _inertia(block: Block, centers: FloatArray) -> float:
+    _, squares = nearest(block.X, centers, centers.mean(axis=0))
+    return float(squares.sum() if block.weight is None else squares @ block.weight)
+
+
+INERTIA: Reduction[FloatArray, float, float] = Reduction("score", _inertia, operator.add)
 
 
 def _distances(centers: FloatArray, X: Matrix) -> FloatArray:

@@ -2,14 +2,14 @@
 
 Each iteration gives every row to its nearest centre and puts each centre at the mean of its rows::
 
-    running --+--> strict   the centres did not move: the labels of this pass are final
-              +--> near     they moved less than the tolerance      } one more pass labels the rows
-              +--> last     max_iter                                } by the centres where they ended
+    running --+--> strict   the centres did not move   }
+              +--> near     less than the tolerance    } one more pass: inertia, and labels, by the
+              +--> last     max_iter                   } centres where they ended
               +--> empty    a cluster lost all rows: one pass finds the rows farthest from their
                             centres, the empty clusters move there, and the run goes on
 
-Where the labels of two iterations are the same, so are sums and counts, bit by bit, for parts are merged
-in a fixed order; so that the centres stay is scikit-learn's rule that the labels stay, without labels.
+Where the labels of two iterations are the same, so are sums and counts, bit by bit, for they are exact;
+so that the centres stay is scikit-learn's rule that the labels stay, without labels.
 
 References
 ----------
@@ -21,14 +21,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 
+from daskml_kit.cluster.assignment import At, Labelled, Tally, labelling, tally
 from daskml_kit.cluster.ground import Ground
 from daskml_kit.cluster.selection import Chosen, merged, smallest
 from daskml_kit.cluster.side_by_side import side_by_side
-from daskml_kit.kernels import assign, nearest
+from daskml_kit.kernels import nearest
+from daskml_kit.kernels.exact_sums import Grid
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.typing import FloatArray, IntArray
@@ -36,43 +38,28 @@ from daskml_kit.typing import FloatArray, IntArray
 Status = Literal["running", "strict", "near", "last", "empty"]
 
 
-class At(NamedTuple):
-    """Centres (k, d) to measure from, and a point (d,) near the data."""
-
-    centers: FloatArray
-    origin: FloatArray
-
-
-class Tally(NamedTuple):
-    """What one pass at some centres tells."""
-
-    sums: FloatArray
-    """(k, d) weighted sum of the rows of each cluster."""
-    counts: FloatArray
-    """(k,) weight of each cluster."""
-    inertia: float
-    """Weighted sum of squared distances to the nearest centre."""
-    labels: tuple[tuple[int, IntArray], ...]
-    """First global row and labels of each block; empty where not asked for."""
-
-
 @dataclass(frozen=True, eq=False)
 class Run:
     """One start and how far it came."""
 
     centers: FloatArray  # (k, d) of the dtype of X
+    groups: IntArray | None = None  # (t, width) centres that share a bound; None for no bounds
     n_iter: int = 0
     status: Status = "running"
-    tally: Tally | None = None  # of the last pass: at ``centers`` once the run is final
+    tally: Tally | None = None  # of the last pass
+    cost: float = float("nan")  # where the last pass measured
+    n_distances: int = 0
+    final: Labelled | None = None  # at ``centers``, once the run has ended
 
     @property
-    def final(self) -> Tally:
-        """The tally at the final centres."""
-        assert self.tally is not None
-        return self.tally
+    def inertia(self) -> float:
+        """At the final centres."""
+        assert self.final is not None
+        return self.final.inertia
 
     def labels(self) -> IntArray:
         """Labels of all rows, in order."""
+        assert self.final is not None
         parts = sorted(self.final.labels, key=lambda part: part[0])
         return np.concatenate([labels for _, labels in parts])
 
@@ -80,30 +67,17 @@ class Run:
 Runs: TypeAlias = "tuple[Run, ...]"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rule:
-    """When a run ends."""
+    """When a run ends, and what its cost is counted from."""
 
     tol: float  # of the summed squared shift of the centres
     max_iter: int
+    origin: FloatArray  # (d,) a point near the data
+    square: float  # weighted sum of the squared distances of all rows to it
 
 
-# ---------------------------------------------------------------- one pass
-
-
-def _tally_chunk(with_labels: bool, block: Block, at: At) -> Tally:
-    found = assign(block.X, block.weight, at.centers, origin=at.origin, with_labels=with_labels)
-    labels = () if found.labels is None else ((block.start, found.labels),)
-    return Tally(found.sums, found.counts, found.inertia, labels)
-
-
-def _tally_combined(a: Tally, b: Tally) -> Tally:
-    return Tally(a.sums + b.sums, a.counts + b.counts, a.inertia + b.inertia, a.labels + b.labels)
-
-
-def tally(name: str, *, with_labels: bool = False) -> Reduction[At, Tally, Tally]:
-    """Assignment of all rows as a reduction: one pass, k (d + 1) values."""
-    return Reduction(name, partial(_tally_chunk, with_labels), _tally_combined)
+# ---------------------------------------------------------------- empty clusters
 
 
 def _farthest_chunk(size: int, block: Block, at: At) -> Chosen:
@@ -122,9 +96,25 @@ def farthest(size: int) -> Reduction[At, Chosen, Chosen]:
 
 def advanced(rule: Rule, run: Run, found: Tally) -> Run:
     """The run after the M-step, or marked as one that needs its empty clusters filled."""
-    if np.any(found.counts == 0) and found.inertia > _noise(run.centers) @ found.counts:
-        return replace(run, status="empty", tally=found)
-    return stepped(rule, run, found)
+    run = replace(
+        run,
+        tally=found,
+        cost=cost_of(rule, run.centers, found),
+        n_distances=run.n_distances + found.n_distances,
+    )
+    return replace(run, status="empty") if np.any(found.counts == 0) else stepped(rule, run, found)
+
+
+def cost_of(rule: Rule, centers: FloatArray, found: Tally) -> float:
+    """The objective at the centres of a tally: all squares, less what the means of clusters explain.
+
+    ``sum_i w_i |x_i - o|^2 - sum_k w_k |m_k - o|^2 + sum_k w_k |c_k - m_k|^2``. Good to rounding of its first
+    term, so no measure of clusters that are much narrower than the data: that is what the last pass is for.
+    """
+    means = averaged(found)
+    inner, outer = centers - means, means - rule.origin
+    squares = np.einsum("kj,kj->k", inner, inner) - np.einsum("kj,kj->k", outer, outer)
+    return max(rule.square + float(found.counts @ squares), 0.0)
 
 
 def stepped(rule: Rule, run: Run, found: Tally) -> Run:
@@ -139,7 +129,7 @@ def stepped(rule: Rule, run: Run, found: Tally) -> Run:
         status = "near"
     elif n_iter >= rule.max_iter:
         status = "last"
-    return Run(centers, n_iter, status, found)
+    return replace(run, centers=centers, n_iter=n_iter, status=status)
 
 
 def averaged(found: Tally) -> FloatArray:
@@ -162,7 +152,8 @@ def refilled(run: Run, chosen: Chosen) -> Tally:
     Fewer far rows than empty clusters leave the rest empty. All of it is scikit-learn's rule, but for
     rows of weight 0, which are never taken.
     """
-    before = run.final
+    before = run.tally
+    assert before is not None
     sums, counts = before.sums.copy(), before.counts.copy()
     empty = np.flatnonzero(counts == 0)
     labels, squares = nearest(chosen.points, run.centers)
@@ -182,81 +173,74 @@ def refilled(run: Run, chosen: Chosen) -> Tally:
 
 
 def lloyd(
-    ground: Ground, starts: Sequence[FloatArray], rule: Rule, *, unroll: int, with_labels: bool
+    ground: Ground, starts: Sequence[Run], rule: Rule, *, unroll: int, with_labels: bool
 ) -> Runs:
     """Run from each start to its end.
 
     Parameters
     ----------
     ground : resident rows
-    starts : (k, d) centres of each run, of the dtype of X
+    starts : centres of each run, of the dtype of X, and the groups of its bounds
     rule : when a run ends
     unroll : iterations submitted together; up to ``unroll - 1`` run for nothing at the end
-    with_labels : whether passes keep the labels, for data in this process
+    with_labels : whether the last pass brings the labels, for data in this process
 
     Returns
     -------
     tuple of Run
-        Each with the tally at its final centres.
+        Each with inertia and labels at its final centres.
 
     Notes
     -----
     One pass an iteration for all runs together, one more for each iteration that empties a cluster, and
-    one at the end unless every run converged strictly.
+    one at the end.
     """
-    passes = side_by_side(tally("lloyd", with_labels=with_labels))
-    runs = tuple(Run(centers) for centers in starts)
+    runs = tuple(starts)
     while any(run.status == "running" for run in runs):
         left = rule.max_iter - min(run.n_iter for run in runs if run.status == "running")
-        runs = _iterated(ground, passes, rule, runs, min(unroll, left))
+        runs = _iterated(ground, rule, runs, min(unroll, left))
         if any(run.status == "empty" for run in runs):
             runs = _with_refilled(ground, rule, runs)
     return _labelled(ground, runs, with_labels)
 
 
-Passes: TypeAlias = "Reduction[tuple[At | None, ...], tuple[Tally | None, ...], Tallies]"
-Tallies: TypeAlias = "tuple[Tally | None, ...]"
-
-
-def _iterated(ground: Ground, passes: Passes, rule: Rule, runs: Runs, n_rounds: int) -> Runs:
-    """``n_rounds`` iterations; one alone is updated here, which spares a hop."""
-    where = partial(_where_running, ground.origin)
-    if n_rounds == 1:
-        found = ground.executor.reduce(ground.data, passes, where(runs), objective=_least)
-        return _updated(rule, runs, found)
+def _iterated(ground: Ground, rule: Rule, runs: Runs, n_rounds: int) -> Runs:
+    """``n_rounds`` iterations."""
     return ground.executor.iterate(
         ground.data,
-        passes,
+        side_by_side(tally("lloyd")),
         runs,
-        point=where,
+        point=partial(_where, ("running",), ground.origin, ground.grid),
         update=partial(_updated, rule),
         n_rounds=n_rounds,
-        objective=_least_of_runs,
+        objective=_least,
     )[-1]
 
 
-def _where_running(origin: FloatArray, runs: Runs) -> tuple[At | None, ...]:
-    return tuple(At(run.centers, origin) if run.status == "running" else None for run in runs)
+def _where(
+    which: Sequence[Status], origin: FloatArray, grid: Grid, runs: Runs
+) -> tuple[At | None, ...]:
+    return tuple(
+        At(run.centers, origin, grid, run.groups, i) if run.status in which else None
+        for i, run in enumerate(runs)
+    )
 
 
-def _updated(rule: Rule, runs: Runs, found: Tallies) -> Runs:
+def _updated(rule: Rule, runs: Runs, found: tuple[Tally | None, ...]) -> Runs:
     """Every run that had a pass, advanced; the others as they were."""
     pairs = zip(runs, found, strict=True)
     return tuple(run if one is None else advanced(rule, run, one) for run, one in pairs)
 
 
-def _least(found: Tallies) -> float:
-    return min(one.inertia for one in found if one is not None)
-
-
-def _least_of_runs(runs: Runs) -> float:
-    return min(run.final.inertia for run in runs)
+def _least(runs: Runs) -> float:
+    return min(run.cost for run in runs)
 
 
 def _with_refilled(ground: Ground, rule: Rule, runs: Runs) -> Runs:
     """Runs with empty clusters, filled and moved on: one pass for all of them."""
-    size = max(int(np.sum(run.final.counts == 0)) for run in runs if run.status == "empty")
-    at = tuple(At(run.centers, ground.origin) if run.status == "empty" else None for run in runs)
+    empty = [run.tally for run in runs if run.status == "empty"]
+    size = max(int(np.sum(one.counts == 0)) for one in empty if one is not None)
+    at = _where(("empty",), ground.origin, ground.grid, runs)
     chosen = ground.executor.reduce(ground.data, side_by_side(farthest(size)), at)
     return tuple(
         run if far is None else stepped(rule, run, refilled(run, far))
@@ -265,16 +249,20 @@ def _with_refilled(ground: Ground, rule: Rule, runs: Runs) -> Runs:
 
 
 def _labelled(ground: Ground, runs: Runs, with_labels: bool) -> Runs:
-    """Runs with the tally of where they ended: one pass for those that did not converge strictly."""
-    if all(run.status == "strict" for run in runs):
-        return runs
-    at = tuple(None if run.status == "strict" else At(run.centers, ground.origin) for run in runs)
-    passes = side_by_side(tally("label", with_labels=with_labels))
-    found = ground.executor.reduce(ground.data, passes, at, objective=_least)
+    """Runs with inertia and labels where they ended: one pass."""
+    passes = side_by_side(labelling(with_labels=with_labels))
+    at = _where(("strict", "near", "last"), ground.origin, ground.grid, runs)
+    found = ground.executor.reduce(ground.data, passes, at, objective=_least_inertia)
     return tuple(
-        run if one is None else replace(run, tally=one)
+        run
+        if one is None
+        else replace(run, final=one, n_distances=run.n_distances + one.n_distances)
         for run, one in zip(runs, found, strict=True)
     )
+
+
+def _least_inertia(found: tuple[Labelled | None, ...]) -> float:
+    return min(one.inertia for one in found if one is not None)
 
 
 def best(runs: Runs) -> Run:
@@ -285,9 +273,9 @@ def best(runs: Runs) -> Run:
     """
     chosen = runs[0]
     for run in runs[1:]:
-        if run.final.inertia < chosen.final.inertia * (1.0 - 1e-9):
+        if run.inertia < chosen.inertia * (1.0 - 1e-9):
             chosen = run
     return chosen
 
 
-__all__ = ["At", "Rule", "Run", "Tally", "best", "lloyd", "tally"]
+__all__ = ["Rule", "Run", "best", "lloyd"]

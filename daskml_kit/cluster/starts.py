@@ -14,19 +14,22 @@ All draws are keyed by seed, purpose and global row: the chunks and the number o
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from sklearn.cluster import kmeans_plusplus
 
+from daskml_kit.cluster.assignment import At, labelling, tally
+from daskml_kit.cluster.closest import closest
 from daskml_kit.cluster.ground import Ground
-from daskml_kit.cluster.lloyd import At, Rule, Run, advanced, best, tally
+from daskml_kit.cluster.lloyd import Rule, Run, advanced, best
 from daskml_kit.cluster.selection import Chosen, merged, race, smallest
 from daskml_kit.cluster.side_by_side import side_by_side
-from daskml_kit.kernels import nearest
+from daskml_kit.kernels.exact_sums import grid_for
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.random import generator
 from daskml_kit.runtime.reduction import Reduction
@@ -172,8 +175,9 @@ class Parallel:
     late, and draw l rows in the mean. A race needs none and draws l rows each time. For l much smaller than
     the number of rows both draw a row with nearly the same chance.
 
-    The driver holds ``10 k`` candidates. Round r measures from ``2 k (r - 1) + 1`` of them, so that the
-    rounds and the weighing compute as many distances as 30 iterations of Lloyd's algorithm.
+    The driver holds ``10 k`` candidates. A block remembers the nearest candidate of each row
+    (:mod:`daskml_kit.cluster.closest`), so that all rounds and the weighing together compute as many
+    distances as 10 iterations of Lloyd's algorithm; the weighing itself computes none but to the last 2 k.
 
     References
     ----------
@@ -202,17 +206,17 @@ class Parallel:
         candidates = [one.points for one in drawn]
         for round_ in range(1, ROUNDS + 1):
             found = self._round(ground, candidates, round_)
-            if not any(len(one.chosen.keys) for one in found):
+            if not any(len(one.keys) for one in found):
                 break
             candidates = [
-                np.concatenate([before, one.chosen.points])
+                np.concatenate([before, one.points])
                 for before, one in zip(candidates, found, strict=True)
             ]
         return self._reclustered(ground, candidates)
 
-    def _round(self, ground: Ground, candidates: Sequence[FloatArray], round_: int) -> list[Drawn]:
+    def _round(self, ground: Ground, candidates: Sequence[FloatArray], round_: int) -> list[Chosen]:
         draws = tuple(
-            Draw(At(points, ground.origin), self.seed, self._purpose(run, round_))
+            Draw(Near(points, ground.origin, run), self.seed, self._purpose(run, round_))
             for run, points in enumerate(candidates)
         )
         reduction = side_by_side(far_rows(OVERSAMPLING * self.k))
@@ -220,48 +224,55 @@ class Parallel:
         return [one for one in found if one is not None]
 
     def _reclustered(self, ground: Ground, candidates: Sequence[FloatArray]) -> list[FloatArray]:
-        at = tuple(At(points, ground.origin) for points in candidates)
-        found = ground.executor.reduce(ground.data, side_by_side(tally("weigh")), at)
-        weights = [one.counts for one in found if one is not None]
+        near = tuple(Near(points, ground.origin, run) for run, points in enumerate(candidates))
+        weights = ground.executor.reduce(ground.data, side_by_side(WEIGHED), near)
         return [
             reclustered(points, own, self.k, self.seed, f"kmeans-recluster-{run}")
             for run, (points, own) in enumerate(zip(candidates, weights, strict=True))
+            if own is not None
         ]
 
 
 # ---------------------------------------------------------------- a round of k-means||
 
 
-class Draw(NamedTuple):
-    """What to draw: far from some centres, with these random numbers."""
+class Near(NamedTuple):
+    """Candidates (m, d) to measure from, a point (d,) near the data, and the run that they belong to."""
 
-    at: At
+    candidates: FloatArray
+    origin: FloatArray
+    run: int
+
+
+class Draw(NamedTuple):
+    """What to draw: far from some candidates, with these random numbers."""
+
+    near: Near
     seed: int
     purpose: str
 
 
-class Drawn(NamedTuple):
-    """Rows drawn, and the cost of the centres that they are far from."""
-
-    cost: float
-    chosen: Chosen
-
-
-def far_rows(size: int) -> Reduction[Draw, Drawn, Drawn]:
+def far_rows(size: int) -> Reduction[Draw, Chosen, Chosen]:
     """``size`` rows in proportion to weight and squared distance, without replacement: one pass."""
-    return Reduction("kmeans-parallel", partial(_far_chunk, size), partial(_far_combined, size))
+    return Reduction("kmeans-parallel", partial(_far_chunk, size), partial(merged, size))
 
 
-def _far_chunk(size: int, block: Block, draw: Draw) -> Drawn:
-    _, mass = nearest(block.X, draw.at.centers, draw.at.origin)
+def _far_chunk(size: int, block: Block, draw: Draw) -> Chosen:
+    mass = closest(block, *draw.near).square
     if block.weight is not None:
         mass = mass * block.weight
-    chosen = smallest(block, race(block, mass, draw.seed, draw.purpose), size)
-    return Drawn(float(mass.sum()), chosen)
+    return smallest(block, race(block, mass, draw.seed, draw.purpose), size)
 
 
-def _far_combined(size: int, a: Drawn, b: Drawn) -> Drawn:
-    return Drawn(a.cost + b.cost, merged(size, a.chosen, b.chosen))
+def _weigh_chunk(block: Block, near: Near) -> FloatArray:
+    which = closest(block, *near).which
+    found = np.bincount(which, weights=block.weight, minlength=len(near.candidates))
+    block.scratch.clear()  # nothing of it is needed any more
+    return found.astype(np.float64)
+
+
+WEIGHED: Reduction[Near, FloatArray, FloatArray] = Reduction("weigh", _weigh_chunk, operator.add)
+"""The weight of the rows that are nearest to each candidate: one pass."""
 
 
 # ---------------------------------------------------------------- on the driver
@@ -294,20 +305,26 @@ def reclustered(
     points, weights = points[kept], weights[kept]
     if len(points) <= k:
         return padded(points, k)
-    block = Block(points.astype(np.float64), weight=weights)
     tries = min(TRIES, max(TRIES_WORK // (points.size * k), 1))
     starts = [seeded(points, weights, k, seed, f"{purpose}-{i}") for i in range(tries)]
-    return best(tuple(_refined(block, start) for start in starts)).centers.astype(points.dtype)
+    return refined(points, weights, starts)
 
 
-def _refined(block: Block, start: FloatArray) -> Run:
-    """A few steps of Lloyd's algorithm in this process; its tally is of the step before the last."""
-    run, one_pass = Run(start.astype(np.float64)), tally("recluster")
-    rule = Rule(0.0, REFINEMENTS)
-    while run.status == "running":
-        origin = block.X[0] if isinstance(block.X, np.ndarray) else np.zeros(block.X.shape[1])
-        run = advanced(rule, run, one_pass([block], At(run.centers, origin)))
-    return run
+def refined(points: FloatArray, weights: FloatArray, starts: Sequence[FloatArray]) -> FloatArray:
+    """The best of some starts on weighted points after a few steps of Lloyd's algorithm each."""
+    origin = points.mean(axis=0, dtype=np.float64)
+    rows = points.astype(np.float64) - origin
+    largest = np.append(np.abs(rows).max(axis=0), 1.0) * weights.max()
+    at = partial(At, origin=np.zeros(len(origin)), grid=grid_for(largest, len(points)))
+    rule = Rule(0.0, REFINEMENTS, np.zeros(len(origin)), 0.0)
+    block, runs = Block(rows, weight=weights), []
+    for start in starts:
+        run = Run(start - origin)
+        while run.status == "running":
+            run = advanced(rule, run, tally("recluster")([block], at(run.centers)))
+        runs.append(replace(run, final=labelling(with_labels=False)([block], at(run.centers))))
+    out: FloatArray = (best(tuple(runs)).centers + origin).astype(points.dtype)
+    return out
 
 
 __all__ = ["Given", "Parallel", "Random", "Sampled", "Start"]

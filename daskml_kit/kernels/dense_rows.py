@@ -73,12 +73,6 @@ def add_weighted(
     add_gram(left, tile, stop - start, gram)
 
 
-def add_row_to(rows: Array, i: int, scale: float, sums: Array, k: int) -> None:
-    """``sums[k] += scale rows[i]``."""
-    for j in range(rows.shape[1]):
-        sums[k, j] += scale * rows[i, j]
-
-
 def squared_distance(rows: Array, i: int, centers: Array, k: int, half: float) -> float:
     """``|rows[i] - centers[k]|^2``, computed as written."""
     total = 0.0
@@ -89,7 +83,6 @@ def squared_distance(rows: Array, i: int, centers: Array, k: int, half: float) -
 
 
 __all__ = [
-    "add_row_to",
     "add_rows",
     "add_tile",
     "add_weighted",

@@ -8,9 +8,10 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from daskml_kit.kernels.exact_sums import Grid
 from daskml_kit.kernels.linear import LinearSums
 from daskml_kit.kernels.moments import Moments
-from daskml_kit.kernels.nearest import Assignment
+from daskml_kit.kernels.nearest import TIE, Assignment
 from daskml_kit.typing import Array, FloatArray, IntArray, Matrix
 
 
@@ -73,25 +74,27 @@ def transform_distances(X: Matrix, centers: Array) -> FloatArray:
 def nearest(X: Matrix, centers: Array, origin: Array | None = None) -> tuple[IntArray, FloatArray]:
     """See :func:`daskml_kit.kernels.nearest.nearest`."""
     distances = squared_distances(X, centers)
-    return distances.argmin(axis=1).astype(np.int32), distances.min(axis=1)
+    least = distances.min(axis=1, keepdims=True)
+    labels = (distances <= least * (1.0 + TIE)).argmax(axis=1)  # the first of those that are equal
+    return labels.astype(np.int32), distances[np.arange(len(distances)), labels]
 
 
 def assign(
     X: Matrix,
     weight: Array | None,
     centers: Array,
+    grid: Grid,
     *,
     origin: Array | None = None,
     with_labels: bool = False,
 ) -> Assignment:
-    """See :func:`daskml_kit.kernels.nearest.assign`."""
+    """See :func:`daskml_kit.kernels.nearest.assign`; plain sums, as coarse pieces."""
     labels, distances = nearest(X, centers)
     s = ones_if_none(weight, X.shape[0])
     member = (labels[:, None] == np.arange(len(centers))) * s[:, None]
-    inertia = float(s @ distances)
-    return Assignment(
-        member.T @ dense(X), member.sum(axis=0), inertia, labels if with_labels else None
-    )
+    sums = np.c_[member.T @ dense(X), member.sum(axis=0)]
+    pieces = np.stack([sums, np.zeros_like(sums)], axis=1)
+    return Assignment(pieces, float(s @ distances), labels if with_labels else None)
 
 
 __all__ = ["assign", "linear_sums", "moments", "nearest", "transform_distances"]

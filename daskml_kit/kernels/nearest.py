@@ -3,7 +3,9 @@
 Scores come fast and a little wrong, ``|c|^2 / 2 - x.c`` by matrix product; decisions are made on
 distances that are right. Per row the kernel keeps the best and the second best score: where they
 differ by less than the error bound, the candidates are compared by their distance computed directly.
-So labels do not depend on tiles or chunks, and centres equally far go to the lowest index.
+So labels do not depend on tiles or chunks. Of centres whose distances differ by rounding only the one of
+lowest index is the nearest: where exact arithmetic finds them equally far, the answer is that of exact
+arithmetic, and does not depend on a scale or a shift of the data.
 """
 
 from __future__ import annotations
@@ -15,17 +17,20 @@ import numpy as np
 from daskml_kit.exceptions import InvalidDataError
 from daskml_kit.kernels import nearest_tiles
 from daskml_kit.kernels.blocks import CsrRows, as_column, as_rows, frozen
+from daskml_kit.kernels.exact_sums import Grid, empty_sums
 from daskml_kit.kernels.products import padded
 from daskml_kit.typing import Array, FloatArray, IntArray, Matrix
+
+TIE = 1e-12
+"""Squared distances that differ by this part of themselves are equal: rounding of ``x - c`` for data whose
+distance from the origin is up to 1,000 times their spread."""
 
 
 class Assignment(NamedTuple):
     """What one pass of k-means learns from a block. All but ``labels`` add up over blocks."""
 
     sums: FloatArray
-    """(k, d): weighted sum of each centre's rows."""
-    counts: FloatArray
-    """(k,): sum of each centre's weights."""
+    """(k, 2, d + 1): exact weighted sum of each centre's rows, and of their weights."""
     inertia: float
     """Weighted sum of squared distances to the nearest centre."""
     labels: IntArray | None
@@ -36,6 +41,7 @@ def assign(
     X: Matrix,
     weight: Array | None,
     centers: Array,
+    grid: Grid,
     *,
     origin: Array | None = None,
     with_labels: bool = False,
@@ -50,6 +56,8 @@ def assign(
         (n,) weights at least 0, or None for ones.
     centers
         (k, d), k at least 1.
+    grid
+        Of the exact sums (:mod:`daskml_kit.kernels.exact_sums`), for all blocks the same.
     origin
         (d,) point near the data, such as their mean. The nearer, the fewer rows need a second look.
         Results do not depend on it. Ignored for CSR and for few columns.
@@ -72,21 +80,24 @@ def assign(
     Examples
     --------
     >>> import numpy as np
+    >>> from daskml_kit.kernels.exact_sums import grid_for, resolved
     >>> X = np.array([[0.0], [1.0], [10.0]])
-    >>> total = assign(X, None, np.array([[0.0], [9.0]]))
-    >>> total.sums.ravel(), total.counts, total.inertia
+    >>> grid = grid_for(np.array([10.0, 1.0]), n_rows=3)
+    >>> total = assign(X, None, np.array([[0.0], [9.0]]), grid)
+    >>> sums, counts = resolved(total.sums)
+    >>> sums.ravel(), counts, total.inertia
     (array([ 1., 10.]), array([2., 1.]), 2.0)
     """
     labels = np.empty(X.shape[0] if with_labels else 0, dtype=np.int32)
-    sums, counts = np.zeros(centers.shape), np.zeros(len(centers))
-    inertia = _run(X, weight, centers, origin, sums, counts, labels, np.empty(0))
-    return Assignment(sums, counts, inertia, labels if with_labels else None)
+    sums = empty_sums(*centers.shape)
+    inertia = _run(X, weight, centers, origin, grid, sums, labels, np.empty(0))
+    return Assignment(sums, inertia, labels if with_labels else None)
 
 
 def nearest(X: Matrix, centers: Array, origin: Array | None = None) -> tuple[IntArray, FloatArray]:
     """Index of the nearest centre (n,) int32, and the squared distance to it (n,) float64.
 
-    Parameters, errors and cost are those of :func:`assign`.
+    Parameters, ties, errors and cost are those of :func:`assign`.
 
     Examples
     --------
@@ -95,7 +106,8 @@ def nearest(X: Matrix, centers: Array, origin: Array | None = None) -> tuple[Int
     (array([0, 1], dtype=int32), array([1., 4.]))
     """
     labels, distances = np.empty(X.shape[0], dtype=np.int32), np.empty(X.shape[0])
-    _run(X, None, centers, origin, np.empty((0, 0)), np.empty(0), labels, distances)
+    no_sums, no_grid = np.empty((0, 0, 0)), Grid(np.empty(0), np.empty(0))
+    _run(X, None, centers, origin, no_grid, no_sums, labels, distances)
     return labels, distances
 
 
@@ -122,13 +134,14 @@ def _run(
     weight: Array | None,
     centers: Array,
     origin: Array | None,
+    grid: Grid,
     sums: Array,
-    counts: Array,
     labels: Array,
     distances: Array,
 ) -> float:
     rows, points = as_rows(X), as_centers(centers, X.shape[1])
-    weights, results = as_column(weight, "weight", X.shape[0]), (sums, counts, labels, distances)
+    weights, tie = as_column(weight, "weight", X.shape[0]), tie_width(X.shape[1])
+    results = tie, *(frozen(part) for part in grid), sums, labels, distances
     if isinstance(rows, CsrRows):
         tables = frozen(points.T), half_squares(points), *score_error(points, points)
         return float(nearest_tiles.sparse(rows, weights, points, *tables, *results))
@@ -154,6 +167,11 @@ def score_error(moved: Array, centers: Array) -> tuple[float, float]:
     largest = float(np.sqrt(np.max(np.einsum("kj,kj->k", centers, centers))))
     roundings = 4.0 * (centers.shape[1] + 4) * float(np.finfo(np.float64).eps)
     return roundings * largest_moved, 2.0 * (largest + largest_moved)
+
+
+def tie_width(d: int) -> float:
+    """:data:`TIE`, or the rounding of a sum of d squares where that is more."""
+    return max(TIE, 8.0 * (d + 4) * float(np.finfo(np.float64).eps))
 
 
 def half_squares(centers: Array) -> FloatArray:

@@ -11,7 +11,6 @@ at index d.
 ``load_rows``         dense: the tile in float64, in front of a column of ones
 ``dot_tile``          ``eta = X[start:stop] W`` for several outputs; W's row d is the intercepts
 ``add_tile``          ``gradient += X[start:stop]' C`` for several outputs
-``add_row_to``        ``sums[k] += c X[i]``
 ``squared_distance``  ``|X[i] - centers[k]|^2``
 ``add_weighted``      ``gram += X[start:stop]' diag(c) X[start:stop]``, upper triangle
 ====================  ==========================================================================
@@ -50,11 +49,9 @@ load_rows = by_form(dense_rows.load_rows, sparse_rows.load_rows)
 dot_tile = by_form(dense_rows.dot_tile, sparse_rows.dot_tile)
 add_tile = by_form(dense_rows.add_tile, sparse_rows.add_tile)
 add_weighted = by_form(dense_rows.add_weighted, sparse_rows.add_weighted)
-add_row_to = by_form(dense_rows.add_row_to, sparse_rows.add_row_to)
 squared_distance = by_form(dense_rows.squared_distance, sparse_rows.squared_distance)
 
 __all__ = [
-    "add_row_to",
     "add_rows",
     "add_tile",
     "add_weighted",

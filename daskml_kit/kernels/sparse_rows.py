@@ -81,12 +81,6 @@ def add_weighted(
         gram[intercept, intercept] += scale[i]
 
 
-def add_row_to(rows: CsrRows, i: int, scale: float, sums: Array, k: int) -> None:
-    """``sums[k] += scale rows[i]``."""
-    for p in range(rows.starts[i], rows.starts[i + 1]):
-        sums[k, rows.columns[p]] += scale * rows.values[p]
-
-
 def squared_distance(rows: CsrRows, i: int, centers: Array, k: int, half: float) -> float:
     """``|rows[i] - centers[k]|^2``, where ``half`` is ``|centers[k]|^2 / 2``.
 
@@ -118,7 +112,6 @@ def squares_of_others(rows: CsrRows, i: int, center: Array) -> float:
 
 
 __all__ = [
-    "add_row_to",
     "add_rows",
     "add_tile",
     "add_weighted",

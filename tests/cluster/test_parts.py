@@ -9,11 +9,16 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import sparse
 
-from daskml_kit.cluster.columns import columns, combined
+from daskml_kit.cluster.assignment import At, Labelled, Tally, tally
+from daskml_kit.cluster.closest import closest
+from daskml_kit.cluster.columns import columns, combined, spread
 from daskml_kit.cluster.ground import shift_of
-from daskml_kit.cluster.lloyd import Run, Tally, averaged, best, refilled
+from daskml_kit.cluster.grouping import grouped
+from daskml_kit.cluster.lloyd import Rule, Run, averaged, best, cost_of, refilled
 from daskml_kit.cluster.selection import Chosen, merged, race, smallest
 from daskml_kit.cluster.starts import Sampled, _sample, padded, reclustered, seeded
+from daskml_kit.kernels import naive
+from daskml_kit.kernels.exact_sums import grid_for
 from daskml_kit.runtime.block import Block
 
 RNG = np.random.default_rng(0)
@@ -100,13 +105,13 @@ def test_the_shift_is_near_the_mean_and_coarse():
 
 
 def test_an_empty_cluster_takes_the_mean_of_the_heaviest():
-    found = Tally(np.array([[2.0], [0.0], [9.0]]), np.array([1.0, 0.0, 3.0]), 0.0, ())
+    found = Tally(np.array([[2.0], [0.0], [9.0]]), np.array([1.0, 0.0, 3.0]), 0)
     assert averaged(found).ravel().tolist() == [2.0, 3.0, 3.0]
 
 
 def test_far_rows_fill_empty_clusters():
     # rows 0 (weight 2), 1, 10 with centre 0; centres at 50 and 60 have none
-    tally = Tally(np.array([[11.0], [0.0], [0.0]]), np.array([4.0, 0.0, 0.0]), 101.0, ())
+    tally = Tally(np.array([[11.0], [0.0], [0.0]]), np.array([4.0, 0.0, 0.0]), 0)
     run = Run(np.array([[0.0], [50.0], [60.0]]), tally=tally)
     chosen = Chosen(
         np.array([-100.0, -1.0]),
@@ -120,9 +125,47 @@ def test_far_rows_fill_empty_clusters():
     assert tally.counts.tolist() == [4.0, 0.0, 0.0]
 
 
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
+def test_the_cost_is_counted_from_sums(form):
+    X, weight = RNG.normal(3.0, 1.0, (90, 4)), RNG.uniform(0, 3, 90)
+    parts = [
+        spread(form(X[r]), weight[r], X[0]) for r in (slice(0, 30), slice(30, 30), slice(30, 90))
+    ]
+    total = sum(parts[1:], parts[0])
+    centers, origin = X[:6] + 0.5, X.mean(axis=0)
+    rule = Rule(0.0, 1, origin, total.about(origin))
+    grid = grid_for(np.full(5, 100.0), 90)
+    found = tally("test")([Block(form(X), weight=weight)], At(centers, origin, grid))
+    gaps = ((X[:, None] - centers) ** 2).sum(axis=2).min(axis=1)
+    np.testing.assert_allclose(cost_of(rule, centers, found), weight @ gaps, rtol=1e-12)
+
+
+def test_candidates_are_measured_once_and_never_wrongly():
+    block, candidates = Block(RNG.normal(size=(50, 12))), RNG.normal(size=(30, 12))
+    origin = np.zeros(12)
+    expected = naive.nearest(block.X, candidates)
+    closest(block, candidates[:10], origin, 0)
+    assert len(closest(block, candidates, origin, 0).candidates) == 30  # only 20 of them are new
+    for asked in (candidates, candidates[::-1], candidates[:7], candidates):
+        found = closest(block, asked, origin, 0)
+        which, square = naive.nearest(block.X, asked)
+        np.testing.assert_array_equal(found.which, which)
+        np.testing.assert_allclose(found.square, square, rtol=1e-12)
+    again = closest(Block(block.X), candidates, origin, 1)
+    np.testing.assert_array_equal(again.which, expected[0])
+
+
+def test_groups_hold_each_centre_once_and_only_the_last_is_not_full():
+    for k in (1, 7, 8, 100, 999):
+        groups = grouped(RNG.normal(size=(k, 3)), 16)
+        assert sorted(groups[groups >= 0]) == list(range(k))
+        assert len(groups) == -(-k // 16)
+        assert (groups[:-1] >= 0).all()
+
+
 def test_rounding_does_not_choose_the_run():
     def run(inertia: float) -> Run:
-        return Run(np.zeros((1, 1)), tally=Tally(np.zeros((1, 1)), np.ones(1), inertia, ()))
+        return Run(np.zeros((1, 1)), final=Labelled(inertia, (), 0))
 
     runs = (run(1.0), run(1.0 - 1e-13), run(0.5), run(0.7))
     assert best(runs[:2]) is runs[0]

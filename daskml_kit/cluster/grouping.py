@@ -1,0 +1,61 @@
+"""Which centres share a bound, and whether bounds pay at all."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from daskml_kit.kernels.bounds import bounds_bytes, whole_width
+from daskml_kit.typing import Array, IntArray
+
+ALGORITHMS = ("auto", "lloyd", "hamerly", "yinyang", "elkan")
+
+FEW_CENTERS = 64
+"""Up to so many centres, "auto" keeps one lower bound a row, above it one for each group."""
+
+GROUP = 16
+"""Centres of a group of "yinyang": two vectors of the matrix product."""
+
+MEMORY = 2.0
+"""Bounds of "auto" may take so many times the memory of the rows."""
+
+
+def groups_for(
+    algorithm: str, centers: Array, *, n_rows: int, nbytes: int, n_runs: int, sparse: bool
+) -> IntArray | None:
+    """Groups (t, width) of centres, -1 where one is not full, or None: every distance each time."""
+    k = len(centers)
+    if algorithm == "lloyd" or sparse or k < 3:
+        return None
+    widths = {"hamerly": whole_width(k), "yinyang": GROUP, "elkan": whole_width(1)}
+    if algorithm != "auto":
+        return grouped(centers, widths[algorithm])
+    for name in ("hamerly",) if k <= FEW_CENTERS else ("yinyang", "hamerly"):
+        groups = -(-k // widths[name])
+        if n_runs * bounds_bytes(n_rows, groups) <= MEMORY * nbytes:
+            return grouped(centers, widths[name])
+    return None
+
+
+def grouped(centers: Array, width: int) -> IntArray:
+    """Centres near each other together, ``width`` in a group: halves along the widest column, again and
+    again.
+    """
+    leaves = _halved(np.asarray(centers, np.float64), np.arange(len(centers)), width)
+    groups = np.full((len(leaves), width), -1, dtype=np.int64)
+    for group, leaf in zip(groups, leaves, strict=True):
+        group[: len(leaf)] = np.sort(leaf)
+    return groups
+
+
+def _halved(centers: Array, indices: IntArray, width: int) -> list[IntArray]:
+    if len(indices) <= width:
+        return [indices]
+    own = centers[indices]
+    order = indices[np.argsort(own[:, np.argmax(own.var(axis=0))], kind="stable")]
+    half = (
+        -(-len(indices) // (2 * width)) * width
+    )  # whole groups, so that only the last is not full
+    return _halved(centers, order[:half], width) + _halved(centers, order[half:], width)
+
+
+__all__ = ["ALGORITHMS", "grouped", "groups_for"]
