@@ -1,8 +1,24 @@
-"""Which solver ``"auto"`` takes: a cost model of both, from measured speeds."""
+"""Which solver fits a loss and a penalty: what is possible, and what ``"auto"`` takes.
+
+The choice of ``"auto"`` is a cost model from measured speeds.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
+from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.runtime.ingest import DataFacts
+from daskml_kit.solvers import LBFGS, GradientDescent, Kinked, Newton, ProximalNewton
+
+SMOOTH: dict[str, Any] = {"newton": Newton, "lbfgs": LBFGS, "gd": GradientDescent}
+"""Solvers of objectives with a gradient everywhere."""
+
+PROXIMAL: dict[str, Any] = {
+    "newton": ProximalNewton,
+    "gd": lambda kinks: GradientDescent(penalty=kinks),
+}
+"""Those that take L1 strengths and bounds."""
 
 NEWTON_ROUNDS, LBFGS_ROUNDS = 8, 60
 """Rounds to a gradient of 1e-6 on problems of condition 100 to 1,000 (``docs/design.md``)."""
@@ -35,4 +51,24 @@ def newton_is_cheaper(facts: DataFacts, n_outputs: int, width: int) -> bool:
     return newton <= LBFGS_ROUNDS * (ROUND_SECONDS + gradient / PASS_SPEED)
 
 
-__all__ = ["newton_is_cheaper"]
+def solver_named(name: str, kinks: Kinked | None) -> Any:
+    """The solver of that name for a smooth objective, plus ``kinks`` unless that is None.
+
+    Raises
+    ------
+    InvalidParameterError
+        There is no such solver, or it needs a gradient everywhere.
+    """
+    if name not in SMOOTH:
+        raise InvalidParameterError(f"solver must be one of {['auto', *SMOOTH]}, got {name!r}.")
+    if kinks is None:
+        return SMOOTH[name]()
+    if name not in PROXIMAL:
+        raise InvalidParameterError(
+            f"solver={name!r} needs an objective with a gradient everywhere, got an L1 penalty or bounds. "
+            f"Use solver='auto' or one of {sorted(PROXIMAL)}, or l1_ratio=0 and no bounds."
+        )
+    return PROXIMAL[name](kinks)
+
+
+__all__ = ["PROXIMAL", "SMOOTH", "newton_is_cheaper", "solver_named"]

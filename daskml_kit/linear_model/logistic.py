@@ -13,36 +13,41 @@ from sklearn.utils.validation import check_is_fitted
 from daskml_kit.base import BlockEstimator, ClassifierMixin, check_number
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.kernels import predict_linear
-from daskml_kit.linear_model.choice import newton_is_cheaper
+from daskml_kit.linear_model.choice import SMOOTH, newton_is_cheaper, solver_named
 from daskml_kit.linear_model.objective import Finish, LinearObjective, unpenalised_intercept
 from daskml_kit.losses import Binomial, Multinomial
+from daskml_kit.penalties import L2, BoundedL1
 from daskml_kit.runtime.ingest import DataFacts
-from daskml_kit.solvers import LBFGS, GradientDescent, Newton, Solution, solve
+from daskml_kit.solvers import Solution, solve
 from daskml_kit.typing import Array, ArrayLike, FloatArray, Matrix
 
-_SOLVERS = {"newton": Newton, "lbfgs": LBFGS, "gd": GradientDescent}
+Bounds = tuple[Any, Any] | None
 
 
 class LogisticRegression(ClassifierMixin, BlockEstimator):
     """Logistic regression by Newton, L-BFGS or accelerated gradient descent over blocks.
 
-    Minimises ``C * sum_i s_i logloss(y_i, x_i.w + b) + 1/2 |w|^2``, scikit-learn's objective: the
-    intercept is not penalised and nothing is standardised. More than two classes are fitted as one
-    symmetric multinomial model.
+    Minimises ``C * sum_i s_i logloss(y_i, x_i.w + b) + r |w|_1 + (1 - r) / 2 |w|^2`` with ``r = l1_ratio``,
+    scikit-learn's objective: the intercept is not penalised and nothing is standardised. More than two
+    classes are fitted as one symmetric multinomial model.
 
     Parameters
     ----------
     C : float, default=1.0
-        Inverse of the L2 strength; ``np.inf`` for no penalty.
+        Inverse of the penalty's strength; ``np.inf`` for no penalty.
+    l1_ratio : float, default=0.0
+        Share of L1 in the penalty: 0 is ridge, 1 lasso, between them the elastic net.
     tol : float, default=1e-4
         Converged when no component of the gradient of the averaged objective (divided by
-        ``C * sum_i s_i``) exceeds it, as for scikit-learn's lbfgs.
+        ``C * sum_i s_i``) exceeds it, as for scikit-learn's lbfgs. With L1 or bounds: of its smallest
+        subgradient.
     fit_intercept : bool, default=True
     class_weight : dict, "balanced" or None
         Multiplied into the row weights.
     solver : {"auto", "newton", "lbfgs", "gd"}, default="auto"
         "auto" takes "newton" for dense data of few coefficients, where its few dear rounds cost less than
-        the many cheap ones of "lbfgs".
+        the many cheap ones of the others. With L1 or bounds "newton" and "gd" are proximal (and "gd" is
+        FISTA), and "lbfgs" is refused.
     max_iter : int, default=100
         Most accepted steps.
     verbose : int, default=0
@@ -51,6 +56,11 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
         Start from the coefficients of the last fit.
     unroll : int, default=1
         Rounds submitted to the cluster as one graph. Up to ``unroll - 1`` rounds run for nothing at the end.
+    coef_bounds : (lower, upper) or None
+        Least and greatest coefficients: numbers, or arrays that broadcast against ``coef_``; -inf and inf
+        for a side without a bound.
+    intercept_bounds : (lower, upper) or None
+        The same for ``intercept_``.
 
     Attributes
     ----------
@@ -85,8 +95,12 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
         verbose: int = 0,
         warm_start: bool = False,
         unroll: int = 1,
+        l1_ratio: float = 0.0,
+        coef_bounds: Bounds = None,
+        intercept_bounds: Bounds = None,
     ) -> None:
         self.C = C
+        self.l1_ratio = l1_ratio
         self.tol = tol
         self.fit_intercept = fit_intercept
         self.class_weight = class_weight
@@ -95,6 +109,8 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
         self.verbose = verbose
         self.warm_start = warm_start
         self.unroll = unroll
+        self.coef_bounds = coef_bounds
+        self.intercept_bounds = intercept_bounds
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Self:
         """Fit the model.
@@ -123,14 +139,16 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
             w0 = self._start(facts)
             several = len(facts.classes) > 2
             weight_sum = self._weight_sum(facts)
-            finish = Finish(
-                weight_sum,
-                unpenalised_intercept(1.0 / (self.C * weight_sum), w0.shape, self.fit_intercept),
+            strength = np.asarray(
+                unpenalised_intercept(
+                    1.0 / (self.C * weight_sum), w0.shape, self.fit_intercept
+                ).strength
             )
+            finish = Finish(weight_sum, L2((1.0 - self.l1_ratio) * strength))
             loss = Multinomial(len(facts.classes)) if several else Binomial()
             solution = solve(
                 LinearObjective(data, executor, loss, self.fit_intercept, finish),
-                self._solver(facts, w0.size),
+                self._solver(facts, w0.shape, self.l1_ratio * strength),
                 w0,
                 max_iter=self.max_iter,
                 tol=self.tol,
@@ -148,10 +166,15 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
             raise InvalidParameterError(
                 f"fit_intercept must be True or False, got {self.fit_intercept!r}."
             )
-        if self.solver not in ("auto", *_SOLVERS):
+        check_number("l1_ratio", self.l1_ratio, least=0)
+        if self.l1_ratio > 1:
+            raise InvalidParameterError(f"l1_ratio must be between 0 and 1, got {self.l1_ratio!r}.")
+        if self.intercept_bounds is not None and not self.fit_intercept:
             raise InvalidParameterError(
-                f"solver must be one of {['auto', *_SOLVERS]}, got {self.solver!r}."
+                f"intercept_bounds={self.intercept_bounds!r} needs an intercept: set fit_intercept=True."
             )
+        if self.solver not in ("auto", *SMOOTH):
+            solver_named(self.solver, None)
 
     def _class_weights(self, facts: DataFacts) -> FloatArray | None:
         """The weight of each class, from one weighted pseudo-row a class."""
@@ -194,14 +217,34 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
             )
         return w
 
-    def _solver(self, facts: DataFacts, size: int) -> Any:
-        assert facts.classes is not None
+    @property
+    def _bounded(self) -> bool:
+        return self.coef_bounds is not None or self.intercept_bounds is not None
+
+    def _solver(self, facts: DataFacts, shape: tuple[int, ...], l1: FloatArray) -> Any:
+        """The solver, with what it has to know of the penalty."""
+        kinks = None
+        if self._bounded or np.any(l1 > 0):
+            kinks = BoundedL1(l1, *self._bounds(shape))
         name = self.solver
         if name == "auto":
-            outputs = 1 if len(facts.classes) == 2 else len(facts.classes)
-            small = newton_is_cheaper(facts, outputs, size // outputs)
-            name = "newton" if small else "lbfgs"
-        return _SOLVERS[name]()
+            outputs = 1 if len(shape) == 1 else shape[0]
+            small = newton_is_cheaper(facts, outputs, shape[-1])
+            name = "newton" if small else "lbfgs" if kinks is None else "gd"
+        return solver_named(name, kinks)
+
+    def _bounds(self, shape: tuple[int, ...]) -> tuple[FloatArray, FloatArray]:
+        """Lower and upper bounds of all coefficients, the intercept's last."""
+        rows = np.full((1, *shape)[-2:], -np.inf), np.full((1, *shape)[-2:], np.inf)
+        width = shape[-1] - int(self.fit_intercept)
+        for side, all_rows in enumerate(rows):
+            for name, given, part in (
+                ("coef_bounds", self.coef_bounds, all_rows[:, :width]),
+                ("intercept_bounds", self.intercept_bounds, all_rows[:, -1]),
+            ):
+                if given is not None:
+                    _fill(part, given, side, name)
+        return rows[0].reshape(shape), rows[1].reshape(shape)
 
     def _keep(self, facts: DataFacts, solution: Solution) -> None:
         w = np.atleast_2d(self._centred(solution.w)).astype(facts.dtype)
@@ -218,9 +261,9 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
         A constant added to all intercepts changes no probability; nor, without penalty, does one added to
         all coefficients of a feature.
         """
-        free = np.full(w.shape[-1], np.isinf(self.C))
+        free = np.full(w.shape[-1], np.isinf(self.C) and not self._bounded)
         if self.fit_intercept:
-            free[-1] = True
+            free[-1] = self.intercept_bounds is None
         return w if w.ndim == 1 else w - np.where(free, w.mean(axis=0), 0.0)
 
     def _w(self) -> FloatArray:
@@ -292,6 +335,25 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
     def _model(self, fn: Any) -> Any:
         """``fn`` of rows at the fitted coefficients, picklable without the estimator."""
         return partial(fn, self._w(), self.fit_intercept)
+
+
+def _fill(part: FloatArray, bounds: Any, side: int, name: str) -> None:
+    """Write one side of a pair of bounds into ``part``."""
+    try:
+        pair = [np.asarray(bound, dtype=np.float64) for bound in bounds]
+        fits = (
+            len(pair) == 2
+            and not any(np.isnan(b).any() for b in pair)
+            and bool(np.all(pair[0] <= pair[1]))
+        )
+        part[...] = pair[side]
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise InvalidParameterError(
+            f"{name} must be None or a pair (lower, upper) of numbers or arrays that broadcast to "
+            f"{part.shape}, with lower <= upper, got {bounds!r}."
+        )
 
 
 def _scores(w: FloatArray, fit_intercept: bool, X: Matrix) -> FloatArray:

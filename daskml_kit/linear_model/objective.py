@@ -100,18 +100,18 @@ class LinearObjective:
                 objective=_measured,
             )
         w = solver.point(state)
-        told: list[Evaluation] = []
+        told: list[State] = []
 
         def objective(sums: LinearSums) -> float:
-            told.append(self.finish(w, sums))
+            told.append(solver.update(state, self.finish(w, sums)))
             return _measured(told[0])
 
         self.executor.reduce(self.data, reduction, w, objective=objective)
-        return [solver.update(state, told[0])]
+        return told
 
 
 def _measured(at: Any) -> Measured:
-    """What a round reports of an evaluation, or of a state that was told one."""
+    """What a round reports: the state of the solver that was told its sums."""
     return Measured(at.value, float(np.max(np.abs(at.gradient), initial=0.0)))
 
 

@@ -1,18 +1,23 @@
 """Solvers: ask for a point, be told what was measured there. They know no loss, penalty or estimator."""
 
+from daskml_kit.solvers.composite import Kinked, Proximal
 from daskml_kit.solvers.gradient_descent import GradientDescent
 from daskml_kit.solvers.lbfgs import LBFGS
 from daskml_kit.solvers.loop import Solution, solve
 from daskml_kit.solvers.newton import Newton
 from daskml_kit.solvers.protocol import Evaluation, FunctionObjective, Objective, Solver
+from daskml_kit.solvers.proximal_newton import ProximalNewton
 
 __all__ = [
     "LBFGS",
     "Evaluation",
     "FunctionObjective",
     "GradientDescent",
+    "Kinked",
     "Newton",
     "Objective",
+    "Proximal",
+    "ProximalNewton",
     "Solution",
     "Solver",
     "solve",
