@@ -15,7 +15,7 @@ from daskml_kit.ensemble import fusion as fuse
 from daskml_kit.ensemble.fitting import Blockwise
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.runtime.in_kind import RowFunction
-from daskml_kit.typing import ArrayLike, FloatArray, Matrix, TargetKind
+from daskml_kit.typing import ArrayLike, TargetKind
 
 
 class BlockwiseClassifier(ClassifierMixin, Blockwise):
@@ -276,13 +276,8 @@ class BlockwiseRegressor(RegressorMixin, Blockwise):
         """
         check_is_fitted(self)
         names = self._target_names(self._n_outputs) if self._n_outputs else {}
-        rows = partial(_answer_rows, self._fused, bool(self._n_outputs))
+        rows = partial(fuse.value_rows, self._fused, bool(self._n_outputs))
         return self._map_rows(X, rows, dtype=np.float64, **names)
-
-
-def _answer_rows(fused: RowFunction, columns: bool, X: Matrix) -> FloatArray:
-    values = fused(X)
-    return values if columns else values[:, 0]
 
 
 __all__ = ["BlockwiseClassifier", "BlockwiseRegressor"]

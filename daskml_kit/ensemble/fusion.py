@@ -84,6 +84,12 @@ def label_rows(fuse: Callable[[Matrix], FloatArray], classes: Array, X: Matrix) 
     return out
 
 
+def value_rows(fuse: Callable[[Matrix], FloatArray], columns: bool, X: Matrix) -> FloatArray:
+    """The fused prediction of each row: (n,), or (n, n_outputs) where y had columns."""
+    values = fuse(X)
+    return values if columns else values[:, 0]
+
+
 __all__ = [
     "in_tiles",
     "label_rows",
@@ -91,5 +97,6 @@ __all__ = [
     "meta_columns",
     "n_meta_columns",
     "stacked",
+    "value_rows",
     "weighted_sum",
 ]

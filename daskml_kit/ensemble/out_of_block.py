@@ -73,20 +73,42 @@ class Tally(NamedTuple):
 def _score_chunk(block: Block, panel: Panel) -> Tally:
     X, y, weight = weighted_rows(block)
     w = np.ones(len(y)) if weight is None else weight
-    total = float(w.sum())
     labels = panel.form.classes is not None
+    own = _nothing(_unscored(y, w, labels))
+    rows = [
+        own
+        if member.start == block.start
+        else tally(answers(member.model, X, panel.form), y, w, labels)
+        for member in panel.members
+    ]
+    return Tally(*(np.concatenate(column) for column in zip(*rows, strict=True)))
+
+
+def tally(said: FloatArray, y: Array, weight: FloatArray, labels: bool) -> Tally:
+    """The tally of one model.
+
+    Parameters
+    ----------
+    said : (n, n_classes) answers or (n, n_outputs) predictions
+    y : (n,) class codes or values, or (n, n_outputs) values
+    """
+    empty = _unscored(y, weight, labels)
     target = y.reshape(len(y), -1)
+    return empty._replace(error=(weight @ _row_errors(said, target, labels))[None])
+
+
+def _unscored(y: Array, weight: FloatArray, labels: bool) -> Tally:
+    target, total = y.reshape(len(y), -1), float(weight.sum())
     mean: FloatArray = np.zeros(target.shape[1])
     spread: FloatArray = np.full(target.shape[1], total)
     if total and not labels:
-        mean = w @ target / total
-        spread = w @ (target - mean) ** 2
-    outside = np.array([[m.start != block.start] for m in panel.members], dtype=np.float64)
-    errors = np.zeros((len(outside), target.shape[1]))
-    for i in np.flatnonzero(outside):
-        said = answers(panel.members[i].model, X, panel.form)
-        errors[i] = w @ _row_errors(said, target, labels)
-    return Tally(total * outside, errors, mean * outside, spread * outside)
+        mean = weight @ target / total
+        spread = weight @ (target - mean) ** 2
+    return Tally(np.array([[total]]), np.zeros_like(mean)[None], mean[None], spread[None])
+
+
+def _nothing(like: Tally) -> Tally:
+    return Tally(*(np.zeros_like(a) for a in like))
 
 
 def _row_errors(said: FloatArray, y: Array, labels: bool) -> FloatArray:
@@ -96,7 +118,7 @@ def _row_errors(said: FloatArray, y: Array, labels: bool) -> FloatArray:
     return np.asarray((said - y) ** 2)
 
 
-def _add_tallies(a: Tally, b: Tally) -> Tally:
+def add_tallies(a: Tally, b: Tally) -> Tally:
     """Weighted means and spreads merge by the update of Chan, Golub and LeVeque (1983)."""
     weight = a.weight + b.weight
     part = np.divide(b.weight, weight, out=np.zeros_like(weight), where=weight > 0)
@@ -110,7 +132,7 @@ def _add_tallies(a: Tally, b: Tally) -> Tally:
 
 
 SCORE_MEMBERS: Reduction[Panel, Tally, Tally] = Reduction(
-    "score-members", _score_chunk, _add_tallies
+    "score-members", _score_chunk, add_tallies
 )
 
 
@@ -164,4 +186,4 @@ META_ROWS: Reduction[Panel, tuple[MetaRows, ...], Any] = Reduction(
 )
 
 
-__all__ = ["META_ROWS", "SCORE_MEMBERS", "MetaRows", "Panel", "Tally"]
+__all__ = ["META_ROWS", "SCORE_MEMBERS", "MetaRows", "Panel", "Tally", "add_tallies", "tally"]
