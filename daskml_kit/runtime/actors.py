@@ -17,6 +17,7 @@ import asyncio
 import functools
 import logging
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future as Waiting, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -98,15 +99,25 @@ async def serve_round(
     try:
         done = await asyncio.gather(*(loop.run_in_executor(_lanes(), run, lane) for lane in lanes))
     except Exception as error:
-        return Raised(error)
+        return _raised(error, dask_worker.address)
     parts = sorted((part for lane in done for part in lane), key=lambda part: part[0])
     if errand.merged and len(parts) > 1 and len(here) == len(errand.bundles):
         merge = functools.partial(_merged, payload, parts)
         try:
             return [await loop.run_in_executor(_lanes(), merge)]
         except Exception as error:
-            return Raised(error)
+            return _raised(error, dask_worker.address)
     return parts
+
+
+def _raised(error: Exception, address: str) -> Raised:
+    """The error with its traceback as a note, which would not travel otherwise."""
+    error.add_note(f"On worker {address}:\n{''.join(traceback.format_exception(error))}")
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception as why:
+        return Raised(RuntimeError(f"{error!r}, which cannot be sent from {address} ({why!r})."))
+    return Raised(error)
 
 
 def _run_lane(

@@ -119,6 +119,26 @@ def test_more_bundles_than_the_driver_takes_are_merged_on_their_workers(client):
     executor.close()
 
 
+class UnsendableError(Exception):
+    def __init__(self, one, two):
+        super().__init__(one)
+
+
+def failing(block, how):
+    raise KeyError(how) if how == "plain" else UnsendableError(how, 2)
+
+
+def test_an_error_says_where_it_was_raised(opened):
+    data, executor = opened
+    with pytest.raises(KeyError, match="plain") as caught:
+        executor.reduce(data, Reduction("bad", failing, max), "plain")
+    (note,) = caught.value.__notes__
+    assert note.startswith("On worker tcp://")
+    assert "in failing" in note
+    with pytest.raises(RuntimeError, match=r"UnsendableError.*cannot be sent from tcp://"):
+        executor.reduce(data, Reduction("bad", failing, max), "unsendable")
+
+
 def log_lines(n, dask_worker):
     """What the worker's log would get from n more rounds."""
     record = logging.LogRecord(
