@@ -11,13 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from daskml_kit.dashboard.aggregate import FitRecord
+from daskml_kit.dashboard.aggregate import FitRecord, transfer_of
 from daskml_kit.dashboard.loads import WorkerLoad, short_names
 from daskml_kit.dashboard.units import nbytes, percent, rate, seconds
 from daskml_kit.runtime.machines import WorkerFacts
 
 UNEVEN_ROWS = 1.25
 """Rows over the fair share from which a worker holds too many: it costs every round that factor."""
+
+BUSY = 1.1
+"""Compute over the mean from which a worker with more rows holds the others up."""
 
 SLOW = 0.7
 """Speed over the median of the others below which a worker is slow: noise of a few rounds is within."""
@@ -81,7 +84,8 @@ def uneven_rows(loads: Sequence[WorkerLoad]) -> Iterator[Advice]:
     names = short_names(w.worker for w in loads)
     worst = max(loads, key=lambda w: w.rows / w.facts.threads)
     share, fair = worst.rows / total, worst.facts.threads / threads
-    if share > UNEVEN_ROWS * fair:
+    mean = sum(w.compute for w in loads) / len(loads)
+    if share > UNEVEN_ROWS * fair and worst.compute >= BUSY * mean:  # else it is only the fastest
         yield Advice(
             "rows",
             f"Worker {names[worst.worker]} holds {percent(share)} of the rows, {percent(fair)} would be its "
@@ -98,8 +102,10 @@ def slow_workers(loads: Sequence[WorkerLoad]) -> Iterator[Advice]:
         return
     names = short_names(w.worker for w in known)
     speed = {w.worker: w.rows_per_second / w.facts.threads for w in known}
+    middle = median(speed.values())
     for w in known:
-        others = median(v for name, v in speed.items() if name != w.worker)
+        few = len(known) <= 4  # where a slow one pulls the median down
+        others = median(v for n, v in speed.items() if n != w.worker) if few else middle
         part = speed[w.worker] / others
         if part < SLOW:
             yield Advice(
@@ -153,7 +159,7 @@ def messages(fit: FitRecord) -> Iterator[Advice]:
     if len(rounds) < 3 or all(t.worker.startswith("local-") for t in rounds[-1].tasks):
         return
     length = median(r.seconds for r in rounds)
-    hop = median(sum(t.transfer_seconds for t in r.tasks) / len(r.busy_seconds) for r in rounds)
+    hop = median(transfer_of(r) for r in rounds)
     if length < SHORT_ROUND and hop > MESSAGES * length:
         remedy = (
             "Use config_context(executor='actor') or larger chunks."

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from daskml_kit.runtime.events import Event, FitEvent, RoundEvent, TaskEvent, imbalance
+from daskml_kit.runtime.events import Event, FitEvent, RoundEvent, TaskEvent
 
 WINDOW_ROUNDS = 50
 """Rounds of a fit that the live page sums the load over, as long as their tasks are few enough."""
@@ -28,7 +28,7 @@ _FITS = 32
 _POINTS = 500
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Seconds:
     """How one worker spent some rounds, in seconds, and the rows that it read."""
 
@@ -37,13 +37,12 @@ class Seconds:
     wait: float = 0.0
     rows: int = 0
 
-    def __add__(self, other: Seconds) -> Seconds:
-        return Seconds(
-            self.compute + other.compute,
-            self.transfer + other.transfer,
-            self.wait + other.wait,
-            self.rows + other.rows,
-        )
+    def add(self, other: Seconds) -> None:
+        """Some more rounds."""
+        self.compute += other.compute
+        self.transfer += other.transfer
+        self.wait += other.wait
+        self.rows += other.rows
 
     @property
     def total(self) -> float:
@@ -84,22 +83,24 @@ class CriticalPath:
         return self.compute / total, self.transfer / total, self.driver / total
 
 
-def seconds_by_worker(tasks: Sequence[TaskEvent]) -> dict[str, Seconds]:
-    """Seconds by worker of one round; compute counts once for tasks that ran side by side."""
-    spent: dict[str, Seconds] = {}
+def tally(spent: dict[str, Seconds], tasks: Iterable[TaskEvent]) -> dict[str, Seconds]:
+    """Add tasks to the seconds by worker; compute counts once for tasks that ran side by side."""
     for t in tasks:
-        own = Seconds(t.compute_seconds / t.threads, t.transfer_seconds, t.wait_seconds, t.rows)
-        spent[t.worker] = spent[t.worker] + own if t.worker in spent else own
+        own = spent.get(t.worker)
+        if own is None:
+            own = spent[t.worker] = Seconds()
+        own.compute += t.compute_seconds / t.threads
+        own.transfer += t.transfer_seconds
+        own.wait += t.wait_seconds
+        own.rows += t.rows
     return spent
 
 
-def summed(spent: Iterable[Mapping[str, Seconds]]) -> dict[str, Seconds]:
-    """Seconds by worker over several rounds."""
-    total: dict[str, Seconds] = {}
-    for each in spent:
-        for worker, seconds in each.items():
-            total[worker] = total[worker] + seconds if worker in total else seconds
-    return total
+def merge(spent: dict[str, Seconds], more: Mapping[str, Seconds]) -> dict[str, Seconds]:
+    """Add seconds by worker to others."""
+    for worker, seconds in more.items():
+        spent.setdefault(worker, Seconds()).add(seconds)
+    return spent
 
 
 @dataclass
@@ -181,8 +182,8 @@ class FitRecord:
         if event.state != "started":
             self.state = event.state
 
-    def add_round(self, event: RoundEvent) -> dict[str, Seconds]:
-        """One more round; how its workers spent it."""
+    def add_round(self, event: RoundEvent) -> None:
+        """One more round."""
         self._span(event.started, event.started + event.seconds)
         self.n_rounds += 1
         self.n_passes += event.passes
@@ -193,21 +194,18 @@ class FitRecord:
             self.n_iter += 1
         if event.gradient_norm is not None:
             self.gradient_norm = event.gradient_norm
-        spent = seconds_by_worker(event.tasks)
-        balance = imbalance(s.compute for s in spent.values())
+        balance = event.imbalance
         self._imbalances += balance
-        transfer = max((s.transfer for s in spent.values()), default=0.0)
-        self.critical_seconds += max(event.seconds - transfer, 0.0)
+        self.critical_seconds += max(event.seconds - transfer_of(event), 0.0)
         self.points.append(
             Point(
                 event.round, event.name, self.seconds, event.objective, event.gradient_norm, balance,
                 event.seconds,
             )
         )  # fmt: skip
-        self.totals = summed([self.totals, spent])
+        tally(self.totals, event.tasks)
         self._remember(event)
         self._place(event.tasks)
-        return spent
 
     def _span(self, began: float, ended: float) -> None:
         self.began = began if self.began is None else min(self.began, began)
@@ -228,6 +226,14 @@ class FitRecord:
         self.held.update((t.bundle, t) for t in tasks)
 
 
+def transfer_of(event: RoundEvent) -> float:
+    """Seconds of a round in messages: the same for each of its workers."""
+    if not event.tasks:
+        return 0.0
+    first = event.tasks[0].worker
+    return sum(t.transfer_seconds for t in event.tasks if t.worker == first)
+
+
 class Aggregate:
     """All fits seen, the least recently active ones forgotten.
 
@@ -246,11 +252,19 @@ class Aggregate:
 
     def __init__(self, max_fits: int | None = _FITS, max_points: int | None = _POINTS) -> None:
         self.version = 0  # grows with every event: a page redraws when it has changed
-        self.totals: dict[str, Seconds] = {}  # by worker, of all fits ever
+        self._forgotten: dict[str, Seconds] = {}  # of the fits that are kept no more
         self._max_fits = max_fits
         self._max_points = max_points
         self._seen = 0
         self._records: dict[str, FitRecord] = {}  # by the fit's id, most recently active last
+
+    @property
+    def totals(self) -> dict[str, Seconds]:
+        """Seconds by worker of all fits ever."""
+        total = merge({}, self._forgotten)
+        for fit in self._records.values():
+            merge(total, fit.totals)
+        return total
 
     @property
     def fits(self) -> list[FitRecord]:
@@ -264,12 +278,12 @@ class Aggregate:
         fit.client = client
         self._records[key] = fit
         if isinstance(event, RoundEvent):
-            self.totals = summed([self.totals, fit.add_round(event)])
+            fit.add_round(event)
         else:
             fit.add_state(event)
         self.version += 1
         while self._max_fits is not None and len(self._records) > self._max_fits:
-            del self._records[next(iter(self._records))]
+            merge(self._forgotten, self._records.pop(next(iter(self._records))).totals)
 
     def extend(self, events: Iterable[Event]) -> None:
         """Take in several events."""

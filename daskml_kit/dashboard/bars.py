@@ -45,7 +45,7 @@ class LoadPanel:
 
     def __init__(self, look: Look = LIGHT) -> None:
         self._look = look
-        self._source = models.ColumnDataSource(_columns([]))
+        self._source = models.ColumnDataSource(_columns([]), name="loads")
         self._workers = models.FactorRange(factors=[], range_padding=0.05)
         self.seconds = self._figure("How each worker spent its time", "Time (seconds)")
         spent = look.spent
@@ -76,12 +76,19 @@ class LoadPanel:
         self.rows.xaxis.axis_label = _scaled(data, "rows", "Rows")
         self.speed.xaxis.axis_label = _scaled(data, "speed", "Rows / second")
         self._workers.factors = data["worker"][::-1]
+        for fig, shown in (
+            (self.seconds, (w.wall for w in bars)),
+            (self.rows, data["rows_scaled"]),
+            (self.memory, [*data["size"], *data["spilled_to"], *filter(None, data["limit"])]),
+            (self.speed, data["speed_scaled"]),
+        ):
+            fig.x_range.end = 1.06 * max(shown, default=0.0) or 1.0
         self._source.data = data
 
     def _figure(self, title: str, label: str) -> Any:
         fig = figure(title, self._look, y_range=self._workers, height=bar_height(1))
         fig.xaxis.axis_label = label
-        fig.x_range.start = 0
+        fig.x_range = models.Range1d(0, 1)
         fig.xaxis.ticker.desired_num_ticks = 5
         fig.ygrid.grid_line_color = None
         return fig
@@ -126,7 +133,7 @@ class PathPanel:
     """One bar a fit: the shares of compute, transfer and the driver along the critical path."""
 
     def __init__(self, look: Look = LIGHT) -> None:
-        self._source = models.ColumnDataSource(_path_columns([]))
+        self._source = models.ColumnDataSource(_path_columns([]), name="path")
         self._fits = models.FactorRange(factors=[], range_padding=0.05)
         title = "Critical path: what each fit's time goes to"
         self.root = figure(title, look, y_range=self._fits, height=bar_height(1), x_range=(0, 1))

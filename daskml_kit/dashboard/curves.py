@@ -41,11 +41,15 @@ class CurvePanel:
         least_top: float | None = None,
     ) -> None:
         self._value, self._look, self._least_top = value, look, least_top
-        self._lines = models.ColumnDataSource({"xs": [], "ys": [], "fit": [], "color": []})
+        self._lines = models.ColumnDataSource(
+            {"xs": [], "ys": [], "fit": [], "color": []}, name=f"curves: {title}"
+        )
         self._dots = models.ColumnDataSource({name: [] for name in _DOTS})
         self.root = figure(title, look, y_axis_type="log" if log else "linear", height=height)
         self.root.xaxis.axis_label = "Round"
         self.root.yaxis.axis_label = f"{label} (log scale)" if log else label
+        if least_top is not None:
+            self.root.y_range = models.Range1d(0.95, least_top)
         if log:
             self.root.yaxis.ticker.mantissas = [1, 3]
         else:
@@ -120,7 +124,6 @@ def imbalance_panel(look: Look = LIGHT, height: int = 260) -> CurvePanel:
     panel.root.add_layout(
         models.Span(location=1.0, dimension="width", line_color=look.faint, line_dash="dashed")
     )
-    panel.root.y_range.start = 0.95
     return panel
 
 

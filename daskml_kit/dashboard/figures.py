@@ -33,7 +33,7 @@ def figure(title: str, look: Look, *, height: int, **options: Any) -> Any:
     fig = make(
         title=title,
         height=height,
-        min_width=220,
+        min_width=100,
         sizing_mode="stretch_width",
         tools=_TOOLS,
         toolbar_location="above",

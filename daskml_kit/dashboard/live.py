@@ -67,17 +67,21 @@ def _no_workers() -> Mapping[str, WorkerFacts]:
     return {}
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Scene:
     """What the views look at: the fits, the cluster's workers as they are now, and in which colours."""
 
     seen: Aggregate
     workers: Callable[[], Mapping[str, WorkerFacts]] = _no_workers
     look: Look = LIGHT
+    _last: tuple[Any, list[WorkerLoad]] = (None, [])
 
     def loads(self, fits: Sequence[FitRecord]) -> list[WorkerLoad]:
-        """The load of the workers in the last rounds of some fits."""
-        return worker_loads(fits, self.workers(), window=True)
+        """The load of the workers in the last rounds of some fits; two views ask for the same."""
+        asked = (self.seen.version, [fit.label for fit in fits])
+        if self._last[0] != asked:
+            self._last = asked, worker_loads(fits, self.workers(), window=True)
+        return self._last[1]
 
 
 class HeadView:

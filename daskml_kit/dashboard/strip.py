@@ -11,7 +11,7 @@ from typing import Any
 
 from bokeh.core.properties import without_property_validation
 
-from daskml_kit.dashboard.aggregate import FitRecord
+from daskml_kit.dashboard.aggregate import FitRecord, tally
 from daskml_kit.dashboard.figures import (
     bar_height,
     colour,
@@ -38,7 +38,7 @@ class StripPanel:
 
     def __init__(self, look: Look = LIGHT) -> None:
         self._look = look
-        self._boxes = models.ColumnDataSource({name: [] for name in _COLUMNS})
+        self._boxes = models.ColumnDataSource({name: [] for name in _COLUMNS}, name="boxes")
         self._edges = models.ColumnDataSource({"x": []})
         self._workers = models.FactorRange(factors=[], range_padding=0.05)
         title = "The last rounds: one row a worker, one box a task"
@@ -65,8 +65,8 @@ class StripPanel:
     def show(self, fits: Sequence[FitRecord]) -> None:
         """Draw the last rounds of these fits."""
         rounds = last_rounds(fits)
-        workers = sorted({t.worker for _, r in rounds for t in r.tasks}, key=natural)[:MOST_BARS]
-        names = short_names(workers)
+        names = short_names(_busiest([r for _, r in rounds]))
+        workers = list(names)
         zero = min((r.started for _, r in rounds), default=0.0)
         boxes: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
         for fit, event in rounds:
@@ -114,6 +114,12 @@ def last_rounds(fits: Sequence[FitRecord]) -> list[tuple[FitRecord, RoundEvent]]
         if n_boxes > MOST_BOXES:
             return found[i + 1 :] or found[-1:]
     return found
+
+
+def _busiest(rounds: Sequence[RoundEvent]) -> list[str]:
+    """The workers of these rounds in natural order; of too many, those that computed longest."""
+    busy = tally({}, (t for r in rounds for t in r.tasks))
+    return sorted(sorted(busy, key=lambda w: -busy[w].compute)[:MOST_BARS], key=natural)
 
 
 def placed(event: RoundEvent, task: TaskEvent) -> float:

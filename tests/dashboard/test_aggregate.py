@@ -4,7 +4,7 @@ from daskml_kit.dashboard.aggregate import (
     WINDOW_ROUNDS,
     Aggregate,
     Seconds,
-    seconds_by_worker,
+    tally,
 )
 from daskml_kit.dashboard.loads import short_names, worker_loads
 from daskml_kit.runtime.events import (
@@ -44,7 +44,7 @@ def test_seconds_of_each_worker_add_up_to_the_fit(make_fit):
 
 def test_compute_of_tasks_side_by_side_counts_once():
     tasks = [TaskEvent("a", b, 1, 10, 80, 0.0, 1.0, threads=2) for b in range(2)]
-    spent = seconds_by_worker(attribute_waits(tasks, 1.5))
+    spent = tally({}, attribute_waits(tasks, 1.5))
     assert spent == {"a": Seconds(compute=1.0, transfer=0.5, wait=0.0, rows=20)}
 
 
@@ -99,6 +99,7 @@ def test_memory_is_bounded(make_fit):
     for k in range(8):
         seen.extend(make_fit(f"KMeans-{k}", n=25))
     assert [fit.label for fit in seen.fits] == ["KMeans-5", "KMeans-6", "KMeans-7"]
+    assert seen.totals["tcp://10.0.0.3:403"].compute == pytest.approx(8 * 25 * 0.2)
     assert all(len(fit.points) == 10 and fit.n_rounds == 25 for fit in seen.fits)
     tasks = Aggregate()
     many = tuple(str(i) for i in range(2000))
