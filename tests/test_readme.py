@@ -14,7 +14,7 @@ LINKS = re.findall(r"\]\(([^)#]+)\)", README)
 
 
 def test_the_readme_has_its_examples():
-    assert len(EXAMPLES) == 2
+    assert len(EXAMPLES) == 3
 
 
 @pytest.mark.cluster
