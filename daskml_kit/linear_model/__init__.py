@@ -3,6 +3,7 @@
 from daskml_kit.linear_model.elastic_net import ElasticNet, Lasso
 from daskml_kit.linear_model.elastic_net_cv import ElasticNetCV, LassoCV
 from daskml_kit.linear_model.glm import GammaRegressor, PoissonRegressor, TweedieRegressor
+from daskml_kit.linear_model.huber import HuberRegressor
 from daskml_kit.linear_model.least_squares import LinearRegression, Ridge
 from daskml_kit.linear_model.logistic import LogisticRegression
 from daskml_kit.linear_model.ridge_cv import RidgeCV
@@ -11,6 +12,7 @@ __all__ = [
     "ElasticNet",
     "ElasticNetCV",
     "GammaRegressor",
+    "HuberRegressor",
     "Lasso",
     "LassoCV",
     "LinearRegression",

@@ -11,6 +11,7 @@ from daskml_kit.linear_model import (
     ElasticNet,
     ElasticNetCV,
     GammaRegressor,
+    HuberRegressor,
     Lasso,
     LassoCV,
     LinearRegression,
@@ -36,6 +37,7 @@ ESTIMATORS = [
     GammaRegressor(solver="lbfgs"),
     TweedieRegressor(),
     TweedieRegressor(power=1.5),
+    HuberRegressor(),
     LogisticRegression(),
     LogisticRegression(solver="newton"),
     LogisticRegression(solver="lbfgs", max_iter=1_000),  # some checks fit badly scaled data
