@@ -1,0 +1,154 @@
+"""GaussianMixture against scikit-learn, and whatever must not matter."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import make_blobs
+from sklearn.mixture import GaussianMixture as Reference
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from daskml_kit.cluster import GaussianMixture
+from daskml_kit.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
+
+KINDS = ["full", "tied", "diag", "spherical"]
+X, TRUE = make_blobs(400, 4, centers=3, cluster_std=[0.7, 1.5, 2.5], random_state=3)
+
+
+@parametrize_with_checks([GaussianMixture()])
+def test_scikit_learn_conventions(estimator, check):
+    check(estimator)
+
+
+def given(kind, centers):
+    precisions = {
+        "full": np.stack([np.eye(4)] * 3),
+        "tied": np.eye(4),
+        "diag": np.ones((3, 4)),
+        "spherical": np.ones(3),
+    }[kind]
+    start = {"weights_init": np.full(3, 1 / 3), "means_init": centers}
+    return {"n_components": 3, "covariance_type": kind, "precisions_init": precisions, **start}
+
+
+def assert_parity(ours, theirs, X, tol):
+    assert ours.n_iter_ == theirs.n_iter_
+    assert ours.converged_ == theirs.converged_
+    for name in ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_"):
+        a, b = getattr(ours, name), getattr(theirs, name)
+        assert a.shape == b.shape
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=tol, atol=tol * np.abs(b).max(), err_msg=name)
+    np.testing.assert_allclose(ours.lower_bounds_, theirs.lower_bounds_, rtol=tol)
+    for method in ("score_samples", "predict_proba", "predict"):
+        found, expected = getattr(ours, method)(X), getattr(theirs, method)(X)
+        np.testing.assert_allclose(found, expected, rtol=10 * tol, atol=10 * tol)
+        assert found.dtype == expected.dtype
+    for method in ("score", "bic", "aic"):
+        np.testing.assert_allclose(getattr(ours, method)(X), getattr(theirs, method)(X), rtol=tol)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_as_scikit_learn_from_the_same_start(kind, dtype):
+    rows = X.astype(dtype)
+    how = given(kind, X[:3]) | {"tol": 1e-5, "max_iter": 300}
+    ours, theirs = GaussianMixture(**how).fit(rows), Reference(**how).fit(rows)
+    if dtype == np.float64:
+        assert_parity(ours, theirs, rows, 1e-7)
+        assert len(ours.history_) == ours.n_rounds_ == 2 + ours.n_iter_  # load, survey, em
+    else:  # theirs rounds to float32 in every step
+        np.testing.assert_allclose(ours.means_, theirs.means_, rtol=1e-2, atol=1e-2)
+        assert ours.means_.dtype == np.float32
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_as_scikit_learn_from_k_means(kind):
+    how = {"n_components": 3, "covariance_type": kind, "tol": 1e-8, "max_iter": 500}
+    ours = GaussianMixture(**how, random_state=0).fit(X)
+    theirs = Reference(**how, n_init=5, random_state=0).fit(
+        X
+    )  # its k-means alone may end elsewhere
+    np.testing.assert_allclose(ours.lower_bound_, theirs.lower_bound_, rtol=1e-6)
+    order = [np.argsort(m.means_[:, 0]) for m in (ours, theirs)]
+    np.testing.assert_allclose(ours.means_[order[0]], theirs.means_[order[1]], atol=1e-3)
+
+
+@pytest.mark.parametrize("init", ["kmeans", "k-means++", "random", "random_from_data"])
+def test_chunks_and_far_origins_change_nothing(init):
+    model = GaussianMixture(3, init_params=init, n_init=2, random_state=1, tol=1e-6, max_iter=300)
+    whole = clone(model).fit(X)
+    parts = clone(model).fit(da.from_array(X, chunks=((7, 0, 193, 200), 2)))
+    far = clone(model).fit(X + 2.0**27)
+    assert whole.n_iter_ == parts.n_iter_
+    np.testing.assert_allclose(parts.means_, whole.means_, rtol=1e-9)
+    np.testing.assert_allclose(parts.covariances_, whole.covariances_, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(far.means_ - 2.0**27, whole.means_, atol=1e-4)
+    names = [entry["name"] for entry in whole.history_]
+    assert names.count("em") >= whole.n_iter_  # both runs in the same passes
+    costs = [entry["objective"] for entry in whole.history_ if entry["name"] == "em"]
+    assert costs[-1] < costs[0]
+
+
+@pytest.mark.cluster
+def test_on_a_cluster_in_kind(client):
+    frame = da.from_array(X, chunks=(100, 4)).to_dask_dataframe(columns=list("abcd"))
+    model = GaussianMixture(3, random_state=0).fit(frame)
+    local = GaussianMixture(3, random_state=0).fit(X)
+    np.testing.assert_allclose(model.means_, local.means_, rtol=1e-9)
+    labels, shares = model.predict(frame), model.predict_proba(frame)
+    np.testing.assert_array_equal(labels.compute(), local.predict(X))
+    assert isinstance(shares.compute(), pd.DataFrame)
+    np.testing.assert_allclose(model.bic(frame), local.bic(X), rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_samples_come_from_the_mixture(kind):
+    model = GaussianMixture(3, covariance_type=kind, random_state=0).fit(X)
+    rows, labels = model.sample(6_000)
+    assert rows.shape == (6_000, 4)
+    np.testing.assert_allclose(np.bincount(labels) / 6_000, model.weights_, atol=0.03)
+    covariance = {"full": model.covariances_, "tied": [model.covariances_] * 3}.get(kind)
+    for j in range(3):
+        own = rows[labels == j]
+        np.testing.assert_allclose(own.mean(axis=0), model.means_[j], atol=0.3)
+        if covariance is not None:
+            np.testing.assert_allclose(np.cov(own.T), covariance[j], atol=0.6)
+
+
+def test_warm_start_goes_on():
+    model = GaussianMixture(3, random_state=0, warm_start=True, max_iter=1, tol=0.0)
+    with pytest.warns(ConvergenceWarning, match="did not converge"):
+        model.fit(X)
+    first = model.lower_bound_
+    with pytest.warns(ConvergenceWarning, match="did not converge"):
+        model.fit(X)
+    assert model.lower_bound_ > first
+    with pytest.warns(ConvergenceWarning, match="did not converge"):
+        both = GaussianMixture(3, random_state=0, max_iter=2, tol=0.0).fit(X)
+    np.testing.assert_allclose(model.means_, both.means_, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"n_components": 0}, "n_components must be an integer >= 1, got 0"),
+        ({"covariance_type": "round"}, r"covariance_type must be one of \['full', .*got 'round'"),
+        ({"init_params": "best"}, r"init_params must be one of \['kmeans', .*got 'best'"),
+        ({"weights_init": [0.5, 0.1]}, "weights_init must be at least 0 and sum up to 1"),
+        ({"means_init": np.ones((3, 4))}, r"means_init must have shape \(2, 4\), got \(3, 4\)"),
+        ({"precisions_init": -np.ones((2, 4, 4))}, "precisions_init of 'full' must be positive"),
+        ({"n_components": 500}, "Expected n_samples >= n_components"),
+    ],
+)
+def test_impossible_parameters(params, message):
+    with pytest.raises((InvalidParameterError, InvalidDataError), match=message):
+        GaussianMixture(**({"n_components": 2} | params)).fit(X)
+
+
+def test_a_collapsed_component_is_reported():
+    with pytest.raises(InvalidDataError, match="ill-defined empirical covariance"):
+        GaussianMixture(2, reg_covar=0.0).fit(np.zeros((20, 2)))
