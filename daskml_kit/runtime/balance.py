@@ -154,15 +154,19 @@ class Balancer:
         return loss
 
     def speeds(self, name: str, workers: Mapping[str, WorkerInfo]) -> dict[str, float]:
-        """Rows a second of every worker at a reduction; of those not seen yet, the mean by threads."""
-        seen = {
-            w: 1.0 / max(median(self._per_row[name][w]), 1e-12)
-            for w in workers
-            if self._per_row.get(name, {}).get(w)
+        """Rows a second of every worker at a reduction.
+
+        The median of a worker's last rounds, and once what all workers' threads do, which keeps the noise of
+        a single round from looking like a slow machine. Of workers not seen yet only the latter is known.
+        """
+        seen = {w: own for w in workers if (own := self._per_row.get(name, {}).get(w))}
+        if not seen:
+            return {w: float(info.n_threads) for w, info in workers.items()}
+        a_thread = median(median(own) * workers[w].n_threads for w, own in seen.items())
+        return {
+            w: 1.0 / max(median([*seen.get(w, ()), a_thread / info.n_threads]), 1e-12)
+            for w, info in workers.items()
         }
-        threads = sum(workers[w].n_threads for w in seen)
-        a_thread = sum(seen.values()) / threads if threads else 1.0
-        return {w: seen.get(w, a_thread * info.n_threads) for w, info in workers.items()}
 
     def pays(
         self,
