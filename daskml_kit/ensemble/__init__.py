@@ -1,11 +1,14 @@
 """Ensembles: models of models, fitted apart and fused into one."""
 
+from daskml_kit.ensemble.adaboost import AdaBoostClassifier, AdaBoostRegressor
 from daskml_kit.ensemble.bagging import BaggingClassifier, BaggingRegressor
 from daskml_kit.ensemble.blockwise import BlockwiseClassifier, BlockwiseRegressor
 from daskml_kit.ensemble.stacking import StackingClassifier, StackingRegressor
 from daskml_kit.ensemble.voting import VotingClassifier, VotingRegressor
 
 __all__ = [
+    "AdaBoostClassifier",
+    "AdaBoostRegressor",
     "BaggingClassifier",
     "BaggingRegressor",
     "BlockwiseClassifier",
