@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help venv demo test lint format types bench docs notebooks clean-cache clean
+.PHONY: help venv demo test lint format types bench docs notebooks picture clean-cache clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -121,6 +121,9 @@ notebooks: $(venv)/.stamp-test  ## execute every notebook, leaving the files as 
 		[ -e "$$notebook" ] || { echo "notebooks/ holds no notebook"; exit 1; }; \
 		echo "$$notebook"; $(bin)/jupyter-execute "$$notebook"; \
 	done
+
+picture: $(venv)/.stamp-test  ## take the README's pictures of the dashboard (needs Chromium)
+	$(bin)/python docs/images/make_load_balance.py
 
 clean-cache:  ## drop compiled Numba kernels: needed after a change in code that a kernel inlines
 	find daskml_kit tests benchmarks \( -name '*.nbi' -o -name '*.nbc' \) -exec rm -f {} + 2>/dev/null || true

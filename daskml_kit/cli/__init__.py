@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from daskml_kit import __version__
+from daskml_kit.exceptions import DaskMLKitError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -48,8 +50,16 @@ def _positive(text: str) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status."""
+    """Run a command; the exit status. An error of ours is one line, without a traceback."""
     arguments = parser().parse_args(argv)
+    try:
+        return _run(arguments)
+    except DaskMLKitError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "compile":
         from daskml_kit.cli.compile import run_compile
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -24,7 +23,7 @@ from daskml_kit import dashboard
 from daskml_kit.cli.tables import load_table, model_table
 from daskml_kit.cluster import KMeans
 from daskml_kit.ensemble import BlockwiseClassifier
-from daskml_kit.exceptions import ClusterError
+from daskml_kit.exceptions import ClusterError, InvalidParameterError
 from daskml_kit.linear_model import LogisticRegression, Ridge
 from daskml_kit.runtime.events import Run
 
@@ -62,14 +61,15 @@ class Job:
 
 def run_demo(scheduler: str | None, n_workers: int, output: Path) -> int:
     """Train everything, print two tables, write the picture and the report."""
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidParameterError(
+            f"--output {output}: no folder can be made there ({error.strerror}). Name another one."
+        ) from None
     begun = time.perf_counter()
     with ExitStack() as stack:
-        try:
-            client = stack.enter_context(_client(scheduler, n_workers))
-        except OSError as error:
-            print(f"No scheduler answers at {scheduler}: {error}", file=sys.stderr)
-            return 1
+        client = stack.enter_context(_client(scheduler, n_workers))
         _announce(client)
         with daskml_kit.record() as run:
             results, photo = _train(output)
@@ -84,7 +84,16 @@ def run_demo(scheduler: str | None, n_workers: int, output: Path) -> int:
 @contextmanager
 def _client(scheduler: str | None, n_workers: int) -> Iterator[Client]:
     if scheduler is not None:
-        with Client(scheduler, timeout=CONNECT_SECONDS) as client:
+        try:
+            client = Client(scheduler, timeout=CONNECT_SECONDS)
+        except OSError as error:
+            raise ClusterError(f"No scheduler answers at {scheduler}: {error}") from None
+        except ValueError as error:
+            raise InvalidParameterError(
+                f"--scheduler {scheduler} is no address of a scheduler: {error}. It looks like "
+                "tcp://host:8786."
+            ) from None
+        with client:
             yield client
         return
     with (

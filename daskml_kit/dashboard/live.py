@@ -212,7 +212,7 @@ class CurvesView:
             shown[key].show(own, over)
         self._gradient.show(descending, over)
         if self._imbalance is not None:
-            self._imbalance.show(fits[-LINES_SHOWN:], over)
+            self._imbalance.show(self._scene.seen.recent(LINES_SHOWN), over)
 
     def _count(self) -> int:
         inside = self._place.children[0]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dask
 import pytest
+from distributed import LocalCluster
 from PIL import Image
 
 from daskml_kit import __version__
@@ -59,6 +60,25 @@ def test_demo_says_that_no_scheduler_answers(
     monkeypatch.setitem(dask.config.config, "scheduler", None)
     assert main(["demo", "--scheduler", "tcp://127.0.0.1:1", "--output", str(tmp_path)]) == 1
     assert "No scheduler answers at tcp://127.0.0.1:1" in capsys.readouterr().err
+
+
+def test_what_cannot_work_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(dask.config.config, "scheduler", None)
+    monkeypatch.setattr("daskml_kit.runtime.cluster._WORKER_TIMEOUT", 0.2)
+    file = tmp_path / "file"
+    file.touch()
+
+    def said(*options: str) -> str:
+        assert main(["demo", *options]) == 1
+        return capsys.readouterr().err.strip().splitlines()[-1]
+
+    assert "no folder can be made there (File exists)" in said("--output", str(file))
+    folder = ("--output", str(tmp_path))
+    with LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as empty:
+        assert "no workers (waited" in said("--scheduler", empty.scheduler_address, *folder)
+    assert "nonsense is no address of a scheduler" in said("--scheduler", "nonsense", *folder)
 
 
 @pytest.mark.parametrize("workers", ["0", "-1", "two"])
