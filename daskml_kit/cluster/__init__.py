@@ -2,5 +2,6 @@
 
 from daskml_kit.cluster.gaussian_mixture import GaussianMixture
 from daskml_kit.cluster.k_means import KMeans
+from daskml_kit.cluster.mini_batch import MiniBatchKMeans
 
-__all__ = ["GaussianMixture", "KMeans"]
+__all__ = ["GaussianMixture", "KMeans", "MiniBatchKMeans"]

@@ -54,6 +54,11 @@ class Labelled(NamedTuple):
     """First global row and labels of each block; empty where not asked for."""
     n_distances: int
 
+    def all_labels(self) -> IntArray:
+        """Labels of all rows, in order."""
+        parts = sorted(self.labels, key=lambda part: part[0])
+        return np.concatenate([labels for _, labels in parts])
+
 
 class ExactTally(NamedTuple):
     """A tally while it is summed up."""

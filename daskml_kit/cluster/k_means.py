@@ -2,57 +2,26 @@
 
 from __future__ import annotations
 
-import functools
-import operator
 import warnings
-from collections.abc import Callable
-from copy import copy
 from dataclasses import replace
-from functools import partial
-from numbers import Integral, Real
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self
 
 import numpy as np
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
-from sklearn.utils import Tags, check_array
-from sklearn.utils.validation import check_is_fitted, validate_data
 
-from daskml_kit.base import BlockEstimator
 from daskml_kit.cluster.ground import prepared, survey
 from daskml_kit.cluster.grouping import ALGORITHMS, groups_for
 from daskml_kit.cluster.lloyd import Rule, Run, best, lloyd
-from daskml_kit.cluster.starts import Given, Parallel, Random, Sampled, Start
-from daskml_kit.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
-from daskml_kit.kernels import nearest, transform_distances
-from daskml_kit.runtime.block import Block
+from daskml_kit.cluster.started import Init, StartedModel, check_count, check_init, check_tol
+from daskml_kit.cluster.starts import Start
+from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
-from daskml_kit.runtime.in_kind import map_rows, stand_in
-from daskml_kit.runtime.ingest import DataFacts
-from daskml_kit.runtime.random import generator, seed_from
-from daskml_kit.runtime.reduction import Reduction
+from daskml_kit.runtime.random import seed_from
 from daskml_kit.runtime.sources import is_dask
-from daskml_kit.typing import Array, ArrayLike, FloatArray, IntArray, Matrix
-
-Init: TypeAlias = "str | ArrayLike | Callable[..., ArrayLike]"
-
-INITS = ("k-means||", "k-means++", "random")
-SEVERAL_RUNS = 10
-"""Runs of ``n_init="auto"`` for starts that are often bad, as in scikit-learn."""
+from daskml_kit.typing import ArrayLike, IntArray
 
 
-def _lazy_stays_lazy(transform: Any) -> Any:
-    """scikit-learn's ``set_output`` for data in memory only: it would collect lazy rows on the driver."""
-    plain = transform.__wrapped__
-
-    @functools.wraps(plain)
-    def in_kind(self: Any, X: ArrayLike, *args: Any, **kwargs: Any) -> Any:
-        return (plain if is_dask(X) else transform)(self, X, *args, **kwargs)
-
-    return in_kind
-
-
-class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BlockEstimator):
+class KMeans(StartedModel):
     """K-means by Lloyd's algorithm over blocks, started by k-means||.
 
     Minimises ``sum_i s_i min_k |x_i - c_k|^2``.
@@ -175,11 +144,6 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Bl
         self.algorithm = algorithm
         self.unroll = unroll
 
-    def __sklearn_tags__(self) -> Tags:
-        tags: Tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
-
     # ---------------------------------------------------------------- fitting
 
     def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike = None) -> Self:
@@ -211,59 +175,16 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Bl
 
     def _check_parameters(self) -> None:
         for name in ("n_clusters", "max_iter", "unroll"):
-            _check_count(name, getattr(self, name))
+            check_count(name, getattr(self, name))
         if self.n_init != "auto":
-            _check_count("n_init", self.n_init, ' or "auto"')
-        _check_tol(self.tol)
-        if isinstance(self.init, str) and self.init not in INITS:
-            raise InvalidParameterError(
-                f"init must be one of {list(INITS)}, an array of shape (n_clusters, n_features) or a "
-                f"callable, got {self.init!r}."
-            )
+            check_count("n_init", self.n_init, ' or "auto"')
+        check_tol(self.tol)
+        check_init(self.init)
         if self.algorithm not in ALGORITHMS:
             raise InvalidParameterError(
                 f"algorithm must be one of {list(ALGORITHMS)}, got {self.algorithm!r}. All of them give "
                 "the same clusters."
             )
-
-    def _check_size(self, facts: DataFacts) -> None:
-        if facts.n_rows < self.n_clusters:
-            raise InvalidDataError(
-                f"n_samples={facts.n_rows} should be >= n_clusters={self.n_clusters}. "
-                "Lower n_clusters or pass more rows."
-            )
-
-    def _n_runs(self) -> int:
-        by_name = isinstance(self.init, str)
-        if self.n_init == "auto":
-            often_bad = self.init == "random" if by_name else callable(self.init)
-            return SEVERAL_RUNS if often_bad else 1
-        if not by_name and not callable(self.init) and self.n_init != 1:
-            warnings.warn(
-                "Explicit initial center position passed: performing only one init in KMeans instead of "
-                f"n_init={self.n_init}.",
-                RuntimeWarning,
-                stacklevel=4,
-            )
-            return 1
-        return int(self.n_init)
-
-    def _start(self, X: ArrayLike, facts: DataFacts, seed: int) -> Start:
-        k, n_runs = int(self.n_clusters), self._n_runs()
-        if callable(self.init):
-            states = [
-                np.random.RandomState(generator(seed, f"kmeans-callable-{run}").integers(2**31))
-                for run in range(n_runs)
-            ]
-            made = [self.init(X, k, random_state=state) for state in states]
-            return Given([_as_start(centers, k, facts) for centers in made])
-        if not isinstance(self.init, str):
-            return Given([_as_start(self.init, k, facts)])
-        if self.init == "random":
-            return Random(k, n_runs)
-        if self.init == "k-means++":
-            return Sampled(k, n_runs, seed, facts.n_features)
-        return Parallel(k, n_runs, seed)
 
     def _run(
         self, data: BlockDataset, executor: Executor, start: Start, seed: int, *, with_labels: bool
@@ -317,169 +238,6 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Bl
                 ConvergenceWarning,
                 stacklevel=3,
             )
-
-    @property
-    def labels_(self) -> IntArray:
-        """Labels of the rows that were fitted, for data in memory."""
-        labels = vars(self).get("_labels")
-        if labels is None:
-            raise AttributeError(
-                "labels_ is kept for data in memory only, after fit. For lazy data use fit_predict(X) or "
-                "predict(X): lazy labels, which stay on the workers."
-            )
-        out: IntArray = labels
-        return out
-
-    @property
-    def _n_features_out(self) -> int:
-        return len(self.cluster_centers_)
-
-    # ---------------------------------------------------------------- answering
-
-    def predict(self, X: ArrayLike) -> Any:
-        """Index of the nearest centre, in kind.
-
-        Parameters
-        ----------
-        X : (n, n_features), whatever ``fit`` takes
-
-        Returns
-        -------
-        (n,) int32, lazy where X is
-        """
-        check_is_fitted(self)
-        return self._map_rows(X, partial(_labels, self.cluster_centers_), dtype=np.int32)
-
-    def transform(self, X: ArrayLike) -> Any:
-        """Distance to each centre, in kind.
-
-        Parameters
-        ----------
-        X : (n, n_features), whatever ``fit`` takes
-
-        Returns
-        -------
-        (n, n_clusters) of the dtype of ``cluster_centers_``, lazy where X is
-            Columns are called kmeans0, kmeans1, ... where X has named columns.
-        """
-        check_is_fitted(self)
-        return self._map_rows(
-            X,
-            partial(_distances, self.cluster_centers_),
-            dtype=self.cluster_centers_.dtype,
-            columns=[str(name) for name in self.get_feature_names_out()],
-            column_dim="cluster",
-        )
-
-    def fit_predict(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike = None) -> Any:
-        """Fit, and the label of each row of X in kind.
-
-        Parameters
-        ----------
-        X : (n, n_features), whatever ``fit`` takes
-        y : ignored
-        sample_weight : (n,) or None
-
-        Returns
-        -------
-        (n,) int32
-            Lazy where X is: ``predict(X)``, read when it is computed. ``labels_`` for data in memory.
-        """
-        self.fit(X, sample_weight=sample_weight)
-        if is_dask(X):
-            return self.predict(X)
-        return map_rows(X, partial(_kept, self.labels_), dtype=np.int32)
-
-    def fit_transform(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike = None) -> Any:
-        """Fit, and the distance of each row of X to each centre in kind.
-
-        Parameters
-        ----------
-        X : (n, n_features), whatever ``fit`` takes
-        y : ignored
-        sample_weight : (n,) or None
-
-        Returns
-        -------
-        (n, n_clusters), lazy where X is
-        """
-        return self.fit(X, sample_weight=sample_weight).transform(X)
-
-    def score(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike = None) -> float:
-        """The objective on X, negative: larger is better.
-
-        Parameters
-        ----------
-        X : (n, n_features), whatever ``fit`` takes
-        y : ignored
-        sample_weight : (n,) or None
-
-        Returns
-        -------
-        float
-
-        Notes
-        -----
-        Opens X as ``fit`` does, so weights are matched with rows in the same way: one pass to load and
-        one over the resident rows. The driver gets one number a part.
-        """
-        check_is_fitted(self)
-        validate_data(self, stand_in(X), reset=False, skip_check_array=True)
-        # A copy, for opening data resets what an estimator knows of its features and its cost.
-        with copy(self)._opened(X, None, sample_weight) as (data, executor):
-            return -executor.reduce(data, INERTIA, self.cluster_centers_.astype(np.float64))
-
-
-for _name in ("transform", "fit_transform"):
-    setattr(KMeans, _name, _lazy_stays_lazy(getattr(KMeans, _name)))
-
-
-def _check_tol(tol: Any) -> None:
-    if not isinstance(tol, Real) or not float(tol) >= 0:
-        raise InvalidParameterError(f"tol must be a number at least 0, got {tol!r}.")
-
-
-def _check_count(name: str, value: Any, also: str = "") -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
-        raise InvalidParameterError(f"{name} must be an int at least 1{also}, got {value!r}.")
-
-
-def _as_start(centers: ArrayLike, k: int, facts: DataFacts) -> FloatArray:
-    """The caller's centres, checked."""
-    out: FloatArray = check_array(centers, dtype=facts.dtype, order="C", input_name="init")
-    if out.shape[0] != k:
-        raise InvalidDataError(
-            f"The shape of the initial centers {out.shape} does not match the number of clusters {k}. "
-            "Pass one row for each cluster."
-        )
-    if out.shape[1] != facts.n_features:
-        raise InvalidDataError(
-            f"The shape of the initial centers {out.shape} does not match the number of features of the "
-            f"data {facts.n_features}. Pass one column for each feature."
-        )
-    return out
-
-
-def _labels(centers: FloatArray, X: Matrix) -> IntArray:
-    labels, _ = nearest(X, centers, centers.mean(axis=0, dtype=np.float64))
-    return labels
-
-
-def _inertia(block: Block, centers: FloatArray) -> float:
-    _, squares = nearest(block.X, centers, centers.mean(axis=0))
-    return float(squares.sum() if block.weight is None else squares @ block.weight)
-
-
-INERTIA: Reduction[FloatArray, float, float] = Reduction("score", _inertia, operator.add)
-
-
-def _distances(centers: FloatArray, X: Matrix) -> FloatArray:
-    out: FloatArray = transform_distances(X, centers).astype(centers.dtype)
-    return out
-
-
-def _kept(labels: IntArray, _: Any) -> Array:
-    return labels
 
 
 __all__ = ["KMeans"]

@@ -60,8 +60,7 @@ class Run:
     def labels(self) -> IntArray:
         """Labels of all rows, in order."""
         assert self.final is not None
-        parts = sorted(self.final.labels, key=lambda part: part[0])
-        return np.concatenate([labels for _, labels in parts])
+        return self.final.all_labels()
 
 
 Runs: TypeAlias = "tuple[Run, ...]"

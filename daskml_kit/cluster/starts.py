@@ -125,6 +125,7 @@ class Sampled:
     n_runs: int
     seed: int
     n_features: int
+    n_rows: int | None = None  # of the sample; None for the rule above
 
     @property
     def purposes(self) -> Sequence[str]:
@@ -134,6 +135,8 @@ class Sampled:
     @property
     def size(self) -> int:
         """Rows of the sample, and the one after."""
+        if self.n_rows is not None:
+            return self.n_rows + 1
         return max(20 * self.k, min(SAMPLE_ROWS, SAMPLE_VALUES // self.n_features)) + 1
 
     def centers(self, ground: Ground, drawn: Sequence[Chosen]) -> list[FloatArray]:
