@@ -65,8 +65,8 @@ def sparkline(values: Sequence[float]) -> str:
 
 
 def _framed(html: str) -> str:
-    ground = f"background:{LIGHT.ground};padding:6px 10px;overflow-x:auto"
-    return f'<style>{LIGHT.css}</style><div style="{ground}">{text.framed(html)}</div>'
+    ground = f"background:{LIGHT.ground};padding:6px 10px;overflow-x:auto;max-width:100%"
+    return f'<style>{LIGHT.css}</style><div style="display:inline-block;{ground}">{text.framed(html)}</div>'
 
 
 __all__ = ["fit_html", "run_html"]

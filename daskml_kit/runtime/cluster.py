@@ -16,7 +16,9 @@ from daskml_kit.runtime.placement import WorkerInfo
 
 _PACKAGE = "daskml_kit"
 _WORKER_TIMEOUT = 30.0  # seconds
-_PUBLISH_SECONDS = 0.1  # events are sent in batches at most this often
+_PUBLISH_SECONDS = (
+    0.25  # events are sent in batches at most this often: a message costs more than they do
+)
 
 
 def active_client() -> distributed.Client | None:

@@ -9,8 +9,8 @@ The seconds of a round add up, whatever the clocks of the machines say, because 
 slowest task of the round) and ``transfer`` (the round's remaining time: messages, scheduling, merging),
 which is the same for all its workers.
 
-Recording costs a round about 10 microseconds and 2 more a task, sending included: a task travels as a
-list of its values, not as a dict (``tests/runtime/test_events.py`` counts what is sent).
+Recording costs a round about 10 microseconds and 3 more a task, sending included: a task travels as a
+list of its values, not as a dict (``benchmarks/recording.py``).
 """
 
 from __future__ import annotations
