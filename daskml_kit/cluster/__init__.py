@@ -1,7 +1,8 @@
 """Clustering fitted in rounds over blocks."""
 
+from daskml_kit.cluster.bisecting import BisectingKMeans
 from daskml_kit.cluster.gaussian_mixture import GaussianMixture
 from daskml_kit.cluster.k_means import KMeans
 from daskml_kit.cluster.mini_batch import MiniBatchKMeans
 
-__all__ = ["GaussianMixture", "KMeans", "MiniBatchKMeans"]
+__all__ = ["BisectingKMeans", "GaussianMixture", "KMeans", "MiniBatchKMeans"]

@@ -1,0 +1,276 @@
+"""Splitting clusters in two, all that may be needed next in the same passes.
+
+A split depends on its own rows only, so clusters that the strategy will come to later, or never, are split
+side by side with the first: for k clusters about log2(k) generations of 2-means instead of k - 1, one
+after the other. Which splits count is decided afterwards, best first, as if one had followed the other.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from daskml_kit.cluster.assignment import Tally
+from daskml_kit.cluster.ground import Ground
+from daskml_kit.cluster.lloyd import Rule, Run, stepped
+from daskml_kit.cluster.selection import Chosen, merged, race, smallest
+from daskml_kit.cluster.side_by_side import side_by_side
+from daskml_kit.kernels.exact_sums import Grid, resolved
+from daskml_kit.kernels.pairs import PairSums, descend, own_distances, sum_pairs
+from daskml_kit.runtime.block import Block
+from daskml_kit.runtime.reduction import Reduction
+from daskml_kit.typing import Array, FloatArray, IntArray
+
+
+class Tree(NamedTuple):
+    """Nodes as they were made; the two children of a node follow each other."""
+
+    centers: FloatArray
+    """(m, d)"""
+    child: IntArray
+    """(m,) int64: the first child, -1 for a leaf."""
+
+
+class Splitting(NamedTuple):
+    """Which nodes are split, and where their pairs of centres are."""
+
+    tree: Tree
+    slot: IntArray
+    """(m,) int64: the pair of each node, -1 for none."""
+    pairs: FloatArray
+    """(2 p, d)"""
+    grid: Grid
+
+
+class Drawing(NamedTuple):
+    """Rows to draw from the nodes that are split."""
+
+    tree: Tree
+    slot: IntArray
+    seed: int
+    purpose: str
+    far_from: FloatArray | None = None
+    """(p, d): draw in proportion to the squared distance to these."""
+
+
+# ---------------------------------------------------------------- one pass
+
+
+def nodes(block: Block, tree: Tree) -> IntArray:
+    """The leaf of each row (n,) int32, kept in the block's scratch: rows go on from where they were."""
+    known: tuple[Tree, IntArray] | None = block.scratch.pop("bisect", None)
+    at: IntArray = np.zeros(block.n_rows, np.int32)
+    if known is not None and _grew(known[0], tree):
+        at = known[1]
+    descend(block.X, tree.centers, tree.child, at)
+    block.scratch["bisect"] = (tree, at)
+    return at
+
+
+def _grew(old: Tree, new: Tree) -> bool:
+    m = len(old.centers)
+    inner = old.child >= 0
+    same = np.array_equal(old.centers, new.centers[:m])
+    return same and np.array_equal(old.child[inner], new.child[:m][inner])
+
+
+def _sums_chunk(block: Block, asked: Splitting) -> PairSums:
+    at = nodes(block, asked.tree)
+    return sum_pairs(block.X, block.weight, at, asked.slot, asked.pairs, asked.grid)
+
+
+SPLIT: Reduction[Splitting, PairSums, PairSums] = Reduction("bisect", _sums_chunk, operator.add)
+
+
+def _draw_chunk(size: int, block: Block, asked: Drawing) -> tuple[Chosen, ...]:
+    at = nodes(block, asked.tree)
+    mass = np.ones(block.n_rows) if block.weight is None else block.weight
+    if asked.far_from is not None:
+        mass = mass * own_distances(block.X, at, asked.slot, asked.far_from)
+    keys, slot = race(block, mass, asked.seed, asked.purpose), asked.slot[at]
+    return tuple(
+        smallest(block, np.where(slot == k, keys, np.inf), size)
+        for k in range(int(asked.slot.max()) + 1)
+    )
+
+
+def _draw_combined(size: int, a: tuple[Chosen, ...], b: tuple[Chosen, ...]) -> tuple[Chosen, ...]:
+    return tuple(merged(size, p, q) for p, q in zip(a, b, strict=True))
+
+
+def draw(size: int) -> Reduction[Drawing, tuple[Chosen, ...], tuple[Chosen, ...]]:
+    """At most ``size`` rows of each node that is split, without replacement: one pass."""
+    return Reduction("bisect-draw", partial(_draw_chunk, size), partial(_draw_combined, size))
+
+
+Leaves: TypeAlias = "Iterable[tuple[int, IntArray]]"
+
+
+def _leaves_chunk(block: Block, tree: Tree) -> Leaves:
+    return [(block.start, nodes(block, tree).copy())]
+
+
+def _leaves_combined(a: Leaves, b: Leaves) -> Leaves:
+    return [*a, *b]
+
+
+LEAVES: Reduction[Tree, Leaves, Leaves] = Reduction("label", _leaves_chunk, _leaves_combined)
+"""The leaf of each row, by block: for data in this process."""
+
+
+# ---------------------------------------------------------------- the tree
+
+
+@dataclass(eq=False)
+class Growth:
+    """The tree as it grows, with more splits than are needed."""
+
+    centers: list[FloatArray]
+    costs: list[float]  # weighted squared distances of a node's rows to its centre
+    scores: list[float]  # what the strategy compares
+    child: list[int] = field(default_factory=lambda: [-1])
+
+    @property
+    def tree(self) -> Tree:
+        """All of it."""
+        return Tree(np.stack(self.centers), np.array(self.child, dtype=np.int64))
+
+    def wanted(self, n_leaves: int) -> tuple[list[int], set[int]]:
+        """Leaves that must be split before the first ``n_leaves`` are known, and the nodes split so far.
+
+        Of the leaves whose split is not known, at most as many as splits are missing can be needed.
+        """
+        leaves, inner = [0], set[int]()
+        while len(leaves) < n_leaves:
+            best = max(leaves, key=lambda node: (self.scores[node], -node))
+            if self.child[best] < 0:
+                missing = n_leaves - len(leaves)
+                ranked = sorted(leaves, key=lambda node: (-self.scores[node], node))[:missing]
+                return [node for node in ranked if self.child[node] < 0], inner
+            leaves.remove(best)
+            inner.add(best)
+            leaves += [self.child[best], self.child[best] + 1]
+        return [], inner
+
+    def pruned(self, inner: set[int]) -> tuple[Tree, list[int]]:
+        """The tree with the splits of these nodes only, and its leaves from left to right."""
+        kept = [c if node in inner else -1 for node, c in enumerate(self.child)]
+        leaves, stack = [], [0]
+        while stack:
+            node = stack.pop()
+            if kept[node] < 0:
+                leaves.append(node)
+            else:
+                stack += [kept[node] + 1, kept[node]]
+        return Tree(np.stack(self.centers), np.array(kept, dtype=np.int64)), leaves
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How to split, and what to split next."""
+
+    n_runs: int
+    max_iter: int
+    tol: float  # of the summed squared shift of two centres
+    far: bool  # draw the second row far from the first
+    by_rows: bool  # the cluster with the most rows next, else that of greatest inertia
+    seed: int
+
+
+def split(ground: Ground, growth: Growth, which: Sequence[int], how: Strategy) -> None:
+    """Split some leaves: for each run two draws or one, one pass an iteration, and one for the costs."""
+    tree = growth.tree
+    slot = np.full(len(tree.centers), -1, dtype=np.int64)
+    slot[list(which)] = np.arange(len(which))
+    starts = [_drawn(ground, tree, slot, which, how, run) for run in range(how.n_runs)]
+    runs = [[Run(pair) for pair in own] for own in starts]
+    rule = Rule(how.tol, how.max_iter, ground.origin, 0.0)
+    passes = side_by_side(SPLIT)
+    while any(one.status == "running" for own in runs for one in own):
+        asked = tuple(_asked(ground, tree, slot, own, which) for own in runs)
+        found = ground.executor.reduce(ground.data, passes, asked, objective=_least)
+        runs = [
+            own if sums is None else [_advanced(rule, one, sums, k) for k, one in enumerate(own)]
+            for own, sums in zip(runs, found, strict=True)
+        ]
+    asked = tuple(Splitting(tree, slot, _pairs(own), ground.grid) for own in runs)
+    final = [
+        one for one in ground.executor.reduce(ground.data, passes, asked, objective=_least) if one
+    ]
+    for k, leaf in enumerate(which):
+        _append(growth, leaf, runs, final, k, how)
+
+
+def _least(found: Sequence[PairSums | None]) -> float:
+    return min(float(one.costs.sum()) for one in found if one is not None)
+
+
+def _pairs(own: Sequence[Run]) -> FloatArray:
+    return np.concatenate([one.centers for one in own])
+
+
+def _asked(
+    ground: Ground, tree: Tree, slot: IntArray, own: Sequence[Run], which: Sequence[int]
+) -> Splitting | None:
+    """The pairs that still move."""
+    moving = slot.copy()
+    for leaf, one in zip(which, own, strict=True):
+        if one.status != "running":
+            moving[leaf] = -1
+    return Splitting(tree, moving, _pairs(own), ground.grid) if (moving >= 0).any() else None
+
+
+def _advanced(rule: Rule, run: Run, found: PairSums, k: int) -> Run:
+    if run.status != "running":
+        return run
+    sums, counts = resolved(found.sums[2 * k : 2 * k + 2])
+    if not counts.any():
+        return Run(run.centers, status="strict")
+    return stepped(rule, run, Tally(sums, counts, 0))
+
+
+def _append(
+    growth: Growth, leaf: int, runs: Sequence[Sequence[Run]], final: Sequence[PairSums], k: int,
+    how: Strategy,
+) -> None:  # fmt: skip
+    """The two children that the best run found."""
+    own = slice(2 * k, 2 * k + 2)
+    best = 0
+    for run, found in enumerate(final):
+        if found.costs[own].sum() < final[best].costs[own].sum() * (1 - 1e-6):
+            best = run
+    growth.child[leaf] = len(growth.child)
+    scores = final[best].n_rows if how.by_rows else final[best].costs
+    growth.centers += list(runs[best][k].centers)
+    growth.costs += final[best].costs[own].tolist()
+    growth.scores += scores[own].tolist()
+    growth.child += [-1, -1]
+
+
+def _drawn(
+    ground: Ground, tree: Tree, slot: IntArray, which: Sequence[int], how: Strategy, run: int
+) -> list[FloatArray]:
+    """Two rows (2, d) of each leaf; the leaf's centre where it has not so many."""
+    name, reduce = f"bisect-{run}-{len(tree.centers)}", ground.executor.reduce
+    first = reduce(ground.data, draw(1 if how.far else 2), Drawing(tree, slot, how.seed, name))
+    rows = [one.points for one in first]
+    if how.far:
+        start = np.stack(
+            [_two(one, tree.centers[leaf])[0] for one, leaf in zip(rows, which, strict=True)]
+        )
+        drawing = Drawing(tree, slot, how.seed, f"{name}-far", start)
+        second = reduce(ground.data, draw(1), drawing)
+        rows = [np.concatenate([a, b.points]) for a, b in zip(rows, second, strict=True)]
+    return [_two(one, tree.centers[leaf]) for one, leaf in zip(rows, which, strict=True)]
+
+
+def _two(rows: Array, center: Array) -> FloatArray:
+    return np.concatenate([rows, center[None], center[None]])[:2].astype(center.dtype)
+
+
+__all__ = ["LEAVES", "Growth", "Strategy", "Tree", "nodes", "split"]

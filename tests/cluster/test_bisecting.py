@@ -1,0 +1,117 @@
+"""BisectingKMeans against scikit-learn's, and whatever must not matter."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.cluster import BisectingKMeans as Reference
+from sklearn.datasets import load_digits, make_blobs
+from sklearn.metrics import adjusted_rand_score
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from daskml_kit.cluster import BisectingKMeans
+from daskml_kit.exceptions import InvalidParameterError
+from tests.cluster.data import grid_blobs, row_weights
+
+BLOBS = grid_blobs(600, 4, 6)
+NOT_EQUIVALENT = "draws are keyed by row: a row of weight 2 is drawn otherwise than two rows"
+
+
+@parametrize_with_checks(
+    [BisectingKMeans()],
+    expected_failed_checks=lambda _: {  # the two that scikit-learn's is excused from
+        "check_sample_weight_equivalence_on_dense_data": NOT_EQUIVALENT,
+        "check_sample_weight_equivalence_on_sparse_data": NOT_EQUIVALENT,
+    },
+)
+def test_scikit_learn_conventions(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("strategy", ["biggest_inertia", "largest_cluster"])
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
+def test_the_tree_of_scikit_learn(strategy, form):
+    """Along a line of gaps that shrink, 2-means ends the same from almost any two rows."""
+    centers = np.array([[0.0, 0], [2, 0], [12, 0], [17, 0], [100, 0], [130, 0], [170, 0]])
+    X, _ = make_blobs(
+        [40, 60, 80, 50, 70, 90, 30], centers=centers, cluster_std=0.1, random_state=0
+    )
+    how = {"n_clusters": 5, "n_init": 8, "bisecting_strategy": strategy, "random_state": 0}
+    ours, theirs = BisectingKMeans(**how).fit(form(X)), Reference(**how).fit(X)
+    assert adjusted_rand_score(ours.labels_, theirs.labels_) == 1.0
+    np.testing.assert_allclose(ours.inertia_, theirs.inertia_, rtol=1e-9)
+    np.testing.assert_array_equal(ours.predict(form(X)), ours.labels_)
+    np.testing.assert_array_equal(ours.labels_.dtype, theirs.labels_.dtype)
+
+
+@pytest.mark.parametrize("init", ["random", "k-means++"])
+def test_as_good_as_scikit_learns(init):
+    X = load_digits().data
+    ours = [BisectingKMeans(10, init=init, random_state=s).fit(X).inertia_ for s in range(5)]
+    theirs = [Reference(10, init=init, random_state=s).fit(X).inertia_ for s in range(5)]
+    assert np.mean(ours) < 1.02 * np.mean(theirs)
+
+
+@pytest.mark.parametrize("init", ["random", "k-means++"])
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
+def test_chunks_and_far_origins_change_nothing(init, form):
+    X, weight = np.where(BLOBS > -4, BLOBS, 0.0), row_weights(600)
+    model = BisectingKMeans(6, init=init, n_init=2, random_state=0)
+    whole = clone(model).fit(form(X), sample_weight=weight)
+    lazy = da.from_array(X, chunks=((5, 0, 295, 300), 4))
+    if form is not np.asarray:
+        lazy = lazy.map_blocks(sparse.csr_matrix)
+    parts = clone(model).fit(lazy, sample_weight=weight)
+    np.testing.assert_array_equal(whole.cluster_centers_, parts.cluster_centers_)
+    np.testing.assert_allclose(whole.inertia_, parts.inertia_, rtol=1e-12)
+    np.testing.assert_allclose(
+        -whole.score(form(X), sample_weight=weight), whole.inertia_, rtol=0.2
+    )
+    if form is np.asarray:
+        far = clone(model).fit(X + 1e8, sample_weight=weight)
+        np.testing.assert_array_equal(far.labels_, whole.labels_)
+
+
+def test_clusters_are_split_side_by_side():
+    model = BisectingKMeans(16, random_state=0).fit(BLOBS)
+    draws = [entry["name"] for entry in model.history_].count("bisect-draw")
+    assert draws <= 8  # 15 splits, one after the other, would be 15
+    counts = np.bincount(model.labels_, minlength=16)
+    assert (counts > 0).all()
+    for k in range(16):
+        own = BLOBS[model.labels_ == k]
+        np.testing.assert_allclose(model.cluster_centers_[k], own.mean(axis=0), atol=0.05)
+
+
+def test_edges():
+    one = BisectingKMeans(1).fit(BLOBS)
+    np.testing.assert_allclose(one.cluster_centers_[0], BLOBS.mean(axis=0))
+    np.testing.assert_allclose(one.inertia_, BLOBS.var(axis=0).sum() * 600)
+    each = BisectingKMeans(12, random_state=0).fit(BLOBS[:12])
+    assert each.inertia_ == 0
+    same = BisectingKMeans(3, random_state=0).fit(np.ones((5, 2)))
+    assert same.inertia_ == 0
+
+
+@pytest.mark.cluster
+def test_on_a_cluster(client):
+    lazy = da.from_array(BLOBS, chunks=(100, 4))
+    model, local = (BisectingKMeans(6, random_state=0).fit(X) for X in (lazy, BLOBS))
+    np.testing.assert_array_equal(model.cluster_centers_, local.cluster_centers_)
+    np.testing.assert_array_equal(model.predict(lazy).compute(), local.labels_)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"init": BLOBS[:2]}, r"init must be one of \['random', 'k-means\+\+'\]"),
+        ({"bisecting_strategy": "x"}, "bisecting_strategy must be one of"),
+        ({"n_init": 0}, "n_init must be an int at least 1, got 0"),
+    ],
+)
+def test_impossible_parameters(params, message):
+    with pytest.raises(InvalidParameterError, match=message):
+        BisectingKMeans(**params).fit(BLOBS)
