@@ -3,6 +3,7 @@
 from daskml_kit.ensemble.adaboost import AdaBoostClassifier, AdaBoostRegressor
 from daskml_kit.ensemble.bagging import BaggingClassifier, BaggingRegressor
 from daskml_kit.ensemble.blockwise import BlockwiseClassifier, BlockwiseRegressor
+from daskml_kit.ensemble.fused import FusedClassifier, FusedRegressor, fuse
 from daskml_kit.ensemble.stacking import StackingClassifier, StackingRegressor
 from daskml_kit.ensemble.voting import VotingClassifier, VotingRegressor
 
@@ -13,8 +14,11 @@ __all__ = [
     "BaggingRegressor",
     "BlockwiseClassifier",
     "BlockwiseRegressor",
+    "FusedClassifier",
+    "FusedRegressor",
     "StackingClassifier",
     "StackingRegressor",
     "VotingClassifier",
     "VotingRegressor",
+    "fuse",
 ]

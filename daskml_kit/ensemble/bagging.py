@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from daskml_kit.base import BlockEstimator, ClassifierMixin, RegressorMixin, check_number
 from daskml_kit.ensemble import fusion as fuse
-from daskml_kit.ensemble.members import Form, answers, seeded
+from daskml_kit.ensemble.members import Form, answers, on_columns, seeded
 from daskml_kit.ensemble.out_of_block import Tally, add_tallies, tally
 from daskml_kit.ensemble.sampling import Draw, poisson_counts, shown
 from daskml_kit.ensemble.training import Recruit, check_members, spreads, train
@@ -72,24 +72,6 @@ class Bag:
         """The block as the member sees it."""
         columns = None if self.all_columns else self.columns
         return shown(block, self.counts(block), columns, as_weights=as_weights, whole=whole)
-
-
-class OnColumns:
-    """A model that looks at some of the features only, as one that takes them all."""
-
-    def __init__(self, model: Any, columns: IntArray) -> None:
-        self.model, self.columns = model, columns
-        if hasattr(model, "classes_"):
-            self.classes_ = model.classes_
-
-    def __getattr__(self, name: str) -> Any:
-        if name not in ("predict", "predict_proba", "decision_function"):
-            raise AttributeError(name)
-        return partial(_asked, getattr(self.model, name), self.columns)
-
-
-def _asked(method: Any, columns: IntArray, X: Matrix) -> Any:
-    return method(X[:, columns])
 
 
 # ---------------------------------------------------------------- out of bag
@@ -310,7 +292,7 @@ class _Bagging(BlockEstimator):
         self._seed, self._n_outputs = seed, facts.n_outputs
         self._draws = [bag.draw if bag.rate is None else None for bag in bags]
         self._voters = [
-            model if bag.all_columns else OnColumns(model, bag.columns)
+            model if bag.all_columns else on_columns(model, bag.columns)
             for model, bag in zip(self.estimators_, bags, strict=True)
         ]
         if facts.classes is not None:

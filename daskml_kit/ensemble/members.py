@@ -6,11 +6,14 @@ Whatever a member knows of the classes, its answers have one column for each cla
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
 
@@ -18,7 +21,7 @@ from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.random import generator
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.runtime.size import pickled_bytes
-from daskml_kit.typing import Array, FloatArray, Matrix
+from daskml_kit.typing import Array, FloatArray, IntArray, Matrix
 
 _SEED_LIMIT = 2**31 - 1
 
@@ -158,13 +161,57 @@ def answers(model: Any, X: Matrix, form: Form) -> FloatArray:
     return out
 
 
+class Through:
+    """A fitted model whose rows are changed on their way to it."""
+
+    def __init__(self, model: Any, change: Callable[[Matrix], Any]) -> None:
+        self.model, self.change = model, change
+        if hasattr(model, "classes_"):
+            self.classes_ = model.classes_
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("predict", "predict_proba", "decision_function"):
+            raise AttributeError(name)
+        return partial(_asked, getattr(self.model, name), self.change)
+
+
+def _asked(method: Callable[[Any], Any], change: Callable[[Matrix], Any], X: Matrix) -> Any:
+    return method(change(X))
+
+
+def on_columns(model: Any, columns: IntArray) -> Through:
+    """A model that was fitted on some of the features, as one that takes them all."""
+    return Through(model, partial(_columns, columns))
+
+
+def _columns(columns: IntArray, X: Matrix) -> Matrix:
+    return X[:, columns]
+
+
+def nameless(model: Any) -> Any:
+    """A model that was fitted on named features, as one that takes plain arrays."""
+    names = getattr(model, "feature_names_in_", None)
+    return model if names is None else Through(model, partial(_frame, list(names)))
+
+
+def _frame(names: list[str], X: Any) -> pd.DataFrame:
+    accessor: Any = pd.DataFrame.sparse
+    if sparse.issparse(X):
+        frame: pd.DataFrame = accessor.from_spmatrix(X, columns=names)
+        return frame
+    return pd.DataFrame(X, columns=names)
+
+
 __all__ = [
     "FIT_MEMBERS",
     "Form",
     "Member",
     "Recipe",
+    "Through",
     "answers",
     "fitted",
+    "nameless",
+    "on_columns",
     "seeded",
     "weighted_rows",
 ]

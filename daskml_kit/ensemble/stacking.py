@@ -17,7 +17,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 from daskml_kit.base import ClassifierMixin, RegressorMixin
 from daskml_kit.ensemble.folds import Folds, folds_of
 from daskml_kit.ensemble.fusion import in_tiles
-from daskml_kit.ensemble.members import Form, answers
+from daskml_kit.ensemble.members import Form, answers, nameless
 from daskml_kit.ensemble.named import NamedMembers, in_words, numbered
 from daskml_kit.ensemble.training import Recruit, check_members, train
 from daskml_kit.exceptions import InvalidParameterError
@@ -210,7 +210,7 @@ class _Stacking(NamedMembers):
         """Fit all members on all rows and on the rows outside each fold, all side by side."""
         if self.cv == "prefit":
             self._name_members([model for _, model in self._kept()])
-            return _Crossed(panel, tuple((m,) for m in self.estimators_), None)
+            return _Crossed(panel, tuple((m,) for m in self._voters()), None)
         folds = folds_of(self.cv, executor, data)
         k = folds.n_splits
         recruits = self._recruits() + [
@@ -240,9 +240,12 @@ class _Stacking(NamedMembers):
 
     # ---------------------------------------------------------------- answers
 
+    def _voters(self) -> list[Any]:
+        return [nameless(m) for m in self.estimators_]
+
     def _final_rows(self, method: str) -> Any:
         check_is_fitted(self)
-        return partial(_final_rows, self._panel, self.estimators_, self.final_estimator_, method)
+        return partial(_final_rows, self._panel, self._voters(), self.final_estimator_, method)
 
     def transform(self, X: ArrayLike) -> Any:
         """What each member says, in kind: the columns that the final estimator sees.
@@ -256,7 +259,7 @@ class _Stacking(NamedMembers):
         (n, n_columns), float64; sparse where X in memory is and ``passthrough``
         """
         check_is_fitted(self)
-        rows = partial(self._panel.columns, self.estimators_)
+        rows = partial(self._panel.columns, self._voters())
         columns = self.get_feature_names_out()
         return self._map_rows(X, rows, dtype=np.float64, columns=columns, column_dim="member")
 

@@ -75,7 +75,8 @@ def _resident(
         for ref, blocks in zip(data.bundles, client.gather(layouts), strict=True)
         for position, (start, *shapes) in enumerate(blocks)
     ]
-    found.sort(key=lambda block: (block[0], block[3][0][0]))
+    found = [b for b in found if b[3][0][0][0]] or found[:1]  # others may not like empty chunks
+    found.sort(key=lambda block: block[0])
     columns: list[Any] = []
     for name, first in zip(Columns._fields, found[0][3], strict=True):
         if first is None:
