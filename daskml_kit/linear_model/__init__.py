@@ -6,6 +6,7 @@ from daskml_kit.linear_model.glm import GammaRegressor, PoissonRegressor, Tweedi
 from daskml_kit.linear_model.huber import HuberRegressor
 from daskml_kit.linear_model.least_squares import LinearRegression, Ridge
 from daskml_kit.linear_model.logistic import LogisticRegression
+from daskml_kit.linear_model.quantile import QuantileRegressor
 from daskml_kit.linear_model.ridge_cv import RidgeCV
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "LinearRegression",
     "LogisticRegression",
     "PoissonRegressor",
+    "QuantileRegressor",
     "Ridge",
     "RidgeCV",
     "TweedieRegressor",

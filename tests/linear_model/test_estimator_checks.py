@@ -17,6 +17,7 @@ from daskml_kit.linear_model import (
     LinearRegression,
     LogisticRegression,
     PoissonRegressor,
+    QuantileRegressor,
     Ridge,
     RidgeCV,
     TweedieRegressor,
@@ -38,6 +39,7 @@ ESTIMATORS = [
     TweedieRegressor(),
     TweedieRegressor(power=1.5),
     HuberRegressor(),
+    QuantileRegressor(),
     LogisticRegression(),
     LogisticRegression(solver="newton"),
     LogisticRegression(solver="lbfgs", max_iter=1_000),  # some checks fit badly scaled data

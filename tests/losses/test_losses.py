@@ -7,11 +7,19 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import mean_tweedie_deviance
 
-from daskml_kit.losses import Binomial, Gamma, HalfSquared, Multinomial, Poisson, Tweedie
+from daskml_kit.losses import (
+    Binomial,
+    Gamma,
+    HalfSquared,
+    Multinomial,
+    Poisson,
+    SmoothedPinball,
+    Tweedie,
+)
 
 N = 6
 LOG_LINK = [Poisson(), Gamma(), Tweedie(1.5), Tweedie(3.0), Tweedie(0.0), Tweedie(-1.0)]
-SINGLE = [HalfSquared(), Binomial(), *LOG_LINK]
+SINGLE = [HalfSquared(), Binomial(), SmoothedPinball(0.3, 0.7), *LOG_LINK]
 LOSSES = [*SINGLE, Multinomial(3)]
 
 
@@ -178,3 +186,15 @@ def test_compiled_log_links_stay_finite_far_out():
         for eta in (-1e5, -800.0, 800.0, 1e5):
             assert not np.isnan(loss.pointwise(loss, 0.0, eta)).any()
             assert not np.isnan(loss.pointwise(loss, 1.0, eta)).any()
+
+
+def test_the_smoothed_pinball_is_a_quarter_of_its_width_above_at_most():
+    r = np.linspace(-3.0, 3.0, 601)
+    pinball = r * (0.3 - (r < 0))
+    for width in (0.5, 1e-3):
+        rows = [
+            SmoothedPinball(0.3, width).pointwise(SmoothedPinball(0.3, width), v, 0.0) for v in r
+        ]
+        above = np.array(rows)[:, 0] - pinball
+        assert above.min() >= -1e-15
+        assert above.max() == pytest.approx(width / 4)
