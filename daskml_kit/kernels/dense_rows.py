@@ -5,6 +5,8 @@ Plain functions; the kernels compile them.
 
 from __future__ import annotations
 
+from numba.extending import register_jitable
+
 from daskml_kit.kernels.products import add_gram, add_product, add_row_products
 from daskml_kit.typing import Array
 
@@ -50,6 +52,14 @@ def load_rows(rows: Array, start: int, stop: int, tile: Array) -> None:
         tile[i, d] = 1.0
 
 
+def load_row(rows: Array, i: int, tile: Array, k: int) -> None:
+    """Copies one row into row k of ``tile``, in float64, with a one behind it."""
+    d = rows.shape[1]
+    for j in range(d):
+        tile[k, j] = rows[i, j]
+    tile[k, d] = 1.0
+
+
 def dot_tile(rows: Array, start: int, stop: int, coef: Array, tile: Array, eta: Array) -> None:
     """``eta = tile coef``; the ones of ``tile`` meet the intercepts in ``coef``."""
     eta[:] = 0.0
@@ -67,10 +77,23 @@ def add_weighted(
     rows: Array, start: int, stop: int, scale: Array, left: Array, tile: Array, gram: Array
 ) -> None:
     """``gram += tile' diag(scale) tile``; ``left`` is room for ``diag(scale) tile``."""
-    for i in range(stop - start):
-        for j in range(rows.shape[1] + 1):
+    add_scaled(rows.shape[1] + 1, stop - start, scale, left, tile, gram)
+
+
+def add_kept(
+    rows: Array, kept: Array, count: int, scale: Array, left: Array, tile: Array, gram: Array
+) -> None:
+    """The same of the first ``count`` rows of ``tile``."""
+    add_scaled(rows.shape[1] + 1, count, scale, left, tile, gram)
+
+
+@register_jitable
+def add_scaled(width: int, count: int, scale: Array, left: Array, tile: Array, gram: Array) -> None:
+    """``gram += tile' diag(scale) tile``, of some rows and columns."""
+    for i in range(count):
+        for j in range(width):
             left[i, j] = scale[i] * tile[i, j]
-    add_gram(left, tile, stop - start, gram)
+    add_gram(left, tile, count, gram)
 
 
 def squared_distance(rows: Array, i: int, centers: Array, k: int, half: float) -> float:
@@ -83,12 +106,14 @@ def squared_distance(rows: Array, i: int, centers: Array, k: int, half: float) -
 
 
 __all__ = [
+    "add_kept",
     "add_rows",
     "add_tile",
     "add_weighted",
     "count_rows",
     "dot_rows",
     "dot_tile",
+    "load_row",
     "load_rows",
     "squared_distance",
 ]

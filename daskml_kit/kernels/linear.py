@@ -46,6 +46,8 @@ def linear_sums(
     *,
     fit_intercept: bool,
     order: int,
+    every: int = 1,
+    start: int = 0,
 ) -> LinearSums:
     """Value, gradient and, for ``order=2``, exact Hessian of ``sum_i weight_i loss(y_i, eta_i)``.
 
@@ -66,6 +68,11 @@ def linear_sums(
         Whether ``w`` holds an intercept.
     order
         1 for value and gradient, 2 for the Hessian too.
+    every
+        1 for the exact Hessian; m for an estimate from one of m consecutive rows, whose choice depends
+        on their global numbers alone.
+    start
+        Global number of the first row.
 
     Returns
     -------
@@ -79,9 +86,9 @@ def linear_sums(
 
     Notes
     -----
-    One pass over X. Memory beside the results: two tiles of 32 KB. Releases the GIL. The Hessian
-    costs n d^2 / 2 multiply-adds for each pair of outputs; for CSR, half the sum of squares of the
-    rows' stored values.
+    One pass over X. Memory beside the results: three tiles of 32 KB. Releases the GIL. The Hessian
+    costs ``n d^2 / 2 / every`` multiply-adds for each pair of outputs; for CSR, half the sum of squares of
+    the rows' stored values.
 
     Examples
     --------
@@ -102,9 +109,11 @@ def linear_sums(
             f"order must be 1 (gradient) or 2 (gradient and Hessian), got {order!r}."
         )
     check_coefficients(X, w, fit_intercept, n_outputs)
-    if n_outputs is None:
-        return _single(loss, rows, targets, weights, w, X.shape[1], order)
-    return _several(loss, rows, targets, weights, w, X.shape[1], order)
+    fit = _single if n_outputs is None else _several
+    sums = fit(loss, rows, targets, weights, w, X.shape[1], order, (start, int(every)))
+    if sums.hessian is not None and every > 1:
+        return sums._replace(hessian=sums.hessian * every)
+    return sums
 
 
 def specialised(kernel: Any, loss: CompiledLoss) -> Any:
@@ -129,22 +138,36 @@ def check_coefficients(X: Matrix, w: Array, fit_intercept: bool, n_outputs: int 
 
 
 def _single(
-    loss: CompiledLoss, rows: Rows, y: Array, weight: Array, w: Array, d: int, order: int
+    loss: CompiledLoss,
+    rows: Rows,
+    y: Array,
+    weight: Array,
+    w: Array,
+    d: int,
+    order: int,
+    sample: tuple[int, int],
 ) -> LinearSums:
     coef = np.zeros(d + 1)  # without an intercept in w, it is zero here, and cut off below
     coef[: w.size] = w
     gradient = np.zeros(d + 1)
-    width = gram_width(rows, d) if order == 2 else 0
-    gram = np.zeros((width, width))
+    width = gram_width(rows, d)
+    grams = np.zeros((int(order == 2), width, width))
     value = specialised(linear_tiles.single_output, loss)(
-        loss, rows, y, weight, coef, gradient, gram, tile_rows(d + 1)
+        loss, rows, y, weight, coef, gradient, grams, stream_rows(d + 1), tile_rows(d + 1), *sample
     )
-    hessian = mirrored(gram, w.size) if order == 2 else None
+    hessian = mirrored(grams[0], w.size) if order == 2 else None
     return LinearSums(float(value), gradient[: w.size], hessian)
 
 
 def _several(
-    loss: CompiledLoss, rows: Rows, y: Array, weight: Array, w: Array, d: int, order: int
+    loss: CompiledLoss,
+    rows: Rows,
+    y: Array,
+    weight: Array,
+    w: Array,
+    d: int,
+    order: int,
+    sample: tuple[int, int],
 ) -> LinearSums:
     n_outputs, size = w.shape
     width = gram_width(rows, d)
@@ -153,10 +176,62 @@ def _several(
     pairs = n_outputs * (n_outputs + 1) // 2 if order == 2 else 0
     grams = np.zeros((pairs, width, width))
     value = specialised(linear_tiles.several_outputs, loss)(
-        loss, rows, y, weight, coef, gradient, grams, n_outputs, tile_rows(width)
-    )
+        loss, rows, y, weight, coef, gradient, grams, n_outputs, tile_rows(width), tile_rows(width),
+        *sample,
+    )  # fmt: skip
     hessian = blocks_of_pairs(mirrored(grams, size), n_outputs) if order == 2 else None
     return LinearSums(float(value), np.ascontiguousarray(gradient[:size, :n_outputs].T), hessian)
+
+
+def linear_product(
+    loss: CompiledLoss,
+    X: Matrix,
+    y: Array,
+    weight: Array | None,
+    w: Array,
+    vector: Array,
+    *,
+    fit_intercept: bool,
+) -> FloatArray:
+    """The Hessian of :func:`linear_sums` at ``w`` times ``vector``, which has the shape of ``w``.
+
+    One pass over X, and no d x d matrix. Arguments and errors as there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from daskml_kit.losses import HalfSquared
+    >>> X, y = np.array([[1.0], [2.0]]), np.array([1.0, 0.0])
+    >>> linear_product(
+    ...     HalfSquared(), X, y, None, np.zeros(2), np.array([1.0, 0.0]), fit_intercept=True
+    ... )
+    array([5., 3.])
+    """
+    rows, n_outputs, d = as_rows(X), n_outputs_of(loss), X.shape[1]
+    targets, weights = as_column(y, "y", X.shape[0]), as_column(weight, "weight", X.shape[0])
+    for point in (w, vector):
+        check_coefficients(X, point, fit_intercept, n_outputs)
+    if n_outputs is None:
+        coef, along, product = np.zeros((3, d + 1))
+        coef[: w.size], along[: w.size] = w, vector
+        kernel = specialised(linear_tiles.single_product, loss)
+        kernel(loss, rows, targets, weights, coef, along, product, stream_rows(d + 1))
+        return np.asarray(product[: w.size])
+    width, size = gram_width(rows, d), w.shape[1]
+    coef, along, product = np.zeros((3, width, padded(n_outputs)))
+    coef[:size, :n_outputs], along[:size, :n_outputs] = w.T, vector.T
+    kernel = specialised(linear_tiles.several_product, loss)
+    kernel(loss, rows, targets, weights, coef, along, product, n_outputs, tile_rows(width))
+    return np.ascontiguousarray(product[:size, :n_outputs].T)
+
+
+def stream_rows(width: int) -> int:
+    """Rows of a tile that is read for the predictions and again for the gradient: 7 KB.
+
+    The second read should find them in the first cache level. Measured on 1,000,000 x 50: 16 rows 23 ms,
+    32 rows 28, 80 rows 31, where reading the memory alone took 16.
+    """
+    return int(np.clip(896 // width, 16, 64)) // 4 * 4
 
 
 def gram_width(rows: Rows, d: int) -> int:
@@ -190,4 +265,4 @@ def predict_linear(X: Matrix, w: Array, fit_intercept: bool) -> FloatArray:
     return np.asarray(X @ coef.T + intercept)
 
 
-__all__ = ["LinearSums", "linear_sums", "predict_linear"]
+__all__ = ["LinearSums", "linear_product", "linear_sums", "predict_linear"]

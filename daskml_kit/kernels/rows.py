@@ -9,10 +9,12 @@ at index d.
 ``dot_rows``          ``eta = X[start:stop] w + intercept``
 ``add_rows``          ``gradient += c' X[start:stop]``, the intercept's sum at d
 ``load_rows``         dense: the tile in float64, in front of a column of ones
+``load_row``          the same of one row
 ``dot_tile``          ``eta = X[start:stop] W`` for several outputs; W's row d is the intercepts
 ``add_tile``          ``gradient += X[start:stop]' C`` for several outputs
 ``squared_distance``  ``|X[i] - centers[k]|^2``
 ``add_weighted``      ``gram += X[start:stop]' diag(c) X[start:stop]``, upper triangle
+``add_kept``          the same of rows here and there, which the tile already holds
 ====================  ==========================================================================
 """
 
@@ -46,12 +48,15 @@ count_rows = by_form(dense_rows.count_rows, sparse_rows.count_rows)
 dot_rows = by_form(dense_rows.dot_rows, sparse_rows.dot_rows)
 add_rows = by_form(dense_rows.add_rows, sparse_rows.add_rows)
 load_rows = by_form(dense_rows.load_rows, sparse_rows.load_rows)
+load_row = by_form(dense_rows.load_row, sparse_rows.load_row)
 dot_tile = by_form(dense_rows.dot_tile, sparse_rows.dot_tile)
 add_tile = by_form(dense_rows.add_tile, sparse_rows.add_tile)
 add_weighted = by_form(dense_rows.add_weighted, sparse_rows.add_weighted)
 squared_distance = by_form(dense_rows.squared_distance, sparse_rows.squared_distance)
+add_kept = by_form(dense_rows.add_kept, sparse_rows.add_kept)
 
 __all__ = [
+    "add_kept",
     "add_rows",
     "add_tile",
     "add_weighted",
@@ -59,6 +64,7 @@ __all__ = [
     "count_rows",
     "dot_rows",
     "dot_tile",
+    "load_row",
     "load_rows",
     "squared_distance",
 ]

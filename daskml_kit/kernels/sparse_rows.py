@@ -40,6 +40,10 @@ def load_rows(rows: CsrRows, start: int, stop: int, tile: Array) -> None:
     """Nothing to do: values are read in place."""
 
 
+def load_row(rows: CsrRows, i: int, tile: Array, k: int) -> None:
+    """Nothing to do: values are read in place."""
+
+
 def dot_tile(rows: CsrRows, start: int, stop: int, coef: Array, tile: Array, eta: Array) -> None:
     """``eta[i] = rows[start + i] coef[:d] + coef[d]``."""
     intercept = coef.shape[0] - 1
@@ -69,16 +73,30 @@ def add_tile(
 def add_weighted(
     rows: CsrRows, start: int, stop: int, scale: Array, left: Array, tile: Array, gram: Array
 ) -> None:
-    """``gram += rows' diag(scale) rows``: the outer product of each row's stored values."""
-    intercept = gram.shape[1] - 1
+    """``gram += rows' diag(scale) rows``."""
     for i in range(stop - start):
-        end = rows.starts[start + i + 1]
-        for p in range(rows.starts[start + i], end):
-            scaled, row = scale[i] * rows.values[p], rows.columns[p]
-            for q in range(p, end):
-                gram[row, rows.columns[q]] += scaled * rows.values[q]
-            gram[row, intercept] += scaled
-        gram[intercept, intercept] += scale[i]
+        add_outer(rows, start + i, scale[i], gram)
+
+
+def add_kept(
+    rows: CsrRows, kept: Array, count: int, scale: Array, left: Array, tile: Array, gram: Array
+) -> None:
+    """``gram += rows[kept]' diag(scale) rows[kept]``."""
+    for i in range(count):
+        add_outer(rows, kept[i], scale[i], gram)
+
+
+@register_jitable
+def add_outer(rows: CsrRows, i: int, scale: float, gram: Array) -> None:
+    """``gram += scale rows[i]' rows[i]``: the outer product of the stored values, and a one."""
+    intercept = gram.shape[1] - 1
+    end = rows.starts[i + 1]
+    for p in range(rows.starts[i], end):
+        scaled, row = scale * rows.values[p], rows.columns[p]
+        for q in range(p, end):
+            gram[row, rows.columns[q]] += scaled * rows.values[q]
+        gram[row, intercept] += scaled
+    gram[intercept, intercept] += scale
 
 
 def squared_distance(rows: CsrRows, i: int, centers: Array, k: int, half: float) -> float:
@@ -112,12 +130,14 @@ def squares_of_others(rows: CsrRows, i: int, center: Array) -> float:
 
 
 __all__ = [
+    "add_kept",
     "add_rows",
     "add_tile",
     "add_weighted",
     "count_rows",
     "dot_rows",
     "dot_tile",
+    "load_row",
     "load_rows",
     "squared_distance",
 ]

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from daskml_kit.kernels import LinearSums, linear_sums
+from daskml_kit.kernels import LinearSums, linear_product, linear_sums
 from daskml_kit.penalties import L2
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.dataset import BlockDataset
@@ -24,17 +24,29 @@ from daskml_kit.runtime.events import Measured
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.solvers import Evaluation, Solver
-from daskml_kit.solvers.protocol import State
+from daskml_kit.solvers.protocol import Product, Question, State, asked
 from daskml_kit.typing import FloatArray
 
 
 def _chunk(
-    loss: Any, fit_intercept: bool, order: int, target: int | None, block: Block, w: FloatArray
+    loss: Any,
+    fit_intercept: bool,
+    order: int,
+    target: int | None,
+    block: Block,
+    question: FloatArray | Question,
 ) -> LinearSums:
+    w, every, vector = question if isinstance(question, Question) else Question(question)
     y = np.asarray(block.y)
     if target is not None:
         y = np.ascontiguousarray(y[:, target])
-    return linear_sums(loss, block.X, y, block.weight, w, fit_intercept=fit_intercept, order=order)
+    rows = (loss, block.X, y, block.weight)
+    if vector is not None:
+        product = linear_product(*rows, w, vector, fit_intercept=fit_intercept)
+        return LinearSums(0.0, product, None)
+    return linear_sums(
+        *rows, w, fit_intercept=fit_intercept, order=order, every=every, start=block.start
+    )
 
 
 def _combine(a: LinearSums, b: LinearSums) -> LinearSums:
@@ -44,10 +56,11 @@ def _combine(a: LinearSums, b: LinearSums) -> LinearSums:
 
 def linear_reduction(
     loss: Any, fit_intercept: bool, order: int, target: int | None = None
-) -> Reduction[FloatArray, LinearSums, LinearSums]:
+) -> Reduction[FloatArray | Question, LinearSums, LinearSums]:
     """Sums of value, gradient and (``order=2``) Hessian at given coefficients: one pass.
 
-    ``target`` is the column of a two-dimensional y.
+    Its parameter is a point, or a question; where a question has a vector, the product with it stands in
+    the place of the gradient. ``target`` is the column of a two-dimensional y.
     """
     name = f"{type(loss).__name__.lower()}-{'hessian' if order == 2 else 'gradient'}"
     return Reduction(name, partial(_chunk, loss, fit_intercept, order, target), _combine)
@@ -70,9 +83,15 @@ class Finish:
         diagonal += np.broadcast_to(self.penalty.strength, w.shape).ravel()
         return Evaluation(value, gradient, hessian)
 
+    def answer(self, question: Question, sums: LinearSums) -> Evaluation | Product:
+        """What the sums say to a question."""
+        if question.vector is None:
+            return self(question.w, sums)
+        return Product(sums.gradient / self.weight_sum + self.penalty.gradient(question.vector))
+
 
 def _tell(solver: Any, finish: Finish, state: Any, sums: LinearSums) -> Any:
-    return solver.update(state, finish(solver.point(state), sums))
+    return solver.update(state, finish.answer(asked(solver, state), sums))
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,19 +113,19 @@ class LinearObjective:
                 self.data,
                 reduction,
                 state,
-                point=solver.point,
+                point=partial(asked, solver),
                 update=partial(_tell, solver, self.finish),
                 n_rounds=n_rounds,
                 objective=_measured,
             )
-        w = solver.point(state)
+        question = asked(solver, state)
         told: list[State] = []
 
         def objective(sums: LinearSums) -> float:
-            told.append(solver.update(state, self.finish(w, sums)))
+            told.append(solver.update(state, self.finish.answer(question, sums)))
             return _measured(told[0])
 
-        self.executor.reduce(self.data, reduction, w, objective=objective)
+        self.executor.reduce(self.data, reduction, question, objective=objective)
         return told
 
 

@@ -5,7 +5,14 @@ from daskml_kit.solvers.gradient_descent import GradientDescent
 from daskml_kit.solvers.lbfgs import LBFGS
 from daskml_kit.solvers.loop import Solution, solve
 from daskml_kit.solvers.newton import Newton
-from daskml_kit.solvers.protocol import Evaluation, FunctionObjective, Objective, Solver
+from daskml_kit.solvers.protocol import (
+    Evaluation,
+    FunctionObjective,
+    Objective,
+    Product,
+    Question,
+    Solver,
+)
 from daskml_kit.solvers.proximal_newton import ProximalNewton
 
 __all__ = [
@@ -16,8 +23,10 @@ __all__ = [
     "Kinked",
     "Newton",
     "Objective",
+    "Product",
     "Proximal",
     "ProximalNewton",
+    "Question",
     "Solution",
     "Solver",
     "solve",

@@ -3,10 +3,15 @@
 Gradient and Hessian come out of the same read of the rows; the unit step is tried first and nearly always
 accepted, so an iteration costs one round.
 
+With many rows to a coefficient the Hessian of a sample of them is as good a guide: an error of a tenth
+costs a digit an iteration, and the gradient, which decides where the solve ends, is of all rows. Where the
+sample misleads (a feature that few rows have), a step fails or gains little, and the next one is larger.
+
 References
 ----------
 Nocedal, Wright (2006). Numerical Optimization, 2nd ed. Algorithm 3.2 (line search Newton with
-modification) and Algorithm 3.3 (Cholesky with added multiple of the identity).
+modification) and Algorithm 3.3 (Cholesky with added multiple of the identity). Roosta-Khorasani, Mahoney
+(2019). Sub-sampled Newton methods. Math. Program. 174, Algorithm 1 (full gradient, Hessian of a sample).
 """
 
 from __future__ import annotations
@@ -17,11 +22,13 @@ import numpy as np
 from scipy import linalg
 
 from daskml_kit.solvers.line_search import LineSearch
-from daskml_kit.solvers.protocol import Evaluation
+from daskml_kit.solvers.protocol import Evaluation, Question
 from daskml_kit.typing import FloatArray
 
 _FIRST_SHIFT = 1e-13  # of a diagonal scaled to one: above the rounding of the factorisation
 _SHIFT_GROWTH = 100.0
+POOR = 0.7  # share of the gradient that a good step does not leave
+_FEWER = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +39,7 @@ class NewtonState:
     value: float
     gradient: FloatArray
     search: LineSearch | None = None
+    every: int = 1  # rows that one row of the next Hessian stands for
     n_iter: int = 0
     trouble: str = ""
 
@@ -42,17 +50,27 @@ class Newton:
 
     A singular or indefinite Hessian (collinear features without penalty, the free constant of a
     multinomial intercept) is shifted by the smallest multiple of the identity that works.
+
+    Parameters
+    ----------
+    every : int
+        Rows that one row of the first Hessians may stand for; 1 for exact ones.
     """
 
+    every: int = 1
     order: int = 2
 
     def init(self, w: FloatArray) -> NewtonState:
         """Begin at ``w``."""
-        return NewtonState(w, np.inf, np.full_like(w, np.inf))
+        return NewtonState(w, np.inf, np.full_like(w, np.inf), every=self.every)
 
     def point(self, state: NewtonState) -> FloatArray:
         """The start, then the trial of the search."""
         return state.w if state.search is None else state.search.point
+
+    def question(self, state: NewtonState) -> Question:
+        """The Hessian there, from as many rows as seem to be enough."""
+        return Question(self.point(state), state.every)
 
     def update(self, state: NewtonState, evaluation: Evaluation) -> NewtonState:
         """Accept the trial and choose a new direction, or shorten the step."""
@@ -60,11 +78,16 @@ class Newton:
         if search is None:
             return self._accept(state, state.w, evaluation)
         if search.accepts(evaluation.value, evaluation.gradient):
-            moved = replace(state, n_iter=state.n_iter + 1)
+            left = np.linalg.norm(evaluation.gradient)
+            poor = search.trials > 0 or bool(left > POOR * np.linalg.norm(state.gradient))
+            moved = replace(state, n_iter=state.n_iter + 1, every=fewer(state.every, poor))
             return self._accept(moved, search.point, evaluation)
+        if search.exhausted and state.every > 1:
+            return replace(state, search=None, every=1)
         if search.exhausted:
             return replace(state, trouble="The line search found no lower value.")
-        return replace(state, search=search.following(evaluation.value, evaluation.gradient))
+        following = search.following(evaluation.value, evaluation.gradient)
+        return replace(state, search=following, every=fewer(state.every, poor=True))
 
     def _accept(self, state: NewtonState, w: FloatArray, evaluation: Evaluation) -> NewtonState:
         if not np.isfinite(evaluation.value):  # at the start; the loop says so
@@ -81,6 +104,11 @@ class Newton:
             search=search,
             trouble=trouble,
         )
+
+
+def fewer(every: int, poor: bool) -> int:
+    """Rows that one row of the next Hessian stands for: fewer after a step that gained little."""
+    return max(1, every // _FEWER) if poor else every
 
 
 def newton_direction(evaluation: Evaluation) -> FloatArray:

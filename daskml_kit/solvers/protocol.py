@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from daskml_kit.typing import FloatArray
 
@@ -20,6 +20,20 @@ class Evaluation(NamedTuple):
     value: float
     gradient: FloatArray  # of the shape of the point
     hessian: FloatArray | None = None  # (size, size) in C order of the point
+
+
+class Question(NamedTuple):
+    """What a solver wants to be told in a round, where it is more than an evaluation at a point."""
+
+    w: FloatArray
+    every: int = 1  # the Hessian may be estimated from one of so many rows
+    vector: FloatArray | None = None  # only the product of the Hessian with this is asked
+
+
+class Product(NamedTuple):
+    """The Hessian at a point times a vector: the answer to a question that has one."""
+
+    vector: FloatArray  # of the shape of the point
 
 
 class StateLike(Protocol):
@@ -73,9 +87,28 @@ class Solver(Protocol[State]):
         """Where the objective is to be evaluated next."""
         ...
 
-    def update(self, state: State, evaluation: Evaluation) -> State:
-        """The state after the evaluation at ``point(state)``. Pure: mutates nothing."""
+    def update(self, state: State, evaluation: Any) -> State:
+        """The state after the :class:`Evaluation` (or what else was asked) at ``point(state)``.
+
+        Pure: mutates nothing.
+        """
         ...
+
+
+@runtime_checkable
+class Asking(Protocol):
+    """A solver that asks for more than evaluations at points; it is told a product where it asked for one."""
+
+    def question(self, state: Any) -> Question:
+        """What is to be measured next, at ``point(state)``."""
+        ...
+
+
+def asked(solver: Solver[State], state: State) -> Question:
+    """The next question of any solver."""
+    if isinstance(solver, Asking):
+        return solver.question(state)
+    return Question(solver.point(state))
 
 
 class Objective(Protocol):
@@ -99,13 +132,30 @@ class FunctionObjective:
         """Evaluate ``n_rounds`` times."""
         states: list[State] = []
         for _ in range(n_rounds):
-            evaluation = self.function(solver.point(state), solver.order)
-            state = solver.update(state, evaluation)
+            state = solver.update(state, self._answer(asked(solver, state), solver.order))
             states.append(state)
         return states
+
+    def _answer(self, question: Question, order: int) -> Any:
+        if question.vector is None:
+            return self.function(question.w, order)
+        hessian = self.function(question.w, 2).hessian
+        assert hessian is not None
+        return Product((hessian @ question.vector.ravel()).reshape(question.w.shape))
 
 
 Callback = Callable[[Any], None]
 Callbacks = Sequence[Callback]
 
-__all__ = ["Callbacks", "Evaluation", "FunctionObjective", "Objective", "Solver", "State"]
+__all__ = [
+    "Asking",
+    "Callbacks",
+    "Evaluation",
+    "FunctionObjective",
+    "Objective",
+    "Product",
+    "Question",
+    "Solver",
+    "State",
+    "asked",
+]

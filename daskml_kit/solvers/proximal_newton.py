@@ -25,7 +25,8 @@ import numpy as np
 
 from daskml_kit.solvers.composite import Kinked, directional
 from daskml_kit.solvers.line_search import LineSearch
-from daskml_kit.solvers.protocol import Evaluation
+from daskml_kit.solvers.newton import POOR, fewer
+from daskml_kit.solvers.protocol import Evaluation, Question
 from daskml_kit.solvers.quadratic import minimise_quadratic
 from daskml_kit.typing import FloatArray
 
@@ -39,6 +40,7 @@ class ProximalNewtonState:
     gradient: FloatArray  # the smallest subgradient
     search: LineSearch | None = None
     target: FloatArray | None = None  # the end of the whole step, zeros and bounds exact
+    every: int = 1  # rows that one row of the next Hessian stands for
     n_iter: int = 0
     trouble: str = ""
 
@@ -58,19 +60,27 @@ class ProximalNewton:
     ----------
     penalty : Kinked
         What the evaluations leave out.
+    every : int
+        Rows that one row of the first Hessians may stand for, as for
+        :class:`~daskml_kit.solvers.newton.Newton`.
     """
 
     penalty: Kinked
+    every: int = 1
     order: int = 2
 
     def init(self, w: FloatArray) -> ProximalNewtonState:
         """Begin at the point within the bounds that is nearest to ``w``."""
         w = self.penalty.prox(w, 0.0)
-        return ProximalNewtonState(w, np.inf, np.full_like(w, np.inf))
+        return ProximalNewtonState(w, np.inf, np.full_like(w, np.inf), every=self.every)
 
     def point(self, state: ProximalNewtonState) -> FloatArray:
         """The start, then the trial of the search."""
         return state.trial
+
+    def question(self, state: ProximalNewtonState) -> Question:
+        """The Hessian there, from as many rows as seem to be enough."""
+        return Question(state.trial, state.every)
 
     def update(self, state: ProximalNewtonState, evaluation: Evaluation) -> ProximalNewtonState:
         """Accept the trial and choose a new direction, or shorten the step."""
@@ -80,10 +90,16 @@ class ProximalNewton:
         value = evaluation.value + self.penalty.value(trial)
         slope = evaluation.gradient + directional(self.penalty, trial, search.direction)
         if search.accepts(value, slope):
-            return self._accept(replace(state, n_iter=state.n_iter + 1), trial, evaluation)
+            left = np.linalg.norm(self.penalty.stationarity(trial, evaluation.gradient))
+            poor = search.trials > 0 or bool(left > POOR * np.linalg.norm(state.gradient))
+            moved = replace(state, n_iter=state.n_iter + 1, every=fewer(state.every, poor))
+            return self._accept(moved, trial, evaluation)
+        if search.exhausted and state.every > 1:
+            return replace(state, search=None, every=1)
         if search.exhausted:
             return replace(state, trouble="The line search found no lower value.")
-        return replace(state, search=search.following(value, slope))
+        following = search.following(value, slope)
+        return replace(state, search=following, every=fewer(state.every, poor=True))
 
     def _accept(
         self, state: ProximalNewtonState, w: FloatArray, evaluation: Evaluation

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from daskml_kit.exceptions import InvalidDataError, InvalidDataTypeError
-from daskml_kit.kernels import linear_sums, naive, predict_linear
+from daskml_kit.kernels import linear_product, linear_sums, naive, predict_linear
+from daskml_kit.kernels.linear_tiles import drawn
 from daskml_kit.losses import Binomial, HalfSquared, Multinomial
 from tests.kernels.cases import FORMS, cases, close, make
 
@@ -69,6 +70,46 @@ def test_order_one_is_order_two_without_a_hessian(loss, form, dtype):
     assert one.hessian is None
     assert one.value == two.value
     np.testing.assert_array_equal(one.gradient, two.gradient)
+
+
+@few
+@given(case=cases, loss=st.sampled_from(LOSSES), fit_intercept=st.booleans())
+def test_a_product_is_the_hessians(case, loss, fit_intercept):
+    y, w = targets(case, loss), coefficients(case, loss, fit_intercept)
+    vector, rows = coefficients(case, loss, fit_intercept), (loss, case.X, y, case.weight, w)
+    got = linear_product(*rows, vector, fit_intercept=fit_intercept)
+    hessian = naive.linear_sums(*rows, fit_intercept=fit_intercept, order=2).hessian
+    assert got.shape == w.shape
+    close(got.ravel(), hessian @ vector.ravel(), 100.0 * (1 + case.n))
+
+
+@few
+@given(
+    case=cases, loss=st.sampled_from(LOSSES), every=st.integers(1, 40), start=st.integers(0, 10**10)
+)
+def test_a_sampled_hessian_is_that_of_rows_chosen_by_their_numbers(case, loss, every, start):
+    y, w = targets(case, loss), coefficients(case, loss, True)
+    options = {"fit_intercept": True, "order": 2}
+    got = linear_sums(loss, case.X, y, case.weight, w, every=every, start=start, **options)
+    strata = range(start // every, (start + case.n) // every + 1)
+    chosen = np.array([drawn(stratum, every) - start for stratum in strata])
+    assert np.all((chosen + start) // every == strata)
+    chosen = chosen[(chosen >= 0) & (chosen < case.n)]
+    part = case.rows(chosen)
+    expected = naive.linear_sums(loss, part.X, y[chosen], part.weight, w, **options)
+    close(got.hessian, every * expected.hessian, 100.0 * (1 + case.n) * every)
+    whole = linear_sums(loss, case.X, y, case.weight, w, fit_intercept=True, order=1)
+    assert got.value == whole.value
+    np.testing.assert_array_equal(got.gradient, whole.gradient)
+
+
+def test_a_sample_has_about_as_many_of_every_kind():
+    """One of 50 rows, of data that repeat every 50, 100 or 3 rows."""
+    rows = np.array([drawn(stratum, 50) for stratum in range(10_000)])
+    for period in (3, 50, 100):
+        counts = np.bincount(rows % period, minlength=period)
+        assert counts.min() > 0.9 * counts.mean()
+        assert counts.max() < 1.1 * counts.mean()
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)

@@ -171,6 +171,29 @@ def test_one_round_an_evaluation():
     assert values[0] == pytest.approx(np.log(2))
 
 
+@pytest.mark.parametrize("kind", TARGETS)
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.5])
+def test_sampled_hessians_end_where_exact_ones_do(kind, l1_ratio, monkeypatch):
+    """However the rows are chunked, also with a feature that one row has and with rows sorted by label."""
+    rare = X.copy()
+    rare[:, 5] = 0.0
+    rare[7, 5] = 1.0
+    order = np.argsort(TARGETS[kind], kind="stable")
+    for rows, y in ((X, TARGETS[kind]), (rare, TARGETS[kind]), (X[order], TARGETS[kind][order])):
+        how = {"solver": "newton", "l1_ratio": l1_ratio, "tol": 1e-9}
+        exact = LogisticRegression(**how).fit(rows, y)
+        monkeypatch.setattr("daskml_kit.linear_model.choice.SAMPLE", 2)
+        fits = [
+            LogisticRegression(**how).fit(part, y)
+            for part in (rows, da.from_array(rows, chunks=(37, -1)))
+        ]
+        monkeypatch.undo()
+        for one in fits:
+            np.testing.assert_allclose(one.coef_, exact.coef_, rtol=1e-6, atol=1e-7)
+            assert one.n_rounds_ <= 40
+        np.testing.assert_allclose(fits[0].coef_, fits[1].coef_, rtol=1e-9, atol=1e-11)
+
+
 def test_too_few_steps_are_reported():
     with pytest.warns(ConvergenceWarning, match=r"max_iter=2 steps .* Increase max_iter"):
         LogisticRegression(solver="lbfgs", max_iter=2).fit(X, BINARY)

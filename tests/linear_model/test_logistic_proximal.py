@@ -89,8 +89,8 @@ def test_any_chunking_and_sparse_rows_give_the_same(y):
 
 def test_on_a_cluster_stepwise_and_unrolled(client):
     rows = da.from_array(X, chunks=(100, -1))
-    for solver, unroll in (("newton", 1), ("gd", 5)):
-        model = LogisticRegression(l1_ratio=0.5, C=0.1, tol=1e-3, solver=solver, unroll=unroll)
+    for solver, unroll in (("newton", 1), ("gd", 8)):
+        model = LogisticRegression(l1_ratio=0.5, C=0.1, tol=1e-2, solver=solver, unroll=unroll)
         here, there = model.fit(X, BINARY).coef_, model.fit(rows, BINARY).coef_
         np.testing.assert_allclose(there, here, rtol=1e-9)
 

@@ -225,6 +225,40 @@ def test_a_singular_hessian_is_shifted():
     np.testing.assert_allclose(got.w, [0.0, 3.0], atol=1e-12)
 
 
+def sampled(function, bad):
+    """A Hessian that is wrong where it comes from a sample: ``bad`` of the exact one."""
+
+    def advance(solver, state, n_rounds):
+        question = solver.question(state)
+        asked.append(question.every)
+        value, gradient, hessian = function(question.w, 2)
+        hessian = bad(hessian) if question.every > 1 else hessian
+        return [solver.update(state, Evaluation(value, gradient, hessian))]
+
+    asked = []
+    return type("Sampled", (), {"advance": staticmethod(advance)})(), asked
+
+
+def test_a_hessian_of_a_sample_is_enough_while_it_is_good():
+    objective, asked = sampled(quadratic(100.0)[0], lambda h: h * 1.1)
+    got = solve(objective, Newton(every=64), np.zeros(6), max_iter=50, tol=1e-9)
+    assert got.n_evaluations < 15
+    assert set(asked) == {64}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [lambda h: h * 1e-3, lambda h: h * 30, lambda h: -h, lambda h: np.diag([9, 0, 0, 0, 0, 0])],
+)
+def test_a_misleading_sample_grows(bad):
+    function, at = quadratic(100.0)
+    objective, asked = sampled(function, bad)
+    got = solve(objective, Newton(every=64), np.zeros(6), max_iter=90, tol=1e-9)
+    assert got.status == "converged"
+    np.testing.assert_allclose(got.w, at, atol=1e-8)
+    assert asked[-1] < 64
+
+
 def test_newton_does_not_care_about_units():
     function, at = quadratic(10.0)
     units = np.logspace(-8, 8, 6)
