@@ -1,5 +1,18 @@
 """Scores on whatever the estimators answer: NumPy, pandas, dask or xarray, in one pass."""
 
+from daskml_kit.metrics.clusters import (
+    calinski_harabasz_score,
+    davies_bouldin_score,
+    silhouette_score,
+    simplified_silhouette_score,
+)
 from daskml_kit.metrics.scores import accuracy_score, r2_score
 
-__all__ = ["accuracy_score", "r2_score"]
+__all__ = [
+    "accuracy_score",
+    "calinski_harabasz_score",
+    "davies_bouldin_score",
+    "r2_score",
+    "silhouette_score",
+    "simplified_silhouette_score",
+]

@@ -1,0 +1,410 @@
+"""How well clusters are apart: scores of labels, on whatever the estimators take.
+
+=================================  ==============================================  =====================
+score                              compares                                        passes after loading
+=================================  ==============================================  =====================
+``calinski_harabasz_score``        variance between centres and around them        1
+``davies_bouldin_score``           widths of two clusters with their distance      2, one to find centres
+``simplified_silhouette_score``    each row's centre with the nearest other        2, one to find centres
+``silhouette_score``               each row with all others: n^2 distances         1, of few rows
+=================================  ==============================================  =====================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from scipy import sparse
+from sklearn import metrics
+
+from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
+from daskml_kit.kernels import transform_distances
+from daskml_kit.runtime.block import Block
+from daskml_kit.runtime.dataset import BlockDataset
+from daskml_kit.runtime.executor import Executor
+from daskml_kit.runtime.ingest import Spec
+from daskml_kit.runtime.opening import open_dataset
+from daskml_kit.runtime.random import seed_from, uniform
+from daskml_kit.runtime.reduction import Reduction
+from daskml_kit.runtime.sources import wanted_dtype
+from daskml_kit.typing import Array, ArrayLike, FloatArray, IntArray, Matrix
+
+PAIRWISE_ROWS = 20_000
+"""Most rows for the n^2 distances of the exact silhouette, computed on the driver: 10 s, 50 columns."""
+
+_MOVABLE = ("euclidean", "l2", "sqeuclidean", "manhattan", "cityblock", "l1")
+"""Distances that do not change when all rows are moved."""
+
+TILE_VALUES = 1 << 20
+"""Distances that are held at a time."""
+
+Part = TypeVar("Part")
+Total = TypeVar("Total")
+Params = TypeVar("Params")
+
+
+# ---------------------------------------------------------------- clusters of one block
+
+
+class Groups(NamedTuple):
+    """Counts, means and dispersion of each cluster."""
+
+    counts: FloatArray
+    """(k,)"""
+    means: FloatArray
+    """(k, d); zeros for no rows."""
+    squares: FloatArray
+    """(k,) sum of the squared distances of its rows to its mean."""
+
+
+def _groups(k: int, block: Block, _: None) -> Groups:
+    codes, n = _codes(block), block.n_rows
+    counts = np.bincount(codes, minlength=k).astype(np.float64)
+    member = sparse.csr_array((np.ones(n), codes, np.arange(n + 1)), shape=(n, k)).T
+    sums = member @ block.X
+    means = (sums.toarray() if sparse.issparse(sums) else sums) / np.maximum(counts, 1.0)[:, None]
+    squares = np.zeros(k)
+    for start, stop in _tiles(block, 1):
+        own = codes[start:stop]
+        gaps = _dense(block.X[start:stop]) - means[own]
+        squares += np.bincount(own, weights=np.einsum("ij,ij->i", gaps, gaps), minlength=k)
+    return Groups(counts, means, squares)
+
+
+def _joined(a: Groups, b: Groups) -> Groups:
+    """Of the rows of both (Chan, Golub, LeVeque 1983)."""
+    counts, gaps = a.counts + b.counts, b.means - a.means
+    share = b.counts / np.maximum(counts, 1.0)
+    squares = a.squares + b.squares + a.counts * share * np.einsum("kj,kj->k", gaps, gaps)
+    return Groups(counts, a.means + share[:, None] * gaps, squares)
+
+
+def _codes(block: Block) -> IntArray:
+    return np.asarray(block.y).astype(np.int64)
+
+
+def _dense(X: Matrix) -> FloatArray:
+    return np.asarray(X.toarray() if sparse.issparse(X) else X, dtype=np.float64)
+
+
+def _tiles(block: Block, k: int) -> Iterator[tuple[int, int]]:
+    size = max(TILE_VALUES // max(k, block.X.shape[1]), 1)
+    for start in range(0, block.n_rows, size):
+        yield start, min(start + size, block.n_rows)
+
+
+def _widths(k: int, block: Block, means: FloatArray) -> FloatArray:
+    """(k,) sum of the distances of rows to the mean of their cluster."""
+    codes, total = _codes(block), np.zeros(k)
+    for start, stop in _tiles(block, 1):
+        own = codes[start:stop]
+        gaps = _dense(block.X[start:stop]) - means[own]
+        lengths = np.sqrt(np.einsum("ij,ij->i", gaps, gaps))
+        total += np.bincount(own, weights=lengths, minlength=k)
+    return total
+
+
+def _silhouettes(block: Block, means: FloatArray) -> float:
+    """Sum of the rows' simplified silhouettes."""
+    codes, total = _codes(block), 0.0
+    for start, stop in _tiles(block, len(means)):
+        gaps = transform_distances(block.X[start:stop], means)
+        at = np.arange(stop - start), codes[start:stop]
+        own = gaps[at]
+        gaps[at] = np.inf
+        other = gaps.min(axis=1)
+        widest = np.maximum(own, other)
+        total += float(np.sum((other - own) / np.where(widest > 0, widest, 1.0)))
+    return total
+
+
+class Drawn(NamedTuple):
+    """Rows with the smallest keys."""
+
+    keys: FloatArray
+    rows: Matrix
+    codes: IntArray
+
+
+def _drawn(size: int, block: Block, seed: int) -> Drawn:
+    keys = uniform(seed, "silhouette", block.rows)
+    return _smallest(size, Drawn(keys, block.X, _codes(block)))
+
+
+def _smallest(size: int, drawn: Drawn) -> Drawn:
+    chosen = np.sort(np.argsort(drawn.keys, kind="stable")[:size])
+    return Drawn(drawn.keys[chosen], drawn.rows[chosen], drawn.codes[chosen])
+
+
+def _merged(size: int, a: Drawn, b: Drawn) -> Drawn:
+    stack: Any = (
+        np.concatenate if isinstance(a.rows, np.ndarray) else partial(sparse.vstack, format="csr")
+    )
+    both = Drawn(
+        np.concatenate([a.keys, b.keys]),
+        stack([a.rows, b.rows]),
+        np.concatenate([a.codes, b.codes]),
+    )
+    return _smallest(size, both)
+
+
+def _plus(a: Any, b: Any) -> Any:
+    return a + b
+
+
+# ---------------------------------------------------------------- opening
+
+
+class Opened(NamedTuple):
+    """Resident rows with the codes of their labels."""
+
+    data: BlockDataset
+    executor: Executor
+
+    @property
+    def k(self) -> int:
+        """Number of labels."""
+        classes: Array | None = self.data.facts.classes
+        assert classes is not None
+        return len(classes)
+
+    def reduced(
+        self, name: str, chunk: Callable[[Block, Params], Part], combine: Any, params: Params
+    ) -> Part:
+        """One pass."""
+        reduction: Reduction[Params, Part, Part] = Reduction(name, chunk, combine)
+        return self.executor.reduce(self.data, reduction, params)
+
+    def groups(self) -> Groups:
+        """One pass."""
+        return self.reduced("clusters", partial(_groups, self.k), _joined, None)
+
+
+@contextmanager
+def _opened(name: str, X: ArrayLike, labels: ArrayLike) -> Iterator[Opened]:
+    spec = Spec(name, "classes", min_classes=1, dtype=wanted_dtype(X))
+    data, executor = open_dataset(X, labels, None, spec=spec)
+    try:
+        opened = Opened(data, executor)
+        if not 1 < opened.k < data.facts.n_rows:
+            raise InvalidDataError(
+                f"Number of labels is {opened.k}. Valid values are 2 to n_samples - 1 (inclusive)."
+            )
+        yield opened
+    finally:
+        data.release()
+        executor.close()
+
+
+# ---------------------------------------------------------------- scores
+
+
+def calinski_harabasz_score(X: ArrayLike, labels: ArrayLike) -> float:
+    """Ratio of the variance between clusters to that within: higher is better.
+
+    ``(B / (k - 1)) / (W / (n - k))``; B: squared distances of centres to the mean, weighted by rows; W:
+    squared distances of rows to their centre.
+
+    Parameters
+    ----------
+    X : (n, d) NumPy, pandas, scipy.sparse, dask.array, dask.dataframe or xarray.DataArray
+    labels : (n,)
+
+    Returns
+    -------
+    float
+        1.0 where all rows are on their centres.
+
+    Raises
+    ------
+    InvalidDataError
+        If there are fewer than 2 or as many labels as rows.
+
+    Notes
+    -----
+    One pass after loading; k (d + 2) numbers a part.
+
+    References
+    ----------
+    Calinski, Harabasz (1974). A dendrite method for cluster analysis. Communications in Statistics.
+
+    Examples
+    --------
+    >>> calinski_harabasz_score([[0.0], [1.0], [10.0], [11.0]], [0, 0, 1, 1])
+    200.0
+    """
+    with _opened("calinski_harabasz_score", X, labels) as opened:
+        found, k, n = opened.groups(), opened.k, opened.data.facts.n_rows
+    mean = found.counts @ found.means / n
+    gaps = found.means - mean
+    between, within = (
+        float(found.counts @ np.einsum("kj,kj->k", gaps, gaps)),
+        float(found.squares.sum()),
+    )
+    return 1.0 if within == 0.0 else between * (n - k) / (within * (k - 1.0))
+
+
+def davies_bouldin_score(X: ArrayLike, labels: ArrayLike) -> float:
+    """How wide clusters are compared with their distance to the worst neighbour: lower is better.
+
+    ``mean_k max_{l != k} (s_k + s_l) / |c_k - c_l|``, s_k the mean distance of rows to their centre.
+
+    Parameters
+    ----------
+    X : (n, d), whatever :func:`calinski_harabasz_score` takes
+    labels : (n,)
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    InvalidDataError
+        If there are fewer than 2 or as many labels as rows.
+
+    Notes
+    -----
+    Two passes after loading, for distances need the centres.
+
+    References
+    ----------
+    Davies, Bouldin (1979). A cluster separation measure. IEEE PAMI.
+
+    Examples
+    --------
+    >>> davies_bouldin_score([[0.0], [1.0], [10.0], [11.0]], [0, 0, 1, 1])
+    0.1
+    """
+    with _opened("davies_bouldin_score", X, labels) as opened:
+        found = opened.groups()
+        total = opened.reduced("widths", partial(_widths, opened.k), _plus, found.means)
+    widths, gaps = total / found.counts, transform_distances(found.means, found.means)
+    if np.allclose(widths, 0) or np.allclose(gaps, 0):
+        return 0.0
+    gaps[gaps == 0] = np.inf
+    return float(np.mean(np.max((widths[:, None] + widths) / gaps, axis=1)))
+
+
+def simplified_silhouette_score(
+    X: ArrayLike, labels: ArrayLike, *, centers: ArrayLike = None
+) -> float:
+    """Mean of ``(b - a) / max(a, b)``, a and b a row's distances to its own and the nearest other centre.
+
+    The silhouette with centres in the place of clusters: n k distances instead of n^2. Near the exact one
+    where clusters are round and apart, not equal to it.
+
+    Parameters
+    ----------
+    X : (n, d), whatever :func:`calinski_harabasz_score` takes
+    labels : (n,)
+    centers : (k, d) or None
+        Centre of each label in sorted order, such as ``cluster_centers_``; None for the means of the rows.
+
+    Returns
+    -------
+    float
+        From -1 to 1; higher is better.
+
+    Raises
+    ------
+    InvalidDataError
+        If there are fewer than 2 or as many labels as rows.
+    InvalidParameterError
+        If ``centers`` has another shape.
+
+    Notes
+    -----
+    One pass after loading, and one to find the centres where they are not given.
+
+    References
+    ----------
+    Hruschka, de Castro, Campello (2004). Evolutionary algorithms for clustering gene-expression data. ICDM.
+
+    Examples
+    --------
+    >>> round(simplified_silhouette_score([[0.0], [1.0], [10.0], [11.0]], [0, 0, 1, 1]), 4)
+    0.9499
+    """
+    with _opened("simplified_silhouette_score", X, labels) as opened:
+        facts = opened.data.facts
+        if centers is None:
+            means = opened.groups().means
+        else:
+            means = np.asarray(centers, dtype=np.float64)
+            if means.shape != (opened.k, facts.n_features):
+                raise InvalidParameterError(
+                    f"centers must have shape {(opened.k, facts.n_features)}, one row for each label in "
+                    f"labels, got {means.shape}."
+                )
+        return float(opened.reduced("silhouettes", _silhouettes, _plus, means)) / facts.n_rows
+
+
+def silhouette_score(
+    X: ArrayLike,
+    labels: ArrayLike,
+    *,
+    metric: str = "euclidean",
+    sample_size: int | None = None,
+    random_state: Any = None,
+) -> float:
+    """Mean silhouette of rows: scikit-learn's, for few rows or a sample of many.
+
+    Parameters
+    ----------
+    X : (n, d), whatever :func:`calinski_harabasz_score` takes
+    labels : (n,)
+    metric : str, default="euclidean"
+        Of :func:`sklearn.metrics.silhouette_score`.
+    sample_size : int or None
+        Compare so many rows with each other, drawn evenly by row number; None for all.
+    random_state : int, RandomState or None
+
+    Returns
+    -------
+    float
+        From -1 to 1; higher is better.
+
+    Raises
+    ------
+    InvalidDataError
+        If there are fewer than 2 or as many labels as rows, or more than 20,000 rows to compare.
+
+    Notes
+    -----
+    One pass after loading. The rows compared come to the driver.
+
+    References
+    ----------
+    Rousseeuw (1987). Silhouettes. Journal of Computational and Applied Mathematics.
+
+    Examples
+    --------
+    >>> round(silhouette_score([[0.0], [1.0], [10.0], [11.0]], [0, 0, 1, 1]), 4)
+    0.8997
+    """
+    with _opened("silhouette_score", X, labels) as opened:
+        size = opened.data.facts.n_rows if sample_size is None else int(sample_size)
+        if min(size, opened.data.facts.n_rows) > PAIRWISE_ROWS:
+            raise InvalidDataError(
+                f"silhouette_score compares all rows with each other, {size:,} here, and takes at most "
+                f"{PAIRWISE_ROWS:,}. Pass sample_size=10_000, or use simplified_silhouette_score."
+            )
+        seed = seed_from(random_state)
+        drawn = opened.reduced("rows", partial(_drawn, size), partial(_merged, size), seed)
+    rows = drawn.rows
+    if isinstance(rows, np.ndarray) and metric in _MOVABLE:
+        rows = rows - rows.mean(axis=0)  # its distances lose digits far from the origin
+    return float(metrics.silhouette_score(rows, drawn.codes, metric=metric))
+
+
+__all__ = [
+    "calinski_harabasz_score",
+    "davies_bouldin_score",
+    "silhouette_score",
+    "simplified_silhouette_score",
+]

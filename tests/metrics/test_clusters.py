@@ -1,0 +1,93 @@
+"""Scores of clusterings against scikit-learn and a naive oracle."""
+
+from __future__ import annotations
+
+import dask.array as da
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings, strategies as st
+from scipy import sparse
+from sklearn import metrics as reference
+from sklearn.datasets import make_blobs
+
+from daskml_kit import metrics
+from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
+
+X, _ = make_blobs(240, 3, centers=4, cluster_std=2.0, random_state=0)
+LABELS = np.random.default_rng(0).permuted(np.arange(240) % 5)
+NAMES = ["calinski_harabasz_score", "davies_bouldin_score", "silhouette_score"]
+
+
+def naive_simplified(X, labels, centers):
+    gaps = np.sqrt(((X[:, None] - centers) ** 2).sum(axis=2))
+    own = gaps[np.arange(len(X)), labels]
+    gaps[np.arange(len(X)), labels] = np.inf
+    other = gaps.min(axis=1)
+    return np.mean((other - own) / np.maximum(own, other))
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    cuts=st.lists(st.integers(0, 240), max_size=4),
+    true=st.booleans(),
+    thin=st.booleans(),
+    far=st.booleans(),
+)
+def test_as_scikit_learn_whatever_the_chunks(cuts, true, thin, far):
+    labels = make_blobs(240, 3, centers=4, random_state=0)[1] if true else LABELS
+    rows = X + 1e6 * far
+    chunks = tuple(np.diff([0, *sorted(cuts), 240]))
+    lazy = da.from_array(rows, chunks=(chunks, 3))
+    lazy = lazy.map_blocks(sparse.csr_matrix) if thin else lazy
+    for name in NAMES:
+        # far away, theirs loses digits of distances; our silhouette of CSR is theirs
+        expected = getattr(reference, name)(X, labels)
+        found = getattr(metrics, name)(lazy, da.from_array(labels, chunks=(chunks,)))
+        np.testing.assert_allclose(found, expected, rtol=1e-4 if far else 1e-9, err_msg=name)
+        np.testing.assert_allclose(
+            getattr(metrics, name)(rows, labels), found, rtol=1e-4 if far else 1e-9
+        )
+    means = np.stack([rows[labels == c].mean(axis=0) for c in np.unique(labels)])
+    found = metrics.simplified_silhouette_score(lazy, da.from_array(labels, chunks=(chunks,)))
+    np.testing.assert_allclose(found, naive_simplified(rows, labels, means), rtol=1e-6)
+    given = metrics.simplified_silhouette_score(rows, labels, centers=means)
+    np.testing.assert_allclose(given, found, rtol=1e-4 if far else 1e-9)
+
+
+@pytest.mark.cluster
+def test_on_a_cluster(client):
+    frame = dd.from_pandas(pd.DataFrame(X, columns=list("abc")).assign(label=LABELS), npartitions=3)
+    for name in NAMES:
+        found = getattr(metrics, name)(frame[list("abc")], frame["label"])
+        np.testing.assert_allclose(found, getattr(reference, name)(X, LABELS), rtol=1e-9)
+
+
+def test_labels_of_any_kind():
+    names = np.array(["a", "b", "c", "d", "e"])[LABELS]
+    for name in NAMES:
+        assert getattr(metrics, name)(X, names) == getattr(metrics, name)(X, LABELS)
+
+
+def test_a_sample_does_not_depend_on_chunks():
+    how = {"sample_size": 100, "random_state": 0}
+    whole = metrics.silhouette_score(X, LABELS, **how)
+    parts = metrics.silhouette_score(
+        da.from_array(X, chunks=(70, 3)), da.from_array(LABELS, chunks=70), **how
+    )
+    assert whole == parts
+    full = reference.silhouette_score(X, LABELS)
+    assert whole != full
+    assert abs(whole - full) < 0.2
+
+
+def test_errors_say_what_to_do(monkeypatch):
+    for labels in (np.zeros(12, int), np.arange(12)):
+        with pytest.raises(InvalidDataError, match=r"Number of labels is \d+. Valid values are 2"):
+            metrics.davies_bouldin_score(X[:12], labels)
+    with pytest.raises(InvalidParameterError, match=r"centers must have shape \(5, 3\)"):
+        metrics.simplified_silhouette_score(X, LABELS, centers=np.ones((4, 3)))
+    monkeypatch.setattr("daskml_kit.metrics.clusters.PAIRWISE_ROWS", 100)
+    with pytest.raises(InvalidDataError, match="Pass sample_size=10_000, or use simplified"):
+        metrics.silhouette_score(X, LABELS)
