@@ -8,6 +8,7 @@ from daskml_kit.linear_model.least_squares import LinearRegression, Ridge
 from daskml_kit.linear_model.logistic import LogisticRegression
 from daskml_kit.linear_model.quantile import QuantileRegressor
 from daskml_kit.linear_model.ridge_cv import RidgeCV
+from daskml_kit.linear_model.summary import Summary, summarize
 
 __all__ = [
     "ElasticNet",
@@ -22,5 +23,7 @@ __all__ = [
     "QuantileRegressor",
     "Ridge",
     "RidgeCV",
+    "Summary",
     "TweedieRegressor",
+    "summarize",
 ]

@@ -1,0 +1,335 @@
+"""What an unpenalised fit says of its coefficients: standard errors, tests, deviance, AIC.
+
+With the Fisher information ``I = X' diag(s V) X`` at the fit (V the expected curvature of a row's loss) and
+the dispersion ``phi``, the coefficients are normal around the true ones with covariance ``phi I^-1``, for
+many rows. For least squares with normal errors the t distribution makes that exact.
+
+============================  =========================  ==================  ==========
+model                         dispersion                 test                likelihood
+============================  =========================  ==================  ==========
+``LinearRegression``          residual variance          t                   normal
+``LogisticRegression``        1                          z                   binomial
+``PoissonRegressor``          1                          z                   Poisson
+``GammaRegressor``            Pearson's chi2 / df        t                   gamma
+``TweedieRegressor``          Pearson's chi2 / df        t                   none in closed form
+============================  =========================  ==================  ==========
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import linalg, special, stats
+from sklearn.utils.validation import check_is_fitted
+
+from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
+from daskml_kit.kernels import linear_sums, predict_linear
+from daskml_kit.linear_model.glm import (
+    GeneralizedLinear,
+    TargetSums,
+    combine_target_sums,
+    null_value,
+    target_sums,
+)
+from daskml_kit.linear_model.least_squares import LinearRegression
+from daskml_kit.linear_model.logistic import LogisticRegression
+from daskml_kit.losses import Binomial, Gamma, HalfSquared, Poisson
+from daskml_kit.runtime.block import Block
+from daskml_kit.runtime.reduction import Reduction
+from daskml_kit.typing import ArrayLike, FloatArray
+
+SINGULAR = 1e-13
+"""Smallest over largest eigenvalue of the scaled information that is more than rounding."""
+
+
+class _Sums(NamedTuple):
+    """Of a block, at the fitted coefficients."""
+
+    value: float  # of the loss
+    information: FloatArray
+    pearson: float  # sum of s (y - mean)^2 / variance function
+    extra: FloatArray  # what the likelihood needs beside
+    about: TargetSums
+
+
+def _variance(loss: Any, mean: FloatArray) -> FloatArray:
+    if isinstance(loss, Binomial):
+        return mean * (1.0 - mean)
+    return np.ones_like(mean) if isinstance(loss, HalfSquared) else mean**loss.power
+
+
+def _extra(loss: Any, y: FloatArray, mean: FloatArray, s: FloatArray) -> FloatArray:
+    if isinstance(loss, Poisson):
+        return np.array([s @ special.gammaln(y + 1.0)])
+    if isinstance(loss, Gamma):
+        return np.array([s @ np.log(y / mean), s @ (y / mean), s @ np.log(y)])
+    return np.zeros(0)
+
+
+def _chunk(loss: Any, fit_intercept: bool, block: Block, w: FloatArray) -> _Sums:
+    y = np.asarray(block.y)
+    s = np.ones(len(y)) if block.weight is None else block.weight
+    eta = predict_linear(block.X, w, fit_intercept).astype(np.float64)
+    mean = loss.inverse_link(eta)
+    with np.errstate(divide="ignore", invalid="ignore"):  # rows that are predicted to be sure
+        pearson = np.where(y == mean, 0.0, (y - mean) ** 2 / _variance(loss, mean))
+    # The curvature at y = mean is its expectation: what Fisher scoring takes.
+    expected = linear_sums(
+        loss, block.X, mean, block.weight, w, fit_intercept=fit_intercept, order=2
+    ).hessian
+    assert expected is not None
+    return _Sums(
+        loss.value_gradient(y, eta, block.weight)[0],
+        expected,
+        float(s @ pearson),
+        _extra(loss, y, mean, s),
+        target_sums(y, block.weight, loss),
+    )
+
+
+def _combine(a: _Sums, b: _Sums) -> _Sums:
+    return _Sums(
+        a.value + b.value,
+        a.information + b.information,
+        a.pearson + b.pearson,
+        a.extra + b.extra,
+        combine_target_sums(a.about, b.about),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """Coefficients with their uncertainty, and how well the model fits.
+
+    Attributes
+    ----------
+    model : str
+    names : list of str
+        The intercept first, where there is one.
+    coef, std_err, statistic, p_value : ndarray of shape (n_coefficients,)
+    test : {"t", "z"}
+    dispersion : float
+    n_obs : float
+        Sum of the weights, which count as frequencies.
+    df_resid : float
+    deviance, null_deviance, log_likelihood, aic, bic : float
+        nan where the family has no likelihood in closed form.
+    covariance : ndarray of shape (n_coefficients, n_coefficients)
+    """
+
+    model: str
+    names: list[str]
+    coef: FloatArray
+    std_err: FloatArray
+    statistic: FloatArray
+    p_value: FloatArray
+    test: str
+    dispersion: float
+    n_obs: float
+    df_resid: float
+    deviance: float
+    null_deviance: float
+    log_likelihood: float
+    aic: float
+    bic: float
+    covariance: FloatArray
+
+    def conf_int(self, level: float = 0.95) -> pd.DataFrame:
+        """Confidence intervals: columns ``lower`` and ``upper``."""
+        if not 0 < level < 1:
+            raise InvalidParameterError(f"level must be between 0 and 1, got {level!r}.")
+        tail = 0.5 + 0.5 * level
+        times = stats.t.ppf(tail, self.df_resid) if self.test == "t" else stats.norm.ppf(tail)
+        reach = float(times) * self.std_err
+        columns = {"lower": self.coef - reach, "upper": self.coef + reach}
+        return pd.DataFrame(columns, index=self.names)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a coefficient: coef, std_err, t or z, p_value, lower, upper (of 95 %)."""
+        columns = {
+            "coef": self.coef,
+            "std_err": self.std_err,
+            self.test: self.statistic,
+            "p_value": self.p_value,
+        }
+        return pd.DataFrame(columns, index=self.names).join(self.conf_int())
+
+    def _facts(self) -> list[tuple[str, str]]:
+        return [
+            ("observations", f"{self.n_obs:,.6g}"),
+            ("residual df", f"{self.df_resid:,.6g}"),
+            ("dispersion", f"{self.dispersion:.6g}"),
+            ("deviance", f"{self.deviance:.6g}"),
+            ("null deviance", f"{self.null_deviance:.6g}"),
+            ("log likelihood", f"{self.log_likelihood:.6g}"),
+            ("AIC", f"{self.aic:.6g}"),
+            ("BIC", f"{self.bic:.6g}"),
+        ]
+
+    def __repr__(self) -> str:
+        facts = "\n".join(f"{name:<16}{value:>14}" for name, value in self._facts())
+        return f"{self.model}\n{facts}\n\n{self.table.to_string(float_format='{:.4g}'.format)}"
+
+    def _repr_html_(self) -> str:
+        facts = "".join(
+            f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in self._facts()
+        )
+        rows = self.table.to_html(float_format="{:.4g}".format)
+        return f"<h4>{self.model}</h4><table>{facts}</table>{rows}"
+
+
+def summarize(model: Any, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Summary:
+    """Standard errors, tests and measures of fit of an unpenalised model, from one pass.
+
+    Parameters
+    ----------
+    model : fitted LinearRegression, LogisticRegression (two classes), PoissonRegressor, GammaRegressor or
+        TweedieRegressor, without penalty
+    X, y, sample_weight : what the model was fitted to
+        Weights count as frequencies: weight 2 is the row twice.
+
+    Raises
+    ------
+    InvalidParameterError
+        The model is penalised, bounded, of another kind, or has several targets or classes.
+    InvalidDataError
+        Features are collinear, or there are no more rows than coefficients.
+
+    Notes
+    -----
+    One pass to load and one for the information. The deviance of the model without features has an
+    intercept whether or not the model has.
+
+    References
+    ----------
+    McCullagh, Nelder (1989). Generalized Linear Models, 2nd ed., sections 2.2, 2.4 and 4.4.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from daskml_kit.linear_model import LinearRegression
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> found = summarize(LinearRegression().fit(X[:, 2:4], y), X[:, 2:4], y)
+    >>> found.table["t"].round(2).to_dict()
+    {'intercept': 53.26, 'x0': 12.09, 'x1': 6.15}
+    """
+    check_is_fitted(model)
+    loss, w = _described(model)
+    if isinstance(loss, Binomial):
+        y = (y if hasattr(y, "dtype") else np.asarray(y)) == model.classes_[1]
+    sums: Reduction[FloatArray, _Sums, _Sums] = Reduction(
+        "information", partial(_chunk, loss, model.fit_intercept), _combine
+    )
+    total: _Sums = model._reduced(X, sample_weight, sums, w, y, target="values")
+    return _summary(model, loss, w, total)
+
+
+def _described(model: Any) -> tuple[Any, FloatArray]:
+    """The loss, and the coefficients with the intercept last."""
+    if isinstance(model, LinearRegression):
+        loss: Any = HalfSquared()
+        problem = "positive=True" if model.positive else ""
+    elif isinstance(model, LogisticRegression):
+        loss, problem = Binomial(), "" if np.isinf(model.C) else f"C={model.C!r}"
+        problem = problem or ("bounds" if model._bounded else "")
+    elif isinstance(model, GeneralizedLinear):
+        loss, problem = model._loss(), "" if model.alpha == 0 else f"alpha={model.alpha!r}"
+    else:
+        raise InvalidParameterError(
+            f"Only unpenalised generalised linear models have a summary, got {type(model).__name__}."
+        )
+    if problem:
+        raise InvalidParameterError(
+            f"A fit with {problem} has no standard errors: its coefficients are biased. Fit with "
+            "C=np.inf or alpha=0, without bounds."
+        )
+    coef = np.asarray(model.coef_, dtype=np.float64)
+    if coef.ndim == 2 and len(coef) > 1:
+        raise InvalidParameterError(
+            f"A summary is of one target or two classes, the model has {len(coef)}. Fit one at a time."
+        )
+    intercept = np.ravel(model.intercept_) if model.fit_intercept else np.zeros(0)
+    return loss, np.r_[coef.ravel(), intercept].astype(np.float64)
+
+
+def _summary(model: Any, loss: Any, w: FloatArray, total: _Sums) -> Summary:
+    about, n = total.about, total.about.weight_sum
+    df = n - len(w)
+    known = isinstance(loss, Binomial | Poisson)
+    if df <= 0 and not known:
+        raise InvalidDataError(
+            f"{n:g} rows leave nothing to estimate the dispersion of {len(w)} coefficients from. Use more "
+            "rows or fewer features."
+        )
+    dispersion = 1.0 if known else total.pearson / df
+    covariance = dispersion * _inverse(total.information)
+    error = np.sqrt(np.diag(covariance))
+    ratio = w / error
+    tails = stats.norm.sf(np.abs(ratio)) if known else stats.t.sf(np.abs(ratio), df)
+    likelihood = _log_likelihood(loss, total, dispersion)
+    last = list(range(len(w)))
+    order = [last[-1], *last[:-1]] if model.fit_intercept else last
+    names = [str(name) for name in getattr(model, "feature_names_in_", ())]
+    names = names or [f"x{j}" for j in range(model.n_features_in_)]
+    names = ["intercept", *names] if model.fit_intercept else names
+    return Summary(
+        model=type(model).__name__,
+        names=names,
+        coef=w[order],
+        std_err=error[order],
+        statistic=ratio[order],
+        p_value=2.0 * tails[order],
+        test="z" if known else "t",
+        dispersion=dispersion,
+        n_obs=n,
+        df_resid=df,
+        deviance=2.0 * (total.value - about.saturated),
+        null_deviance=2.0 * (_null(loss, about) - about.saturated),
+        log_likelihood=likelihood,
+        aic=2.0 * len(w) - 2.0 * likelihood,
+        bic=float(np.log(n)) * len(w) - 2.0 * likelihood,
+        covariance=covariance[np.ix_(order, order)],
+    )
+
+
+def _inverse(information: FloatArray) -> FloatArray:
+    diagonal = np.diag(information)
+    scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    values, vectors = linalg.eigh(information * np.outer(scale, scale))
+    if values[0] <= SINGULAR * values[-1]:
+        raise InvalidDataError(
+            "The features are collinear, constant, or separate the classes, so that coefficients have no "
+            "standard errors. Drop the features that others determine."
+        )
+    half = scale[:, None] * vectors / np.sqrt(values)
+    return np.asarray(half @ half.T)
+
+
+def _null(loss: Any, about: TargetSums) -> float:
+    if isinstance(loss, Binomial):
+        return about.weight_sum * float(special.entr(about.mean) + special.entr(1.0 - about.mean))
+    return null_value(loss, about)
+
+
+def _log_likelihood(loss: Any, total: _Sums, dispersion: float) -> float:
+    n = total.about.weight_sum
+    if isinstance(loss, HalfSquared):  # at the likelihood's own variance, the mean of squares
+        return float(-0.5 * n * (np.log(2.0 * np.pi * 2.0 * total.value / n) + 1.0))
+    if isinstance(loss, Binomial):
+        return -total.value
+    if isinstance(loss, Poisson):
+        return float(-total.value - total.extra[0])
+    if isinstance(loss, Gamma):
+        shape = 1.0 / dispersion
+        logs, ratios, log_y = total.extra
+        shared = shape * np.log(shape) - special.gammaln(shape)
+        return float(shape * (logs - ratios) - log_y + n * shared)
+    return float("nan")
+
+
+__all__ = ["Summary", "summarize"]
