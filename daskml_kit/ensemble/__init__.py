@@ -3,6 +3,12 @@
 from daskml_kit.ensemble.adaboost import AdaBoostClassifier, AdaBoostRegressor
 from daskml_kit.ensemble.bagging import BaggingClassifier, BaggingRegressor
 from daskml_kit.ensemble.blockwise import BlockwiseClassifier, BlockwiseRegressor
+from daskml_kit.ensemble.forest import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from daskml_kit.ensemble.fused import FusedClassifier, FusedRegressor, fuse
 from daskml_kit.ensemble.stacking import StackingClassifier, StackingRegressor
 from daskml_kit.ensemble.voting import VotingClassifier, VotingRegressor
@@ -14,8 +20,12 @@ __all__ = [
     "BaggingRegressor",
     "BlockwiseClassifier",
     "BlockwiseRegressor",
+    "ExtraTreesClassifier",
+    "ExtraTreesRegressor",
     "FusedClassifier",
     "FusedRegressor",
+    "RandomForestClassifier",
+    "RandomForestRegressor",
     "StackingClassifier",
     "StackingRegressor",
     "VotingClassifier",

@@ -18,6 +18,7 @@ _ROOT = "daskml-kit"
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "executor": ("auto", "actor", "graph", "local"),
+    "trees": ("auto", "replicate", "reduce"),
     "balance": ("adaptive", "even", "data"),
 }
 """What each setting may be; the first is the default."""
@@ -43,7 +44,9 @@ def _checked(name: str, value: Any) -> str:
 
 
 @contextmanager
-def config_context(*, executor: str | None = None, balance: str | None = None) -> Iterator[None]:
+def config_context(
+    *, executor: str | None = None, trees: str | None = None, balance: str | None = None
+) -> Iterator[None]:
     """Change how fits run inside a ``with`` block. None leaves a setting as it is.
 
     Parameters
@@ -55,6 +58,10 @@ def config_context(*, executor: str | None = None, balance: str | None = None) -
         ``"local"``: in this process, which then loads the data. ``"auto"``, the default: direct calls as
         long as the data fit, a round takes less than a second, and its messages are small. Data that
         are in this process's memory (NumPy, pandas) are fitted here in any case.
+    trees : {"auto", "replicate", "reduce"}
+        How trees grow; they are the same trees. ``"replicate"``: the binned data are copied to each worker,
+        which grows whole trees. ``"reduce"``: the data stay spread, and a level of all trees is a round.
+        ``"auto"``: replicate where the copy fits a share of every worker's memory.
     balance : {"adaptive", "even", "data"}
         What becomes of blocks that are on workers already when a fit begins (new ones are spread evenly
         in any case). ``"data"``: they stay. ``"even"``: rows move before the first round, until
@@ -68,7 +75,7 @@ def config_context(*, executor: str | None = None, balance: str | None = None) -
     >>> with daskml_kit.config_context(executor="graph", balance="even"):
     ...     pass  # every fit here runs its rounds as task graphs, over as many rows a thread
     """
-    given = {"executor": executor, "balance": balance}
+    given = {"executor": executor, "trees": trees, "balance": balance}
     chosen = {
         f"{_ROOT}.{name}": _checked(name, value)
         for name, value in given.items()

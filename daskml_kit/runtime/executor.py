@@ -19,6 +19,9 @@ from daskml_kit.runtime.reduction import Reduction
 State = TypeVar("State")
 Total = TypeVar("Total")
 Params = TypeVar("Params")
+Shared = TypeVar("Shared")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Executor(Protocol):
@@ -58,6 +61,21 @@ class Executor(Protocol):
         self, data: BlockDataset, fn: Callable[[Bundle, Params], Bundle], params: Params
     ) -> BlockDataset:
         """``fn`` of every bundle; the results stay resident. Release the data set returned."""
+        ...
+
+    def fan(
+        self,
+        data: BlockDataset,
+        name: str,
+        prepare: Callable[[Sequence[Bundle]], Shared],
+        fn: Callable[[Shared, Item], Result],
+        items: Sequence[Item],
+    ) -> list[Result]:
+        """``fn(prepare(all bundles), item)`` for each item, side by side; the results in order.
+
+        What ``prepare`` makes of all rows is made once and copied to each worker that needs it: one round
+        and one pass, whatever the number of items. No more items run at once than there are threads.
+        """
         ...
 
     def close(self) -> None:
@@ -116,4 +134,14 @@ def emit_round(
     )
 
 
-__all__ = ["Executor", "Params", "State", "Total", "emit_round", "one_round"]
+__all__ = [
+    "Executor",
+    "Item",
+    "Params",
+    "Result",
+    "Shared",
+    "State",
+    "Total",
+    "emit_round",
+    "one_round",
+]

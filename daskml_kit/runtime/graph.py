@@ -481,3 +481,62 @@ def map_plan(sites: Sequence[Site], fn: Callable[[Bundle, Any], Bundle], params:
         tasks[key] = Task(key, fn, site.handle, params)
         pins[key] = site.worker
     return Plan(tasks, pins, list(tasks))
+
+
+# ---------------------------------------------------------------- many tasks over all rows
+
+
+def prepared(prepare: Callable[[Sequence[Bundle]], Any], bundles: Sequence[Bundle]) -> Any:
+    """The task that makes of all bundles what every item needs."""
+    return prepare(bundles)
+
+
+def run_item(
+    index: int,
+    threads: int,
+    fn: Callable[[Any, Any], Any],
+    size: tuple[int, int],
+    shared: Any,
+    item: Any,
+) -> Stamped:
+    """One item's task, timed. ``size``: rows and bytes of the data."""
+    started, begun = time.time(), time.perf_counter()
+    result = fn(shared, item)
+    seconds = time.perf_counter() - begun
+    event = TaskEvent(
+        worker=_here(),
+        bundle=index,
+        n_blocks=1,
+        rows=size[0],
+        nbytes=size[1],
+        started=started,
+        compute_seconds=seconds,
+        threads=threads,
+    )
+    return Stamped(result, (event,), sizeof(result))
+
+
+def fan_plan(
+    sites: Sequence[Site],
+    name: str,
+    prepare: Callable[[Sequence[Bundle]], Any],
+    fn: Callable[[Any, Any], Any],
+    items: Sequence[Any],
+    size: tuple[int, int],
+    workers: Sequence[tuple[str, int]],
+) -> Plan:
+    """Items dealt out to ``workers`` by their number of threads. Outputs: a stamped result for each item."""
+    name = _name(name)
+    shared = (f"{name}-shared", 0)
+    bundles = List(*(site.handle for site in sites))
+    tasks: dict[Key, GraphNode] = {shared: Task(shared, prepared, prepare, bundles)}
+    pins: dict[Key, str] = {shared: sites[0].worker}
+    lanes = [(address, n) for address, n in workers for _ in range(n)]
+    outputs: list[Key] = []
+    for i, item in enumerate(items):
+        address, threads = lanes[i % len(lanes)]
+        key = (f"{name}-item", i)
+        tasks[key] = Task(key, run_item, i, threads, fn, size, TaskRef(shared), item)
+        pins[key] = address
+        outputs.append(key)
+    return Plan(tasks, pins, outputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -16,7 +16,16 @@ from daskml_kit.runtime import graph
 from daskml_kit.runtime.block import Bundle
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.events import FitLog
-from daskml_kit.runtime.executor import Params, State, Total, emit_round, one_round
+from daskml_kit.runtime.executor import (
+    Item,
+    Params,
+    Result,
+    Shared,
+    State,
+    Total,
+    emit_round,
+    one_round,
+)
 from daskml_kit.runtime.reduction import Reduction
 
 
@@ -93,6 +102,36 @@ class LocalExecutor:
     ) -> BlockDataset:
         """``fn`` of every bundle, in this thread."""
         return data.replaced([fn(b.handle, params) for b in data.bundles])
+
+    def fan(
+        self,
+        data: BlockDataset,
+        name: str,
+        prepare: Callable[[Sequence[Bundle]], Shared],
+        fn: Callable[[Shared, Item], Result],
+        items: Sequence[Item],
+    ) -> list[Result]:
+        """The items on all threads of this process."""
+        started, begun = time.time(), time.perf_counter()
+        shared = prepare([b.handle for b in data.bundles])
+        threads = max(1, min(len(items), CPU_COUNT))
+        size = data.facts.n_rows, sum(b.nbytes for b in data.bundles)
+        calls = [(i, threads, fn, size, shared, item) for i, item in enumerate(items)]
+        if threads == 1:
+            stamped = [graph.run_item(*call) for call in calls]
+        else:
+            with ThreadPoolExecutor(threads, thread_name_prefix=graph.LOCAL_THREADS) as pool:
+                stamped = list(pool.map(lambda call: graph.run_item(*call), calls))
+        emit_round(
+            self.log,
+            name,
+            started,
+            time.perf_counter() - begun,
+            sum(s.part_bytes for s in stamped),
+            [e for s in stamped for e in s.events],
+            None,
+        )
+        return [s.part for s in stamped]
 
     def close(self) -> None:
         """Stop the threads."""

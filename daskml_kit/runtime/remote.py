@@ -22,7 +22,15 @@ from daskml_kit.runtime.config import setting
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.duplicates import first_answers
 from daskml_kit.runtime.events import FitLog, RoundEvent, TaskEvent
-from daskml_kit.runtime.executor import Params, State, Total, emit_round
+from daskml_kit.runtime.executor import (
+    Item,
+    Params,
+    Result,
+    Shared,
+    State,
+    Total,
+    emit_round,
+)
 from daskml_kit.runtime.placement import TOLERATED_IMBALANCE, reassign
 from daskml_kit.runtime.reduction import Reduction
 
@@ -171,6 +179,40 @@ class GraphExecutor:
         futures = graph.map_plan(self.sites(data), fn, params).submit(self.client)
         distributed.wait(futures)
         return data.replaced(futures)
+
+    def fan(
+        self,
+        data: BlockDataset,
+        name: str,
+        prepare: Callable[[Sequence[Bundle]], Shared],
+        fn: Callable[[Shared, Item], Result],
+        items: Sequence[Item],
+    ) -> list[Result]:
+        """The items on all threads of all workers, as one graph."""
+        started, begun = time.time(), time.perf_counter()
+        nbytes = sum(b.nbytes for b in data.bundles)
+        plan = graph.fan_plan(
+            self.sites(data),
+            name,
+            prepare,
+            fn,
+            items,
+            (data.facts.n_rows, nbytes),
+            [(w.address, w.n_threads) for w in self.workers.values()],
+        )
+        self.log.draw(name, lambda: plan.drawing(name, name))
+        stamped: list[graph.Stamped] = self._gather(plan)
+        events = [e for s in stamped for e in s.events]
+        emit_round(
+            self.log,
+            name,
+            started,
+            time.perf_counter() - begun,
+            sum(s.part_bytes for s in stamped) + nbytes * len({e.worker for e in events}),
+            events,
+            None,
+        )
+        return [s.part for s in stamped]
 
     def _gather(self, plan: graph.Plan) -> Any:
         futures = plan.submit(self.client)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -119,6 +120,27 @@ def test_the_same_bits_every_time(make):
     first = executor.reduce(data, SUM, w)[1]
     for _ in range(5):
         np.testing.assert_array_equal(executor.reduce(data, SUM, w)[1], first)
+
+
+def stacked(bundles):
+    return np.concatenate([block.X for bundle in bundles for block in bundle])
+
+
+def column_sum(rows, j):
+    return rows[:, j].sum(), os.getpid()
+
+
+@pytest.mark.parametrize("edges", ["as they come", "twenty"])
+def test_fan_gives_every_item_all_rows(make, edges):
+    data, executor = make(EDGES[edges])
+    before = len(executor.log.rounds)
+    found = executor.fan(data, "columns", stacked, column_sum, range(D))
+    np.testing.assert_allclose([total for total, _ in found], X.sum(axis=0), atol=1e-12)
+    if not isinstance(executor, LocalExecutor):
+        assert len({process for _, process in found}) == 2  # side by side
+    event = executor.log.rounds[-1]
+    assert len(executor.log.rounds) == before + 1
+    assert (event.name, event.passes, len(event.tasks)) == ("columns", 1, D)
 
 
 @pytest.mark.parametrize("edges", ["as they come", "twenty"])

@@ -1,0 +1,799 @@
+"""Forests: every tree sees every row of its bootstrap, wherever the rows live."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from sklearn import ensemble as reference
+from sklearn.utils.validation import check_is_fitted
+
+from daskml_kit.base import ClassifierMixin, RegressorMixin, check_number
+from daskml_kit.exceptions import InvalidDataTypeError, InvalidParameterError
+from daskml_kit.runtime.random import generator, seed_from
+from daskml_kit.runtime.sources import is_dask
+from daskml_kit.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from daskml_kit.tree.estimator import (
+    CLASS_CRITERIA,
+    VALUE_CRITERIA,
+    TreeEstimator,
+    TreeParameters,
+    classes_by,
+    flat,
+    is_count,
+    is_share,
+    log_of,
+    tree_leaves,
+    tree_values,
+)
+from daskml_kit.tree.forest import grow_forest
+from daskml_kit.tree.ground import Ground, prepared
+from daskml_kit.tree.growing import Sampling
+from daskml_kit.tree.out_of_bag import Asked, OutOfBag, out_of_bag
+from daskml_kit.tree.structure import as_tree, pruned
+from daskml_kit.typing import Array, ArrayLike, FloatArray, Matrix, TargetKind
+
+
+class _Forest(TreeEstimator):
+    _criteria: ClassVar[dict[str, str]]
+    _target: ClassVar[TargetKind]
+    _random: ClassVar[bool] = False
+    _member: ClassVar[Any]
+    _reference: ClassVar[Any]
+
+    n_estimators: int
+    bootstrap: bool
+    oob_score: bool
+    random_state: Any
+    warm_start: bool
+    max_samples: Any
+    ccp_alpha: float
+    _seed: int
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Self:
+        """Grow the forest.
+
+        Parameters
+        ----------
+        X : (n, n_features) NumPy, pandas, scipy.sparse, dask.array, dask.dataframe or xarray.DataArray
+            Compared as float32; NaN is a missing value.
+        y : (n,)
+        sample_weight : (n,) or None
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InvalidDataError, InvalidDataTypeError, InvalidParameterError, ClusterError
+            Before any training round.
+        """
+        asked = TreeParameters.of(self, self._criteria, random=self._random)
+        self._check_parameters()
+        kept = self._kept_trees()
+        seed = self._seed if kept else seed_from(self.random_state)
+        how: dict[str, Any] = {"target": self._target, "min_classes": 1}
+        if self._target == "classes":
+            how["class_weights"] = self._class_weights
+        with self._opened(X, y, sample_weight, **how) as (data, executor):
+            facts = data.facts
+            sampling = self._sampling(facts.n_rows)
+            with prepared(executor, data, seed, asked.max_bins, poisson=asked.poisson) as ground:
+                growth = asked.growth(ground, sampling)
+                bits = generator(seed, "trees")
+                keys = bits.integers(2**64, size=self.n_estimators, dtype=np.uint64).tolist()
+                grown = grow_forest(ground, growth, keys[len(kept) :])
+                new = [as_tree(nodes, growth.rules, facts.n_features) for nodes in grown.trees]
+                trees = kept + [pruned(tree, self.ccp_alpha) for tree in new]
+                unseen = None
+                if self.oob_score:
+                    unseen = self._out_of_bag(ground, trees, keys, sampling, not is_dask(X))
+        self._seed = seed
+        self.growth_ = grown.way
+        self.n_outputs_ = 1
+        if facts.classes is not None:
+            self.classes_ = facts.classes
+            self.n_classes_ = len(facts.classes)
+        if sampling.n_draws:
+            self._n_samples_bootstrap = sampling.n_draws
+        n_searched = asked.features_of(facts.n_features)
+        self.estimators_ = [self._as_member(tree, n_searched) for tree in trees]
+        if unseen is not None:
+            self._keep_out_of_bag(unseen, with_rows=not is_dask(X))
+        return self
+
+    # ---------------------------------------------------------------- parameters
+
+    def _check_parameters(self) -> None:
+        check_number("n_estimators", self.n_estimators, least=1, whole=True)
+        if not isinstance(self.oob_score, bool | np.bool_):
+            raise InvalidParameterError(
+                f"oob_score must be True or False, got {self.oob_score!r}. For another score use "
+                "oob_decision_function_ or oob_prediction_."
+            )
+        if self.oob_score and not self.bootstrap:
+            raise InvalidParameterError(
+                "Out of bag estimation only available if bootstrap=True: without it each tree sees all rows."
+            )
+        if self.max_samples is not None and not self.bootstrap:
+            raise InvalidParameterError(
+                "`max_sample` cannot be set if `bootstrap=False`. Either switch to `bootstrap=True` or set "
+                f"`max_sample=None`, got max_samples={self.max_samples!r}."
+            )
+        given = getattr(self, "class_weight", None)
+        if isinstance(given, str) and given != "balanced":
+            reason = ""
+            if given == "balanced_subsample":
+                reason = (
+                    ": weights would differ from tree to tree, and with them what histograms sum up"
+                )
+            raise InvalidParameterError(
+                f"class_weight must be 'balanced', a dict or None, got {given!r}{reason}."
+            )
+
+    def _sampling(self, n_rows: int) -> Sampling:
+        if not self.bootstrap:
+            return Sampling(n_rows)
+        value = self.max_samples
+        if value is None:
+            return Sampling(n_rows, n_rows)
+        if is_count(value, 1) and value <= n_rows:
+            return Sampling(n_rows, int(value))
+        if is_share(value):
+            return Sampling(n_rows, max(round(n_rows * value), 1))
+        raise InvalidParameterError(
+            "max_samples must be None, an integer from 1 to the number of rows, or a share above 0 and at "
+            f"most 1, got {value!r} for {n_rows} rows."
+        )
+
+    def _kept_trees(self) -> list[Any]:
+        """The trees of the last fit, where this one adds to them."""
+        if not self.warm_start or not hasattr(self, "estimators_"):
+            return []
+        there = len(self.estimators_)
+        if self.n_estimators < there:
+            raise InvalidParameterError(
+                f"n_estimators={self.n_estimators} must be larger or equal to len(estimators_)={there} when "
+                "warm_start==True"
+            )
+        if self.n_estimators == there:
+            warnings.warn(
+                "Warm-start fitting without increasing n_estimators does not fit new trees.",
+                stacklevel=3,
+            )
+        return [member.tree_ for member in self.estimators_]
+
+    # ---------------------------------------------------------------- after growing
+
+    def _as_member(self, tree: Any, n_searched: int) -> Any:
+        given = self.get_params(deep=False)
+        member = self._member(splitter="random" if self._random else "best")
+        shared = member.get_params().keys() & given.keys()
+        member.set_params(
+            **{k: given[k] for k in shared if k not in ("class_weight", "random_state")}
+        )
+        member.tree_, member.growth_, member.max_features_ = tree, self.growth_, n_searched
+        for name in ("n_features_in_", "feature_names_in_", "n_outputs_", "classes_", "n_classes_"):
+            if hasattr(self, name):
+                setattr(member, name, getattr(self, name))
+        return member
+
+    def _out_of_bag(
+        self,
+        ground: Ground,
+        trees: Sequence[Any],
+        keys: Sequence[int],
+        sampling: Sampling,
+        with_rows: bool,
+    ) -> OutOfBag:
+        classes = self._target == "classes"
+        asked = Asked(trees, keys, sampling, ground.binning, classes, with_rows)
+        found = out_of_bag(ground, asked)
+        if found.unseen:
+            warnings.warn(
+                "Some inputs do not have OOB scores. This probably means too few trees were used to compute "
+                f"any reliable OOB estimates: {found.unseen} of {found.n_rows} rows were seen by all trees.",
+                UserWarning,
+                stacklevel=4,
+            )
+        return found
+
+    def _keep_out_of_bag(self, found: OutOfBag, *, with_rows: bool) -> None:
+        raise NotImplementedError
+
+    @property
+    def estimator_(self) -> Any:
+        """An unfitted member."""
+        return self._member(splitter="random" if self._random else "best")
+
+    @property
+    def feature_importances_(self) -> FloatArray:
+        """The mean of the trees' importances, of those that have a split; it sums up to one."""
+        check_is_fitted(self)
+        found = [m.feature_importances_ for m in self.estimators_ if m.tree_.node_count > 1]
+        if not found:
+            return np.zeros(self.n_features_in_)
+        mean = np.mean(found, axis=0)
+        out: FloatArray = mean / mean.sum()
+        return out
+
+    def apply(self, X: ArrayLike) -> Any:
+        """The leaf of each row in each tree, in kind.
+
+        Parameters
+        ----------
+        X : (n, n_features), whatever ``fit`` takes
+
+        Returns
+        -------
+        (n, n_estimators) int64, lazy where X is
+        """
+        check_is_fitted(self)
+        trees = self._trees()
+        return self._map_rows(
+            X,
+            partial(_leaves, trees),
+            dtype=np.int64,
+            columns=list(range(len(trees))),
+            column_dim="tree",
+        )
+
+    def decision_path(self, X: ArrayLike) -> Any:
+        """Which nodes each row passes, for rows in memory.
+
+        Parameters
+        ----------
+        X : (n, n_features)
+
+        Returns
+        -------
+        CSR matrix of shape (n, n_nodes) over the nodes of all trees, and where each tree's nodes begin
+        """
+        check_is_fitted(self)
+        if is_dask(X):
+            raise InvalidDataTypeError(
+                "decision_path makes one sparse matrix of all rows, so X must be in memory: pass "
+                "X.compute(), or ask for the leaves of each row with apply(X), which stays lazy."
+            )
+        return self.to_sklearn().decision_path(self._checked_rows(X))
+
+    def _trees(self) -> list[Any]:
+        return [member.tree_ for member in getattr(self, "estimators_", [])]
+
+    def to_sklearn(self) -> Any:
+        """scikit-learn's estimator of the same name with the same trees: equal predictions.
+
+        Returns
+        -------
+        sklearn.ensemble.RandomForestClassifier and so on
+        """
+        check_is_fitted(self)
+        given = self.get_params(deep=False)
+        out = self._reference(**{k: given[k] for k in self._reference().get_params() if k in given})
+        members = [member.to_sklearn() for member in self.estimators_]
+        for member in members:
+            if hasattr(self, "classes_"):
+                member.classes_ = np.arange(len(self.classes_), dtype=np.float64)
+            if hasattr(member, "feature_names_in_"):
+                del member.feature_names_in_
+        out.estimators_ = members
+        out.estimator_ = out.estimator
+        for name in ("n_features_in_", "feature_names_in_", "n_outputs_", "classes_", "n_classes_"):
+            if hasattr(self, name):
+                setattr(out, name, getattr(self, name))
+        return out
+
+
+def _leaves(trees: Sequence[Any], X: Matrix) -> Array:
+    return np.column_stack([tree_leaves(tree, X) for tree in trees])
+
+
+def _mean_values(trees: Sequence[Any], X: Matrix) -> FloatArray:
+    """The mean of all trees' values, added up in their order."""
+    total = tree_values(trees[0], X)
+    for tree in trees[1:]:
+        total += tree_values(tree, X)
+    total /= len(trees)
+    return total
+
+
+class _ForestClassifier(ClassifierMixin, _Forest):
+    _criteria = CLASS_CRITERIA
+    _target = "classes"
+    _member = DecisionTreeClassifier
+
+    def predict(self, X: ArrayLike) -> Any:
+        """The class of largest mean probability, in kind.
+
+        Parameters
+        ----------
+        X : (n, n_features), whatever ``fit`` takes
+
+        Returns
+        -------
+        (n,), lazy where X is
+        """
+        check_is_fitted(self)
+        fn = partial(classes_by, partial(_mean_values, self._trees()), self.classes_)
+        return self._map_rows(X, fn, dtype=self.classes_.dtype)
+
+    def predict_proba(self, X: ArrayLike) -> Any:
+        """The mean of the trees' shares of classes, in kind.
+
+        Parameters
+        ----------
+        X : (n, n_features), whatever ``fit`` takes
+
+        Returns
+        -------
+        (n, n_classes), columns in the order of ``classes_``
+        """
+        return self._columns(X, partial(_mean_values, self._trees()))
+
+    def predict_log_proba(self, X: ArrayLike) -> Any:
+        """The logarithm of :meth:`predict_proba`.
+
+        Parameters
+        ----------
+        X : (n, n_features), whatever ``fit`` takes
+
+        Returns
+        -------
+        (n, n_classes), columns in the order of ``classes_``
+        """
+        return self._columns(X, partial(log_of, partial(_mean_values, self._trees())))
+
+    def _columns(self, X: ArrayLike, fn: Any) -> Any:
+        check_is_fitted(self)
+        return self._map_rows(X, fn, dtype=np.float64, columns=list(self.classes_))
+
+    def _keep_out_of_bag(self, found: OutOfBag, *, with_rows: bool) -> None:
+        self.oob_score_ = found.accuracy
+        if with_rows:
+            self.oob_decision_function_ = found.values
+
+
+class _ForestRegressor(RegressorMixin, _Forest):
+    _criteria = VALUE_CRITERIA
+    _target = "values"
+    _member = DecisionTreeRegressor
+
+    def predict(self, X: ArrayLike) -> Any:
+        """The mean of the trees' predictions, in kind.
+
+        Parameters
+        ----------
+        X : (n, n_features), whatever ``fit`` takes
+
+        Returns
+        -------
+        (n,) float64, lazy where X is
+        """
+        check_is_fitted(self)
+        fn = partial(flat, partial(_mean_values, self._trees()))
+        return self._map_rows(X, fn, dtype=np.float64)
+
+    def _keep_out_of_bag(self, found: OutOfBag, *, with_rows: bool) -> None:
+        self.oob_score_ = found.r2
+        if with_rows:
+            self.oob_prediction_ = found.values[:, 0]
+
+
+class RandomForestClassifier(_ForestClassifier):
+    """A random forest that predicts classes.
+
+    Each tree is grown on a bootstrap of all rows and searches a few features at each node.
+
+    Parameters
+    ----------
+    n_estimators : int, default=100
+    criterion : {"gini", "entropy", "log_loss"}, default="gini"
+    max_depth : int or None
+    min_samples_split, min_samples_leaf : int, or a share of the rows
+    min_weight_fraction_leaf : float, default=0.0
+    max_features : int, share, "sqrt", "log2" or None, default="sqrt"
+        Features searched at a node, drawn anew at each.
+    max_leaf_nodes : int or None
+    min_impurity_decrease : float, default=0.0
+    bootstrap : bool, default=True
+        Each tree draws rows with replacement; else it sees all of them.
+    oob_score : bool, default=False
+        Score each row by the trees that did not see it: one more pass.
+    random_state : int, RandomState or None
+        Draws are keyed by seed, tree, path of the node and global row: equal seeds give equal forests,
+        however the data are chunked and wherever they are.
+    verbose : int, default=0
+        1 shows a progress line.
+    warm_start : bool, default=False
+        Add trees to those of the last fit.
+    class_weight : dict, "balanced" or None
+        "balanced" counts the weights of the rows, where scikit-learn's forests count the rows.
+    ccp_alpha : float, default=0.0
+    max_samples : int, share or None
+        Draws of each tree; None for as many as rows.
+    monotonic_cst : array-like of -1, 0, 1 for each feature, or None
+    max_bins : int, default=255
+        Most bins of a feature, missing values not counted.
+
+    Attributes
+    ----------
+    estimators_ : list of DecisionTreeClassifier
+    classes_ : ndarray of shape (n_classes,)
+    feature_importances_ : ndarray of shape (n_features,)
+    oob_score_ : float, oob_decision_function_ (n, n_classes) for data in memory only
+    growth_ : {"replicate", "reduce"}
+        Which way the forest grew: whole trees on gathered rows, or a round a level.
+    n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
+
+    References
+    ----------
+    Breiman (2001). Random forests. Machine Learning 45(1).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> RandomForestClassifier(20, random_state=0).fit(X, y).score(X, y) > 0.95
+    True
+    """
+
+    _reference = reference.RandomForestClassifier
+
+    def __init__(
+        self,
+        n_estimators: int = 100,
+        *,
+        criterion: str = "gini",
+        max_depth: int | None = None,
+        min_samples_split: float = 2,
+        min_samples_leaf: float = 1,
+        min_weight_fraction_leaf: float = 0.0,
+        max_features: Any = "sqrt",
+        max_leaf_nodes: int | None = None,
+        min_impurity_decrease: float = 0.0,
+        bootstrap: bool = True,
+        oob_score: bool = False,
+        random_state: Any = None,
+        verbose: int = 0,
+        warm_start: bool = False,
+        class_weight: dict[Any, float] | Literal["balanced"] | None = None,
+        ccp_alpha: float = 0.0,
+        max_samples: Any = None,
+        monotonic_cst: Any = None,
+        max_bins: int = 255,
+    ) -> None:
+        self.n_estimators = n_estimators
+        self.criterion = criterion
+        self.max_depth = max_depth
+        self.min_samples_split = min_samples_split
+        self.min_samples_leaf = min_samples_leaf
+        self.min_weight_fraction_leaf = min_weight_fraction_leaf
+        self.max_features = max_features
+        self.max_leaf_nodes = max_leaf_nodes
+        self.min_impurity_decrease = min_impurity_decrease
+        self.bootstrap = bootstrap
+        self.oob_score = oob_score
+        self.random_state = random_state
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.class_weight = class_weight
+        self.ccp_alpha = ccp_alpha
+        self.max_samples = max_samples
+        self.monotonic_cst = monotonic_cst
+        self.max_bins = max_bins
+
+
+class RandomForestRegressor(_ForestRegressor):
+    """A random forest that predicts means.
+
+    Each tree is grown on a bootstrap of all rows.
+
+    Parameters
+    ----------
+    n_estimators : int, default=100
+    criterion : {"squared_error", "poisson"}, default="squared_error"
+    max_depth : int or None
+    min_samples_split, min_samples_leaf : int, or a share of the rows
+    min_weight_fraction_leaf : float, default=0.0
+    max_features : int, share, "sqrt", "log2" or None, default=1.0
+        Features searched at a node, drawn anew at each.
+    max_leaf_nodes : int or None
+    min_impurity_decrease : float, default=0.0
+    bootstrap : bool, default=True
+        Each tree draws rows with replacement; else it sees all of them.
+    oob_score : bool, default=False
+        Score each row by the trees that did not see it: one more pass.
+    random_state : int, RandomState or None
+        Draws are keyed by seed, tree, path of the node and global row: equal seeds give equal forests,
+        however the data are chunked and wherever they are.
+    verbose : int, default=0
+        1 shows a progress line.
+    warm_start : bool, default=False
+        Add trees to those of the last fit.
+    ccp_alpha : float, default=0.0
+    max_samples : int, share or None
+        Draws of each tree; None for as many as rows.
+    monotonic_cst : array-like of -1, 0, 1 for each feature, or None
+    max_bins : int, default=255
+        Most bins of a feature, missing values not counted.
+
+    Attributes
+    ----------
+    estimators_ : list of DecisionTreeRegressor
+    feature_importances_ : ndarray of shape (n_features,)
+    oob_score_ : float, oob_prediction_ (n,) for data in memory only
+    growth_ : {"replicate", "reduce"}
+        Which way the forest grew: whole trees on gathered rows, or a round a level.
+    n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
+
+    References
+    ----------
+    Breiman (2001). Random forests. Machine Learning 45(1).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.arange(40.0)[:, None]
+    >>> RandomForestRegressor(20, random_state=0).fit(X, X[:, 0] ** 2).score(X, X[:, 0] ** 2) > 0.98
+    True
+    """
+
+    _reference = reference.RandomForestRegressor
+
+    def __init__(
+        self,
+        n_estimators: int = 100,
+        *,
+        criterion: str = "squared_error",
+        max_depth: int | None = None,
+        min_samples_split: float = 2,
+        min_samples_leaf: float = 1,
+        min_weight_fraction_leaf: float = 0.0,
+        max_features: Any = 1.0,
+        max_leaf_nodes: int | None = None,
+        min_impurity_decrease: float = 0.0,
+        bootstrap: bool = True,
+        oob_score: bool = False,
+        random_state: Any = None,
+        verbose: int = 0,
+        warm_start: bool = False,
+        ccp_alpha: float = 0.0,
+        max_samples: Any = None,
+        monotonic_cst: Any = None,
+        max_bins: int = 255,
+    ) -> None:
+        self.n_estimators = n_estimators
+        self.criterion = criterion
+        self.max_depth = max_depth
+        self.min_samples_split = min_samples_split
+        self.min_samples_leaf = min_samples_leaf
+        self.min_weight_fraction_leaf = min_weight_fraction_leaf
+        self.max_features = max_features
+        self.max_leaf_nodes = max_leaf_nodes
+        self.min_impurity_decrease = min_impurity_decrease
+        self.bootstrap = bootstrap
+        self.oob_score = oob_score
+        self.random_state = random_state
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.ccp_alpha = ccp_alpha
+        self.max_samples = max_samples
+        self.monotonic_cst = monotonic_cst
+        self.max_bins = max_bins
+
+
+class ExtraTreesClassifier(_ForestClassifier):
+    """Extremely randomised trees that predict classes.
+
+    At each node one threshold a feature is drawn, and the best of these splits is taken.
+
+    Parameters
+    ----------
+    n_estimators : int, default=100
+    criterion : {"gini", "entropy", "log_loss"}, default="gini"
+    max_depth : int or None
+    min_samples_split, min_samples_leaf : int, or a share of the rows
+    min_weight_fraction_leaf : float, default=0.0
+    max_features : int, share, "sqrt", "log2" or None, default="sqrt"
+        Features searched at a node, drawn anew at each.
+    max_leaf_nodes : int or None
+    min_impurity_decrease : float, default=0.0
+    bootstrap : bool, default=False
+        Each tree draws rows with replacement; else it sees all of them.
+    oob_score : bool, default=False
+        Score each row by the trees that did not see it: one more pass.
+    random_state : int, RandomState or None
+        Draws are keyed by seed, tree, path of the node and global row: equal seeds give equal forests,
+        however the data are chunked and wherever they are.
+    verbose : int, default=0
+        1 shows a progress line.
+    warm_start : bool, default=False
+        Add trees to those of the last fit.
+    class_weight : dict, "balanced" or None
+        "balanced" counts the weights of the rows, where scikit-learn's forests count the rows.
+    ccp_alpha : float, default=0.0
+    max_samples : int, share or None
+        Draws of each tree; None for as many as rows.
+    monotonic_cst : array-like of -1, 0, 1 for each feature, or None
+    max_bins : int, default=255
+        Most bins of a feature, missing values not counted.
+
+    Attributes
+    ----------
+    estimators_ : list of DecisionTreeClassifier
+    classes_ : ndarray of shape (n_classes,)
+    feature_importances_ : ndarray of shape (n_features,)
+    oob_score_ : float, oob_decision_function_ (n, n_classes) for data in memory only
+    growth_ : {"replicate", "reduce"}
+        Which way the forest grew: whole trees on gathered rows, or a round a level.
+    n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
+
+    References
+    ----------
+    Geurts, Ernst, Wehenkel (2006). Extremely randomized trees. Machine Learning 63(1).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> ExtraTreesClassifier(20, random_state=0).fit(X, y).score(X, y) > 0.95
+    True
+    """
+
+    _random = True
+    _reference = reference.ExtraTreesClassifier
+
+    def __init__(
+        self,
+        n_estimators: int = 100,
+        *,
+        criterion: str = "gini",
+        max_depth: int | None = None,
+        min_samples_split: float = 2,
+        min_samples_leaf: float = 1,
+        min_weight_fraction_leaf: float = 0.0,
+        max_features: Any = "sqrt",
+        max_leaf_nodes: int | None = None,
+        min_impurity_decrease: float = 0.0,
+        bootstrap: bool = False,
+        oob_score: bool = False,
+        random_state: Any = None,
+        verbose: int = 0,
+        warm_start: bool = False,
+        class_weight: dict[Any, float] | Literal["balanced"] | None = None,
+        ccp_alpha: float = 0.0,
+        max_samples: Any = None,
+        monotonic_cst: Any = None,
+        max_bins: int = 255,
+    ) -> None:
+        self.n_estimators = n_estimators
+        self.criterion = criterion
+        self.max_depth = max_depth
+        self.min_samples_split = min_samples_split
+        self.min_samples_leaf = min_samples_leaf
+        self.min_weight_fraction_leaf = min_weight_fraction_leaf
+        self.max_features = max_features
+        self.max_leaf_nodes = max_leaf_nodes
+        self.min_impurity_decrease = min_impurity_decrease
+        self.bootstrap = bootstrap
+        self.oob_score = oob_score
+        self.random_state = random_state
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.class_weight = class_weight
+        self.ccp_alpha = ccp_alpha
+        self.max_samples = max_samples
+        self.monotonic_cst = monotonic_cst
+        self.max_bins = max_bins
+
+
+class ExtraTreesRegressor(_ForestRegressor):
+    """Extremely randomised trees that predict means.
+
+    At each node one threshold a feature is drawn, and the best of these splits is taken.
+
+    Parameters
+    ----------
+    n_estimators : int, default=100
+    criterion : {"squared_error", "poisson"}, default="squared_error"
+    max_depth : int or None
+    min_samples_split, min_samples_leaf : int, or a share of the rows
+    min_weight_fraction_leaf : float, default=0.0
+    max_features : int, share, "sqrt", "log2" or None, default=1.0
+        Features searched at a node, drawn anew at each.
+    max_leaf_nodes : int or None
+    min_impurity_decrease : float, default=0.0
+    bootstrap : bool, default=False
+        Each tree draws rows with replacement; else it sees all of them.
+    oob_score : bool, default=False
+        Score each row by the trees that did not see it: one more pass.
+    random_state : int, RandomState or None
+        Draws are keyed by seed, tree, path of the node and global row: equal seeds give equal forests,
+        however the data are chunked and wherever they are.
+    verbose : int, default=0
+        1 shows a progress line.
+    warm_start : bool, default=False
+        Add trees to those of the last fit.
+    ccp_alpha : float, default=0.0
+    max_samples : int, share or None
+        Draws of each tree; None for as many as rows.
+    monotonic_cst : array-like of -1, 0, 1 for each feature, or None
+    max_bins : int, default=255
+        Most bins of a feature, missing values not counted.
+
+    Attributes
+    ----------
+    estimators_ : list of DecisionTreeRegressor
+    feature_importances_ : ndarray of shape (n_features,)
+    oob_score_ : float, oob_prediction_ (n,) for data in memory only
+    growth_ : {"replicate", "reduce"}
+        Which way the forest grew: whole trees on gathered rows, or a round a level.
+    n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
+
+    References
+    ----------
+    Geurts, Ernst, Wehenkel (2006). Extremely randomized trees. Machine Learning 63(1).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.arange(40.0)[:, None]
+    >>> ExtraTreesRegressor(20, random_state=0).fit(X, X[:, 0] ** 2).score(X, X[:, 0] ** 2) > 0.98
+    True
+    """
+
+    _random = True
+    _reference = reference.ExtraTreesRegressor
+
+    def __init__(
+        self,
+        n_estimators: int = 100,
+        *,
+        criterion: str = "squared_error",
+        max_depth: int | None = None,
+        min_samples_split: float = 2,
+        min_samples_leaf: float = 1,
+        min_weight_fraction_leaf: float = 0.0,
+        max_features: Any = 1.0,
+        max_leaf_nodes: int | None = None,
+        min_impurity_decrease: float = 0.0,
+        bootstrap: bool = False,
+        oob_score: bool = False,
+        random_state: Any = None,
+        verbose: int = 0,
+        warm_start: bool = False,
+        ccp_alpha: float = 0.0,
+        max_samples: Any = None,
+        monotonic_cst: Any = None,
+        max_bins: int = 255,
+    ) -> None:
+        self.n_estimators = n_estimators
+        self.criterion = criterion
+        self.max_depth = max_depth
+        self.min_samples_split = min_samples_split
+        self.min_samples_leaf = min_samples_leaf
+        self.min_weight_fraction_leaf = min_weight_fraction_leaf
+        self.max_features = max_features
+        self.max_leaf_nodes = max_leaf_nodes
+        self.min_impurity_decrease = min_impurity_decrease
+        self.bootstrap = bootstrap
+        self.oob_score = oob_score
+        self.random_state = random_state
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.ccp_alpha = ccp_alpha
+        self.max_samples = max_samples
+        self.monotonic_cst = monotonic_cst
+        self.max_bins = max_bins
+
+
+__all__ = [
+    "ExtraTreesClassifier",
+    "ExtraTreesRegressor",
+    "RandomForestClassifier",
+    "RandomForestRegressor",
+]

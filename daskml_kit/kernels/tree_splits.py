@@ -1,0 +1,342 @@
+"""Scores of splits, read off histograms of integers.
+
+A histogram cell holds sums over the rows of one bin: in ``n_channels`` channels what the criterion needs,
+and, where the rules ask for it, the number of rows in one more.
+
+=================  ===========================================================
+classes            channel k: the weight of class k
+values             channel 0: the weight (or Hessian); channel 1: the target (or
+                   negative gradient) times weight
+=================  ===========================================================
+
+Weights and values are integers in units of ``unit_weight`` and ``unit_value``, so sums are exact in any
+order; scores are a function of the sums alone, computed here and nowhere else. Compiled without the
+freedom to reorder floating-point operations: the same sums give the same tree, whichever way the sums came
+together.
+
+References
+----------
+Breiman, Friedman, Olshen, Stone (1984). Classification and Regression Trees.
+Geurts, Ernst, Wehenkel (2006). Extremely randomized trees. Machine Learning 63(1).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numba.extending import register_jitable
+
+from daskml_kit.kernels.counter import below, philox, unit
+from daskml_kit.typing import Array
+
+exactly = njit(cache=True, nogil=True, error_model="numpy")
+"""As ``compiled``, but floating-point operations stay in the order in which they are written."""
+
+GINI, ENTROPY, SQUARED, POISSON = 0, 1, 2, 3
+CRITERIA = {"gini": GINI, "entropy": ENTROPY, "squared_error": SQUARED, "poisson": POISSON}
+
+
+class Rules(NamedTuple):
+    """How a tree grows. All numbers, so that a kernel is compiled once for all of them."""
+
+    criterion: int
+    n_channels: int  # classes, or 2
+    stride: int  # n_channels, or one more where rows are counted
+    missing_bin: int  # the code of a missing value: bins without it come before
+    max_depth: int
+    max_features: int
+    random: int  # 1: one random threshold a feature, 0: the best
+    min_samples_split: int
+    min_samples_leaf: int
+    min_weight_leaf: float
+    min_gain: float
+    pure: float  # a node of at most this impurity is a leaf
+    weight: float  # of all rows of the tree
+    l2: float  # added to the weight of a node of values
+    unit_weight: float
+    unit_value: float
+    unit_square: float
+    constrained: int  # 1: monotonic constraints hold
+
+
+@register_jitable
+def weight_of(rules: Rules, sums: Array) -> float:
+    """The weight of the rows that the sums are of."""
+    if rules.criterion >= SQUARED:
+        return float(sums[0] * rules.unit_weight)
+    total = 0
+    for k in range(rules.n_channels):
+        total += sums[k]
+    return float(total * rules.unit_weight)
+
+
+@register_jitable
+def value_of(rules: Rules, sums: Array) -> float:
+    """What a node predicts: the mean, the Newton step, or the share of the second class."""
+    if rules.criterion >= SQUARED:
+        return float(sums[1] * rules.unit_value / (sums[0] * rules.unit_weight + rules.l2))
+    return float(sums[1] * rules.unit_weight / weight_of(rules, sums))
+
+
+@register_jitable
+def purity(rules: Rules, sums: Array) -> float:
+    """Minus the weighted impurity of a node, up to what is the same for all splits of its parent."""
+    if rules.criterion == GINI:
+        total, squares = 0.0, 0.0
+        for k in range(rules.n_channels):
+            c = sums[k] * rules.unit_weight
+            total += c
+            squares += c * c
+        return float(squares / total)
+    if rules.criterion == ENTROPY:
+        total, logs = 0.0, 0.0
+        for k in range(rules.n_channels):
+            c = sums[k] * rules.unit_weight
+            if c > 0.0:
+                total += c
+                logs += c * np.log2(c)
+        return float(logs - total * np.log2(total))
+    w, v = sums[0] * rules.unit_weight, sums[1] * rules.unit_value
+    if rules.criterion == SQUARED:
+        return float(v * v / (w + rules.l2))
+    return float(v * np.log(v / w)) if v > 0.0 else -np.inf
+
+
+@register_jitable
+def impurity_of(rules: Rules, sums: Array, square: int) -> float:
+    """Impurity of a node, as scikit-learn defines it.
+
+    ``square`` is the sum of ``y^2`` times weight, or ``y log y`` times weight for Poisson.
+    """
+    w = weight_of(rules, sums)
+    if rules.criterion == GINI:
+        return float(1.0 - purity(rules, sums) / w)
+    if rules.criterion == ENTROPY:
+        return -purity(rules, sums) / w
+    if rules.criterion == POISSON and sums[1] <= 0:
+        return 0.0
+    if rules.criterion == POISSON:
+        return (square * rules.unit_square - purity(rules, sums)) / w
+    mean = sums[1] * rules.unit_value / w
+    return float(square * rules.unit_square / w - mean * mean)
+
+
+@register_jitable
+def allowed(rules: Rules, left: Array, right: Array, sign: int, lower: float, upper: float) -> bool:
+    """Whether a split keeps leaves large enough and the constraint of its feature."""
+    if rules.stride > rules.n_channels:
+        least = min(left[rules.n_channels], right[rules.n_channels])
+        if least < rules.min_samples_leaf:
+            return False
+    if rules.min_weight_leaf > 0.0:
+        least_weight = min(weight_of(rules, left), weight_of(rules, right))
+        if least_weight < rules.min_weight_leaf:
+            return False
+    if rules.constrained and sign != 0:
+        a, b = value_of(rules, left), value_of(rules, right)
+        inside = a >= lower and b >= lower and a <= upper and b <= upper
+        return bool(inside and (a - b) * sign <= 0.0)
+    return True
+
+
+@register_jitable
+def is_empty(hist: Array, at: int, n_channels: int) -> bool:
+    """Whether no row is in the bin whose cell begins at ``at``."""
+    for s in range(n_channels):  # noqa: SIM110 - generators are not compiled
+        if hist[at + s] != 0:
+            return False
+    return True
+
+
+@exactly
+def scan(
+    hist: Array,
+    offset: int,
+    touched: Array,
+    n_touched: int,
+    rules: Rules,
+    total: Array,
+    sign: int,
+    lower: float,
+    upper: float,
+    best: float,
+    left: Array,
+    right: Array,
+    best_left: Array,
+) -> tuple[float, int, int, int]:
+    """The best split of one feature, if it is better than ``best``.
+
+    ``touched[:n_touched]`` are the bins that may have rows, ascending. Bins in ascending order with
+    missing values right, then missing values alone right, then bins in ascending order with missing values
+    left; of equal scores the first, as in scikit-learn.
+
+    Returns
+    -------
+    score, cut, next, missing_left
+        Bins up to ``cut`` go left, ``next`` is the next bin with rows: -1 where there is none, and cut is -1
+        where no split is better, -2 where all rows are in one bin. ``missing_left`` is -1 where no value is
+        missing. ``best_left`` has the sums of the left side.
+    """
+    stride, channels = rules.stride, rules.n_channels
+    missing = offset + rules.missing_bin * stride
+    has_missing = not is_empty(hist, missing, stride)
+    cut, after, missing_left = -2, -1, -1
+    for search in range(2 if has_missing else 1):
+        for s in range(stride):
+            left[s] = hist[missing + s] if search else 0
+            right[s] = total[s] - left[s]
+        before = -1
+        stop = n_touched + 1 if has_missing and not search else n_touched
+        for t in range(stop):
+            last = t == n_touched  # all that is left are missing values
+            b = rules.missing_bin if last else int(touched[t])
+            at = offset + b * stride
+            if not last and is_empty(hist, at, channels):
+                continue
+            if before >= 0:
+                if cut == -2:
+                    cut = -1
+                if allowed(rules, left, right, sign, lower, upper):
+                    score = purity(rules, left) + purity(rules, right)
+                    if score > best:
+                        best, cut, after = score, before, -1 if last else b
+                        missing_left = search if has_missing else -1
+                        for s in range(stride):
+                            best_left[s] = left[s]
+            if not last:
+                for s in range(stride):
+                    left[s] += hist[at + s]
+                    right[s] -= hist[at + s]
+                before = b
+    return best, cut, after, missing_left
+
+
+@exactly
+def scan_two_classes(
+    hist: Array,
+    offset: int,
+    touched: Array,
+    n_touched: int,
+    rules: Rules,
+    total: Array,
+    best: float,
+    best_left: Array,
+) -> tuple[float, int, int, int]:
+    """:func:`scan` for the Gini index of two classes without missing values and constraints."""
+    u = rules.unit_weight
+    t0, t1 = total[0], total[1]
+    l0, l1 = 0, 0
+    cut, after, before = -2, -1, -1
+    for t in range(n_touched):
+        b = int(touched[t])
+        at = offset + 2 * b
+        h0, h1 = hist[at], hist[at + 1]
+        if (h0 | h1) == 0:
+            continue
+        if before >= 0:
+            a0, a1, b0, b1 = l0 * u, l1 * u, (t0 - l0) * u, (t1 - l1) * u
+            score = (a0 * a0 + a1 * a1) / (a0 + a1) + (b0 * b0 + b1 * b1) / (b0 + b1)
+            if cut == -2:
+                cut = -1
+            if score > best:
+                best, cut, after = score, before, b
+                best_left[0], best_left[1] = l0, l1
+        l0 += h0
+        l1 += h1
+        before = b
+    return best, cut, after, -1
+
+
+@exactly
+def draw_split(
+    hist: Array,
+    offset: int,
+    touched: Array,
+    n_touched: int,
+    rules: Rules,
+    total: Array,
+    sign: int,
+    lower: float,
+    upper: float,
+    best: float,
+    lows: Array,
+    highs: Array,
+    bits: tuple[np.uint64, np.uint64],
+    left: Array,
+    right: Array,
+    best_left: Array,
+) -> tuple[float, int, int, int, float]:
+    """A split of one feature at a random threshold, if it is better than ``best``.
+
+    The threshold is uniform between the least and the largest value of the node's rows, moved between
+    the bins on its sides where it lies in a bin. ``lows`` and ``highs`` are the least and largest value of
+    each bin.
+
+    Returns
+    -------
+    score, cut, next, missing_left, threshold
+        As :func:`scan`.
+    """
+    stride, channels = rules.stride, rules.n_channels
+    first, last = -1, -1
+    for t in range(n_touched):
+        b = int(touched[t])
+        if not is_empty(hist, offset + b * stride, channels):
+            first = b if first < 0 else first
+            last = b
+    missing = offset + rules.missing_bin * stride
+    has_missing = not is_empty(hist, missing, stride)
+    if first == last:
+        return best, -1 if has_missing and first >= 0 else -2, -1, -1, 0.0
+    threshold = lows[first] + unit(bits[0]) * (highs[last] - lows[first])
+    missing_left = int(bits[1] & np.uint64(1)) if has_missing else -1
+    for s in range(stride):
+        left[s] = hist[missing + s] if missing_left == 1 else 0
+    cut, after = first, last
+    for t in range(n_touched):
+        b = int(touched[t])
+        at = offset + b * stride
+        if is_empty(hist, at, channels):
+            continue
+        if b > first and (highs[b] > threshold or b == last):
+            after = b
+            break
+        cut = b
+        for s in range(stride):
+            left[s] += hist[at + s]
+    for s in range(stride):
+        right[s] = total[s] - left[s]
+    if not allowed(rules, left, right, sign, lower, upper):
+        return best, -1, -1, -1, 0.0
+    score = purity(rules, left) + purity(rules, right)
+    if not score > best:
+        return best, -1, -1, -1, 0.0
+    for s in range(stride):
+        best_left[s] = left[s]
+    if not highs[cut] <= threshold < lows[after]:
+        threshold = highs[cut] / 2 + lows[after] / 2
+    return score, cut, after, missing_left, threshold
+
+
+@register_jitable
+def choose_features(key: np.uint64, order: Array, start: int, stop: int) -> None:
+    """Positions ``start`` to ``stop - 1`` of the node's random order of features (Fisher and Yates).
+
+    ``order`` holds 0, 1, ... when ``start`` is 0, and what the last call left there otherwise.
+    """
+    n = len(order)
+    for j in range(start, stop):
+        low = philox(key, np.uint64(1), np.uint64(j))[0]
+        other = j + int(below(low, np.uint64(n - j)))
+        order[j], order[other] = order[other], order[j]
+
+
+@register_jitable
+def child_key(key: np.uint64, right: int) -> np.uint64:
+    """The key of a node's child: of its tree and its path, whichever way the tree grows."""
+    return philox(key, np.uint64(2), np.uint64(right))[0]
+
+
+__all__ = ["CRITERIA", "Rules", "exactly"]

@@ -1,0 +1,180 @@
+"""Bins of the features, from a sample of the rows; and what else one look at the data tells a tree.
+
+A feature with at most ``max_bins`` distinct values in the sample has a bin for each: the splits are then
+those that scikit-learn searches, at its thresholds. Others have bins of equal numbers of sampled rows.
+Missing values have a bin of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from daskml_kit.kernels.binning import encode
+from daskml_kit.kernels.tree_growth import Bins
+from daskml_kit.runtime.block import Block, Bundle
+from daskml_kit.runtime.dataset import BlockDataset
+from daskml_kit.runtime.executor import Executor
+from daskml_kit.runtime.random import uniform
+from daskml_kit.runtime.reduction import Reduction
+from daskml_kit.typing import FloatArray, IntArray
+
+SAMPLE_ROWS = 200_000
+SAMPLE_VALUES = 8_000_000
+"""The driver holds the sample: never more than this many values, 32 MB."""
+
+SLICE_ROWS = 8_192
+"""Rows of a sparse block that are dense at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Binning:
+    """The bins of every feature.
+
+    Attributes
+    ----------
+    counts : int32 (d,)
+    lows, highs : float64 (d, max_bins), least and largest sampled value of each bin
+    edges : float64 (d, max_bins - 1), half way between neighbours
+    """
+
+    counts: IntArray
+    lows: FloatArray
+    highs: FloatArray
+    edges: FloatArray
+
+    @property
+    def missing_bin(self) -> int:
+        """The code of a missing value, one above all others."""
+        return int(self.lows.shape[1])
+
+    @property
+    def bins(self) -> Bins:
+        """As the kernels see them."""
+        return Bins(self.counts, self.lows, self.highs)
+
+    def encode(self, X: Any) -> IntArray:
+        """Codes of float32 rows, dense or CSR."""
+        if isinstance(X, np.ndarray):
+            return encode(X, self.edges, self.counts, self.missing_bin)
+        parts = [
+            encode(X[i : i + SLICE_ROWS].toarray(), self.edges, self.counts, self.missing_bin)
+            for i in range(0, max(X.shape[0], 1), SLICE_ROWS)
+        ]
+        return np.concatenate(parts)
+
+    def decode(self, codes: IntArray) -> FloatArray:
+        """A value of each bin: rows that every tree over these bins treats as the originals."""
+        table = np.column_stack([self.lows, np.full(len(self.lows), np.nan)]).astype(np.float32)
+        out: FloatArray = table[np.arange(len(table)), codes]
+        return out
+
+
+class Survey(NamedTuple):
+    """What one pass tells. Parts of blocks add up."""
+
+    rows: FloatArray  # the sample, float32
+    most_weight: float  # largest weight of a row
+    whole_weights: bool  # all weights are whole numbers
+    most_value: float  # largest |weight * y|
+    most_square: float  # largest |weight * y^2| or |weight * y log y|
+    least_value: float  # smallest y
+    weight_sum: float
+
+
+def survey(executor: Executor, data: BlockDataset, seed: int, poisson: bool = False) -> Survey:
+    """Draw a sample of rows and measure weights and targets: one pass."""
+    wanted = min(SAMPLE_ROWS, max(10_000, SAMPLE_VALUES // data.facts.n_features))
+    share = min(1.0, wanted / data.facts.n_rows)
+    reduction: Reduction[float, Survey, Survey] = Reduction(
+        "tree-survey", partial(_survey_chunk, seed, poisson), _survey_combined
+    )
+    return executor.reduce(data, reduction, share)
+
+
+def _survey_chunk(seed: int, poisson: bool, block: Block, share: float) -> Survey:
+    drawn = slice(None) if share >= 1 else uniform(seed, "tree-bins", block.rows) < share
+    rows = block.X[drawn]
+    rows = rows.toarray() if sparse.issparse(rows) else np.asarray(rows)
+    w = np.ones(block.n_rows) if block.weight is None else block.weight
+    y = np.zeros(block.n_rows) if block.y is None else block.y.astype(np.float64)
+    self_term = y * np.log(np.where(y > 0, y, 1.0)) if poisson else y * y
+    return Survey(
+        rows.astype(np.float32, copy=False),
+        float(w.max(initial=0.0)),
+        bool((w == np.rint(w)).all()),
+        float(np.abs(w * y).max(initial=0.0)),
+        float(np.abs(w * self_term).max(initial=0.0)),
+        float(y.min(initial=np.inf)),
+        float(w.sum()),
+    )
+
+
+def _survey_combined(a: Survey, b: Survey) -> Survey:
+    return Survey(
+        np.concatenate([a.rows, b.rows]),
+        max(a.most_weight, b.most_weight),
+        a.whole_weights and b.whole_weights,
+        max(a.most_value, b.most_value),
+        max(a.most_square, b.most_square),
+        min(a.least_value, b.least_value),
+        a.weight_sum + b.weight_sum,
+    )
+
+
+def bins_of(rows: FloatArray, max_bins: int) -> Binning:
+    """The bins of a sample.
+
+    Parameters
+    ----------
+    rows : (n, d) float32, NaN where missing
+    max_bins : int
+
+    Examples
+    --------
+    >>> found = bins_of(np.array([[1.0, 5.0], [2.0, 5.0], [4.0, np.nan]], np.float32), 255)
+    >>> found.counts, found.edges[0, :2]
+    (array([3, 1], dtype=int32), array([1.5, 3. ]))
+    """
+    d = rows.shape[1]
+    counts = np.ones(d, np.int32)
+    lows, highs = np.zeros((d, max_bins)), np.zeros((d, max_bins))
+    for f, column in enumerate(np.ascontiguousarray(rows.T)):
+        values = np.sort(column[~np.isnan(column)])
+        if len(values):
+            first, last = _borders(values, max_bins)
+            counts[f] = len(first)
+            lows[f, : len(first)], highs[f, : len(first)] = values[first], values[last]
+    edges = np.ascontiguousarray(highs[:, :-1] / 2 + lows[:, 1:] / 2)
+    return Binning(counts, lows, highs, edges)
+
+
+def _borders(values: FloatArray, max_bins: int) -> tuple[IntArray, IntArray]:
+    """Positions of the first and of the last sorted value of each bin."""
+    new = np.flatnonzero(values[1:] != values[:-1]) + 1
+    if len(new) >= max_bins:
+        cuts = np.unique(values[np.arange(1, max_bins) * len(values) // max_bins])
+        new = np.searchsorted(values, cuts)
+        new = new[new > 0]
+    return np.append(0, new), np.append(new - 1, len(values) - 1)
+
+
+def binned(executor: Executor, data: BlockDataset, binning: Binning) -> BlockDataset:
+    """The data with codes for features, resident where the data are. Release what is returned."""
+    return executor.map(data, _binned_bundle, binning)
+
+
+def _binned_bundle(bundle: Bundle, binning: Binning) -> Bundle:
+    return bundle.map(partial(_binned_block, binning))
+
+
+def _binned_block(binning: Binning, block: Block) -> Block:
+    codes: Any = binning.encode(block.X)
+    return Block(codes, block.y, block.weight, block.start, block.index)
+
+
+__all__ = ["Binning", "Survey", "binned", "bins_of", "survey"]

@@ -1,0 +1,353 @@
+"""What estimators made of trees share: how rows come in, and parameters as rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import Tags
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.validation import validate_data
+
+from daskml_kit.base import BlockEstimator, check_number
+from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
+from daskml_kit.kernels.tree_splits import CRITERIA, POISSON, SQUARED, Rules
+from daskml_kit.runtime.ingest import DataFacts, Spec
+from daskml_kit.tree.binning import Survey
+from daskml_kit.tree.ground import Ground, Growth
+from daskml_kit.tree.growing import Sampling, units_of
+from daskml_kit.typing import Array, ArrayLike, FloatArray, IntArray, Matrix
+
+EPSILON = float(np.finfo(np.float64).eps)
+NO_LIMIT = 2**31 - 1
+
+CLASS_CRITERIA = {"gini": "gini", "entropy": "entropy", "log_loss": "entropy"}
+VALUE_CRITERIA = {"squared_error": "squared_error", "poisson": "poisson"}
+REFUSED = {
+    "absolute_error": "it needs medians, which histograms don't hold",
+    "friedman_mse": "scikit-learn has deprecated it; 'squared_error' gives the same trees",
+}
+
+MOST_TIMES = 64
+"""Times that one row is drawn in all sums that units are made for. A row drawn more often, of 1e12 rows."""
+
+
+class TreeEstimator(BlockEstimator):
+    """An estimator whose rows are compared with thresholds: float32, as in scikit-learn's trees, NaN
+    allowed.
+    """
+
+    def __sklearn_tags__(self) -> Tags:
+        tags: Tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+    def _spec(self, X: ArrayLike, **target: Any) -> Spec:
+        tags = self.__sklearn_tags__().input_tags
+        return Spec(
+            type(self).__name__,
+            accept_sparse=tags.sparse,
+            dtype="float32",
+            allow_nan=tags.allow_nan,
+            **target,
+        )
+
+    def _checked_rows(self, X: Any) -> Matrix:
+        rows: Matrix = validate_data(
+            self,
+            X,
+            reset=False,
+            accept_sparse="csr",
+            ensure_all_finite="allow-nan",
+            dtype=np.float32,
+            order="C",
+        )
+        return rows
+
+    def _class_weights(self, facts: DataFacts) -> FloatArray | None:
+        """The weight of each class, from one weighted pseudo-row a class."""
+        given = getattr(self, "class_weight", None)
+        if given is None:
+            return None
+        assert facts.classes is not None
+        try:
+            weights: FloatArray = compute_class_weight(
+                given, classes=facts.classes, y=facts.classes, sample_weight=facts.class_weight_sums
+            )
+        except ValueError as error:
+            raise InvalidParameterError(
+                f"class_weight={given!r} does not fit the data. {error} Pass 'balanced', or a dict with a "
+                "weight for each class."
+            ) from error
+        return weights
+
+
+@dataclass(frozen=True)
+class TreeParameters:
+    """scikit-learn's parameters of a tree, checked and counted in rows and features."""
+
+    criterion: str
+    max_depth: int | None
+    min_samples_split: Any
+    min_samples_leaf: Any
+    min_weight_fraction_leaf: float
+    max_features: Any
+    max_leaf_nodes: int | None
+    min_impurity_decrease: float
+    monotonic_cst: Any
+    max_bins: int
+    random: bool = False
+
+    @classmethod
+    def of(cls, model: Any, criteria: dict[str, str], *, random: bool = False) -> TreeParameters:
+        """Of an estimator that has them as attributes.
+
+        Raises
+        ------
+        InvalidParameterError
+        """
+        _check_criterion(model.criterion, criteria)
+        _check_counts(model)
+        return cls(
+            criteria[model.criterion],
+            model.max_depth,
+            model.min_samples_split,
+            model.min_samples_leaf,
+            model.min_weight_fraction_leaf,
+            model.max_features,
+            model.max_leaf_nodes,
+            model.min_impurity_decrease,
+            model.monotonic_cst,
+            int(model.max_bins),
+            random,
+        )
+
+    @property
+    def poisson(self) -> bool:
+        """Whether the criterion is the Poisson deviance."""
+        return CRITERIA[self.criterion] == POISSON
+
+    def features_of(self, n_features: int) -> int:
+        """``max_features`` as a number of features."""
+        return features_of(self.max_features, n_features)
+
+    def growth(self, ground: Ground, sampling: Sampling) -> Growth:
+        """How trees grow on some ground.
+
+        Raises
+        ------
+        InvalidDataError
+            The targets don't fit the criterion.
+        InvalidParameterError
+            The constraints don't fit the features.
+        """
+        facts, found = ground.data.facts, ground.found
+        if self.poisson:
+            _check_counts_of_events(found)
+        n_channels = 2 if facts.classes is None else len(facts.classes)
+        signs = signs_of(self.monotonic_cst, facts)
+        n = facts.n_rows
+        least = _in_rows(self.min_samples_leaf, n, 1)
+        units = units_of(found, n, MOST_TIMES if sampling.n_draws else 1)
+        rules = Rules(
+            criterion=CRITERIA[self.criterion],
+            n_channels=n_channels,
+            stride=n_channels + int(least > 1),
+            missing_bin=ground.binning.missing_bin,
+            max_depth=NO_LIMIT if self.max_depth is None else int(self.max_depth),
+            max_features=self.features_of(facts.n_features),
+            random=int(self.random),
+            min_samples_split=max(_in_rows(self.min_samples_split, n, 2), 2 * least),
+            min_samples_leaf=least,
+            min_weight_leaf=float(self.min_weight_fraction_leaf),
+            min_gain=self.min_impurity_decrease - EPSILON
+            if self.min_impurity_decrease
+            else -np.inf,
+            pure=self._pure(found),
+            weight=0.0,
+            l2=0.0,
+            unit_weight=units.weight,
+            unit_value=units.value,
+            unit_square=units.square,
+            constrained=int(signs.any()),
+        )
+        return Growth(ground.binning, rules, signs, sampling, self.max_leaf_nodes)
+
+    def _pure(self, found: Survey) -> float:
+        """An impurity that is only rounding."""
+        if CRITERIA[self.criterion] < SQUARED or found.most_weight == 0:
+            return EPSILON
+        return max(EPSILON, 4 * EPSILON * found.most_square / found.most_weight)
+
+
+def features_of(asked: Any, n_features: int) -> int:
+    """scikit-learn's ``max_features`` as a number of features."""
+    if asked is None:
+        return n_features
+    if asked == "sqrt":
+        return max(1, int(np.sqrt(n_features)))
+    if asked == "log2":
+        return max(1, int(np.log2(n_features)))
+    return int(asked) if isinstance(asked, Integral) else max(1, int(asked * n_features))
+
+
+def _check_criterion(criterion: Any, criteria: dict[str, str]) -> None:
+    if criterion in criteria:
+        return
+    reason = f": {REFUSED[criterion]}" if criterion in REFUSED else ""
+    raise InvalidParameterError(
+        f"criterion must be one of {list(criteria)}, got {criterion!r}{reason}."
+    )
+
+
+def _check_counts(model: Any) -> None:
+    if model.max_depth is not None:
+        check_number("max_depth (None for no limit)", model.max_depth, least=1, whole=True)
+    if model.max_leaf_nodes is not None:
+        check_number(
+            "max_leaf_nodes (None for no limit)", model.max_leaf_nodes, least=2, whole=True
+        )
+    check_number("max_bins", model.max_bins, least=2, whole=True)
+    if model.max_bins > 65_535:
+        raise InvalidParameterError(f"max_bins must be at most 65535, got {model.max_bins!r}.")
+    check_number("min_impurity_decrease", model.min_impurity_decrease, least=0)
+    check_number("min_weight_fraction_leaf", model.min_weight_fraction_leaf, least=0)
+    if model.min_weight_fraction_leaf > 0.5:
+        raise InvalidParameterError(
+            f"min_weight_fraction_leaf must be at most 0.5, got {model.min_weight_fraction_leaf!r}."
+        )
+    _check_rows("min_samples_split", model.min_samples_split, 2)
+    _check_rows("min_samples_leaf", model.min_samples_leaf, 1)
+    _check_features(model.max_features)
+    check_number("ccp_alpha", getattr(model, "ccp_alpha", 0.0), least=0)
+
+
+def is_count(value: Any, least: int) -> bool:
+    """Whether ``value`` is an integer of at least ``least``."""
+    return isinstance(value, Integral) and int(value) >= least
+
+
+def is_share(value: Any) -> bool:
+    """Whether ``value`` is a number above 0 and at most 1, and no integer."""
+    return isinstance(value, Real) and not isinstance(value, Integral) and 0 < float(value) <= 1
+
+
+def _check_rows(name: str, value: Any, least: int) -> None:
+    if not is_count(value, least) and not is_share(value):
+        raise InvalidParameterError(
+            f"{name} must be an integer >= {least} or a share above 0 and at most 1, got {value!r}."
+        )
+
+
+def _check_features(value: Any) -> None:
+    named = value is None or (isinstance(value, str) and value in ("sqrt", "log2"))
+    if not named and not is_count(value, 1) and not is_share(value):
+        raise InvalidParameterError(
+            "max_features must be 'sqrt', 'log2', None, an integer >= 1 or a share above 0 and at most 1, "
+            f"got {value!r}."
+        )
+
+
+def _in_rows(value: Any, n_rows: int, least: int) -> int:
+    return int(value) if isinstance(value, Integral) else max(least, int(np.ceil(value * n_rows)))
+
+
+def _check_counts_of_events(found: Survey) -> None:
+    if found.least_value < 0:
+        raise InvalidDataError(
+            "Some value(s) of y are negative which is not allowed for Poisson regression: the smallest is "
+            f"{found.least_value}. Use criterion='squared_error'."
+        )
+    if found.most_value <= 0:
+        raise InvalidDataError(
+            "Sum of y is not strictly positive which is necessary for Poisson regression."
+        )
+
+
+def signs_of(monotonic_cst: Any, facts: DataFacts) -> IntArray:
+    """-1, 0 or 1 for each feature.
+
+    Raises
+    ------
+    InvalidParameterError
+    """
+    if monotonic_cst is None:
+        return np.zeros(facts.n_features, np.int8)
+    if facts.classes is not None and len(facts.classes) > 2:
+        raise InvalidParameterError(
+            "Monotonicity constraints are not supported with multiclass classification: the data have "
+            f"{len(facts.classes)} classes. Leave monotonic_cst out."
+        )
+    signs = np.asarray(monotonic_cst)
+    if signs.shape != (facts.n_features,):
+        raise InvalidParameterError(
+            f"monotonic_cst has shape {signs.shape} but the input data X has {facts.n_features} features."
+        )
+    if not np.isin(signs, (-1, 0, 1)).all():
+        raise InvalidParameterError(
+            f"monotonic_cst must be None or an array-like of -1, 0 or 1, got {monotonic_cst!r}."
+        )
+    return signs.astype(np.int8)
+
+
+# ---------------------------------------------------------------- answers of one tree
+
+
+def tree_values(tree: Any, X: Matrix) -> FloatArray:
+    """What the leaf of each row holds: shares of classes, or (n, 1)."""
+    out: FloatArray = tree.predict(_readable(X))
+    return out
+
+
+def tree_leaves(tree: Any, X: Matrix) -> Array:
+    """The leaf of each row."""
+    out: Array = tree.apply(_readable(X))
+    return out
+
+
+def _readable(X: Matrix) -> Any:
+    """scikit-learn's trees know CSR matrices of 32-bit indices."""
+    if not sparse.issparse(X):
+        return X
+    rows: Any = sparse.csr_matrix(X)
+    rows.indices, rows.indptr = rows.indices.astype(np.int32), rows.indptr.astype(np.int32)
+    return rows
+
+
+def classes_by(values: Any, classes: Array, X: Matrix) -> Array:
+    """The class of largest value of each row."""
+    out: Array = classes[values(X).argmax(axis=1)]
+    return out
+
+
+def flat(values: Any, X: Matrix) -> FloatArray:
+    """A single column of values as they come out of :func:`tree_values`."""
+    out: FloatArray = values(X)[:, 0]
+    return out
+
+
+def log_of(values: Any, X: Matrix) -> FloatArray:
+    """Logarithms of values; minus infinity for zero."""
+    with np.errstate(divide="ignore"):
+        out: FloatArray = np.log(values(X))
+    return out
+
+
+__all__ = [
+    "CLASS_CRITERIA",
+    "VALUE_CRITERIA",
+    "TreeEstimator",
+    "TreeParameters",
+    "classes_by",
+    "features_of",
+    "flat",
+    "is_count",
+    "is_share",
+    "log_of",
+    "signs_of",
+    "tree_leaves",
+    "tree_values",
+]

@@ -1,0 +1,27 @@
+"""Many trees over the same binned rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from daskml_kit.kernels.tree_growth import Nodes
+from daskml_kit.tree.ground import Ground, Growth, Way, replicate, way_to_grow
+
+
+@dataclass(frozen=True, eq=False)
+class Grown:
+    """Trees, how they grew, and which way was taken."""
+
+    trees: list[Nodes]
+    growth: Growth
+    way: Way
+
+
+def grow_forest(ground: Ground, growth: Growth, keys: Sequence[int]) -> Grown:
+    """A tree for each key; the same trees, whichever way."""
+    way = way_to_grow(ground)
+    return Grown(replicate(ground, growth, keys), growth, way)
+
+
+__all__ = ["Grown", "grow_forest"]

@@ -1,0 +1,128 @@
+"""Where trees grow: binned rows, resident on the workers, and which way to grow over them.
+
+Two ways, one forest. *replicate*: the binned rows are gathered once and copied to each worker, which grows
+whole trees side by side without any round. *reduce*: rows stay where they are, and each level of all trees
+is a round (:mod:`daskml_kit.tree.levels`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+
+from daskml_kit.kernels.tree_growth import Nodes, Payload
+from daskml_kit.kernels.tree_splits import Rules
+from daskml_kit.runtime.block import Bundle
+from daskml_kit.runtime.config import setting
+from daskml_kit.runtime.dataset import BlockDataset
+from daskml_kit.runtime.executor import Executor
+from daskml_kit.tree.binning import Binning, Survey, binned, bins_of, survey
+from daskml_kit.tree.growing import Columns, Sampling, grow_tree, payload_of
+from daskml_kit.typing import Array, IntArray
+
+Way = Literal["replicate", "reduce"]
+
+MEMORY_SHARE = 0.2
+"""Share of a worker's memory limit that gathered rows and the trees growing there may take."""
+
+PAYLOAD_BYTES = 28
+"""Label or value, weight, square and position of a row, in each of the two copies that a growing tree has."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """Binned rows that are resident, their bins, and where rounds over them run."""
+
+    executor: Executor
+    data: BlockDataset
+    binning: Binning
+    found: Survey
+
+
+@contextmanager
+def prepared(
+    executor: Executor, data: BlockDataset, seed: int, max_bins: int, *, poisson: bool = False
+) -> Iterator[Ground]:
+    """``data`` binned, which replaces them and is released here: two passes, one of them a round."""
+    found = survey(executor, data, seed, poisson)
+    binning = bins_of(found.rows, max_bins)
+    codes = binned(executor, data, binning)
+    data.release()
+    with codes:
+        yield Ground(executor, codes, binning, found._replace(rows=found.rows[:0]))
+
+
+@dataclass(frozen=True, eq=False)
+class Growth:
+    """How every tree of a forest grows: a tree is this, the binned rows and a key."""
+
+    binning: Binning
+    rules: Rules
+    signs: IntArray
+    sampling: Sampling
+    max_leaf_nodes: int | None = None
+
+
+def way_to_grow(ground: Ground) -> Way:
+    """As :func:`~daskml_kit.runtime.config.config_context` says, else by bytes.
+
+    Gathered rows are one byte a feature (two above 255 bins) and their payload; each thread of a worker
+    grows a tree with two more copies of the payload.
+    """
+    asked = setting("trees")
+    if asked != "auto":
+        return "replicate" if asked == "replicate" else "reduce"
+    facts = ground.data.facts
+    width = 1 if ground.binning.missing_bin < 256 else 2
+    for worker in getattr(ground.executor, "workers", {}).values():
+        if worker.memory_limit:
+            row = facts.n_features * width + PAYLOAD_BYTES * (1 + 2 * worker.n_threads)
+            if facts.n_rows * row > MEMORY_SHARE * worker.memory_limit:
+                return "reduce"
+    return "replicate"
+
+
+def replicate(ground: Ground, growth: Growth, keys: Sequence[int]) -> list[Nodes]:
+    """Whole trees side by side, each on gathered rows: one round for all of them."""
+    return ground.executor.fan(
+        ground.data, "grow-trees", partial(gathered, growth), partial(_grown, growth), list(keys)
+    )
+
+
+def _grown(growth: Growth, columns: Columns, key: int) -> Nodes:
+    return grow_tree(
+        columns,
+        growth.binning,
+        growth.rules,
+        growth.signs,
+        growth.sampling,
+        key,
+        growth.max_leaf_nodes,
+    )
+
+
+def gathered(growth: Growth, bundles: Sequence[Bundle]) -> Columns:
+    """All binned rows as columns, in the order of the global rows."""
+    blocks = sorted((b for bundle in bundles for b in bundle), key=lambda b: b.start)
+    blocks = [b for b in blocks if b.n_rows] or blocks[:1]
+    n_rows = sum(b.n_rows for b in blocks)
+    codes = np.empty((blocks[0].X.shape[1], n_rows), blocks[0].X.dtype)
+    for block in blocks:
+        at = block.start - blocks[0].start
+        codes[:, at : at + block.n_rows] = np.asarray(block.X).T
+    parts: list[Payload] = [payload_of(b, growth.rules) for b in blocks]
+    codes.flags.writeable = False
+    payload = Payload(*(_joined(column) for column in zip(*parts, strict=True)))
+    return Columns(codes, payload, range(blocks[0].start, blocks[0].start + n_rows))
+
+
+def _joined(parts: Sequence[Array]) -> Array:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+__all__ = ["Ground", "Growth", "Way", "gathered", "prepared", "replicate", "way_to_grow"]

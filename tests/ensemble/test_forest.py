@@ -1,0 +1,169 @@
+"""Forests: the same one from any chunks, as good as scikit-learn's, and its own where it says so."""
+
+from __future__ import annotations
+
+import pickle
+
+import dask.array as da
+import numpy as np
+import pytest
+from sklearn import ensemble as reference
+from sklearn.base import clone
+from sklearn.datasets import load_digits, make_friedman1
+from sklearn.utils._test_common.instance_generator import PER_ESTIMATOR_XFAIL_CHECKS
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import daskml_kit
+from daskml_kit.ensemble.forest import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from daskml_kit.exceptions import InvalidParameterError
+
+DIGITS, LABELS = load_digits(return_X_y=True)
+FRIEDMAN, VALUES = make_friedman1(800, noise=1.0, random_state=0)
+CASES = [
+    (RandomForestClassifier(25, max_depth=8, random_state=4, oob_score=True), DIGITS, LABELS),
+    (ExtraTreesClassifier(20, max_depth=8, random_state=3), DIGITS, LABELS),
+    (
+        RandomForestRegressor(
+            20, max_features=4, min_samples_leaf=3, random_state=3, oob_score=True
+        ),
+        FRIEDMAN,
+        VALUES,
+    ),
+    (ExtraTreesRegressor(20, max_leaf_nodes=60, random_state=3, bootstrap=True), FRIEDMAN, VALUES),
+]
+IDS = [type(case[0]).__name__ for case in CASES]
+
+
+def same_forest(a, b):
+    for ours, theirs in zip(a.estimators_, b.estimators_, strict=True):
+        one, other = ours.tree_.__getstate__(), theirs.tree_.__getstate__()
+        assert one["nodes"].tobytes() == other["nodes"].tobytes()
+        np.testing.assert_array_equal(one["values"], other["values"])
+
+
+@pytest.mark.parametrize(("model", "X", "y"), CASES, ids=IDS)
+def test_chunks_change_no_bit(model, X, y):
+    labels = np.array(list("abcdefghij"))[y] if y is LABELS else y
+    one = clone(model).fit(X, labels)
+    for chunks in (170, ((1, 0, 500, len(X) - 501),)):
+        lazy = da.from_array(X, chunks=(chunks[0] if isinstance(chunks, tuple) else chunks, -1))
+        many = clone(model).fit(lazy, da.from_array(labels, chunks=lazy.chunks[0]))
+        same_forest(one, many)
+        if one.oob_score:
+            np.testing.assert_allclose(many.oob_score_, one.oob_score_, rtol=1e-12)
+    np.testing.assert_array_equal(many.predict(lazy).compute(), one.predict(X))
+    same_forest(pickle.loads(pickle.dumps(one)), one)
+
+
+@pytest.mark.parametrize(("model", "X", "y"), CASES, ids=IDS)
+def test_scikit_learn_agrees(model, X, y):
+    """Equal predictions as scikit-learn's object; and a forest of its own is no better."""
+    half = len(X) // 2
+    ours = clone(model).fit(X[:half], y[:half])
+    copy = ours.to_sklearn()
+    np.testing.assert_array_equal(copy.predict(X), ours.predict(X))
+    np.testing.assert_array_equal(copy.apply(X), ours.apply(X))
+    np.testing.assert_allclose(copy.feature_importances_, ours.feature_importances_)
+    path, starts = ours.decision_path(X[:9])
+    assert path.shape == (9, starts[-1])
+    given = {k: v for k, v in model.get_params().items() if k != "max_bins"}
+    theirs = getattr(reference, type(model).__name__)(**given).fit(X[:half], y[:half])
+    # The spread over seeds of a forest of 20 trees is about 0.01.
+    assert ours.score(X[half:], y[half:]) > theirs.score(X[half:], y[half:]) - 0.04
+    if model.oob_score:
+        assert abs(ours.oob_score_ - theirs.oob_score_) < 0.04
+    gaps = np.abs(ours.feature_importances_ - theirs.feature_importances_)
+    assert gaps.max() < 0.05
+    if hasattr(ours, "predict_proba"):
+        np.testing.assert_allclose(copy.predict_proba(X), ours.predict_proba(X), rtol=1e-12)
+        np.testing.assert_allclose(
+            np.exp(ours.predict_log_proba(X[:5])), ours.predict_proba(X[:5]), rtol=1e-12
+        )
+
+
+def test_out_of_bag_is_what_unseen_trees_say():
+    model = RandomForestClassifier(60, max_depth=4, max_samples=0.5, random_state=0, oob_score=True)
+    model.fit(DIGITS, LABELS)
+    found = model.oob_decision_function_
+    np.testing.assert_allclose(found.sum(axis=1), 1.0)
+    assert model.oob_score_ == (found.argmax(axis=1) == LABELS).mean()
+    few = RandomForestRegressor(1, oob_score=True, random_state=0)
+    with pytest.warns(UserWarning, match="do not have OOB scores"):
+        few.fit(FRIEDMAN, VALUES)
+    assert np.isclose(1 - np.exp(-1), (few.oob_prediction_ == 0).mean(), atol=0.05)
+
+
+def test_warm_start_adds_the_trees_that_were_to_come():
+    whole = RandomForestClassifier(8, max_depth=4, random_state=1).fit(DIGITS, LABELS)
+    model = RandomForestClassifier(5, max_depth=4, random_state=1, warm_start=True).fit(
+        DIGITS, LABELS
+    )
+    model.set_params(n_estimators=8).fit(DIGITS, LABELS)
+    same_forest(model, whole)
+    with pytest.warns(UserWarning, match="does not fit new trees"):
+        model.fit(DIGITS, LABELS)
+    with pytest.raises(InvalidParameterError, match="must be larger or equal"):
+        model.set_params(n_estimators=2).fit(DIGITS, LABELS)
+
+
+def test_whole_trees_cost_no_round():
+    model = RandomForestClassifier(6, max_depth=4, random_state=0)
+    with daskml_kit.config_context(trees="replicate"):
+        model.fit(DIGITS, LABELS)
+    assert model.growth_ == "replicate"
+    # Loading, the sample of the bins, all trees.
+    assert model.n_rounds_ == model.n_passes_ == 3
+
+
+@pytest.mark.cluster
+def test_a_cluster_grows_the_same_forest(client):
+    model, X, y = CASES[0]
+    local = clone(model).fit(X, y)
+    lazy = da.from_array(X, chunks=(300, -1))
+    with daskml_kit.config_context(trees="replicate"):
+        spread = clone(model).fit(lazy, da.from_array(y, chunks=300))
+    same_forest(local, spread)
+    np.testing.assert_array_equal(spread.predict(lazy).compute(), local.predict(X))
+    keys = client.run_on_scheduler(lambda dask_scheduler: [str(k) for k in dask_scheduler.tasks])
+    assert not [k for k in keys if "grow-trees" in k]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"n_estimators": 0}, "n_estimators"),
+        ({"criterion": "absolute_error"}, "medians"),
+        ({"oob_score": True, "bootstrap": False}, "only available if bootstrap=True"),
+        ({"max_samples": 0.5, "bootstrap": False}, "cannot be set if `bootstrap=False`"),
+        ({"max_samples": 5_000}, "max_samples must be"),
+        ({"class_weight": "balanced_subsample"}, "from tree to tree"),
+        ({"oob_score": len}, "oob_score must be"),
+    ],
+)
+def test_impossible_parameters_are_named(given, words):
+    with pytest.raises(InvalidParameterError, match=words):
+        RandomForestClassifier(**given).fit(DIGITS, LABELS)
+
+
+def expected_failures(estimator):
+    """Those of scikit-learn's estimator of the same name: a bootstrap of repeated rows is another."""
+    theirs = PER_ESTIMATOR_XFAIL_CHECKS.get(getattr(reference, type(estimator).__name__), {})
+    return {name: why for name, why in theirs.items() if "sample_weight_equivalence" in name}
+
+
+@parametrize_with_checks(
+    [
+        RandomForestClassifier(5),
+        RandomForestRegressor(5),
+        ExtraTreesClassifier(5),
+        ExtraTreesRegressor(5),
+    ],
+    expected_failed_checks=expected_failures,
+)
+def test_is_a_scikit_learn_estimator(estimator, check):
+    check(estimator)
