@@ -35,7 +35,7 @@ SHORT_ROUND = 0.1
 """Seconds of a round below which messages, and not data on their way, are its transfer."""
 
 GRAPH_HOP = 0.010
-"""Seconds of messages a round from which it ran as a task graph: direct calls take 2 to 4 ms."""
+"""Seconds of messages a round from which it may be a task graph: direct calls take 2 to 4 ms."""
 
 DRIVER = 0.3
 """Share of a fit's seconds between its rounds from which the driver is the bottleneck."""
@@ -162,7 +162,7 @@ def messages(fit: FitRecord) -> Iterator[Advice]:
     hop = median(transfer_of(r) for r in rounds)
     if length < SHORT_ROUND and hop > MESSAGES * length:
         remedy = (
-            "Use config_context(executor='actor') or larger chunks."
+            "Use more rows a worker; if these rounds are task graphs, config_context(executor='actor')."
             if hop > GRAPH_HOP
             else "Fewer workers do as well; data that fit into this process's memory are faster there."
         )

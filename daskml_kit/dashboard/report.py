@@ -36,10 +36,10 @@ from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.runtime.events import Run
 from daskml_kit.runtime.machines import WorkerFacts
 
-MAX_PANELS = 24
+MAX_PANELS = 12
 """Fits that get a loss panel of their own; the table lists all."""
 
-MAX_TABS = 8
+MAX_TABS = 4
 """Fits that get a tab of their own under the load of the workers."""
 
 MAX_LINES = 24
