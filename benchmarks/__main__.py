@@ -10,7 +10,16 @@ from pathlib import Path
 
 from benchmarks.harness import machine
 
-NAMES = ("logistic", "elastic_net_cv", "rounds", "balance", "recording", "first_fit")
+NAMES = (
+    "logistic",
+    "elastic_net_cv",
+    "kmeans",
+    "bagging",
+    "rounds",
+    "balance",
+    "recording",
+    "first_fit",
+)
 REPORT = Path(__file__).with_name("README.md")
 
 HEAD = """# Benchmarks

@@ -1,0 +1,64 @@
+"""Workers killed in the middle of k-means: what they knew of their rows is lost, the answer is not."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+import daskml_kit
+from daskml_kit.cluster import KMeans
+from daskml_kit.runtime.events import FitLog, RoundEvent
+from tests.integration.clusters import kill, local_cluster, ours, pids, wait_until
+
+pytestmark = pytest.mark.cluster
+
+X = np.random.default_rng(2).normal(size=(3_000, 6))
+
+
+@pytest.fixture
+def at_round(monkeypatch):
+    """Calls a function, once, as soon as so many rounds of a name have been reported."""
+
+    def install(name, number, do):
+        emit, seen, done = FitLog.emit, [], []
+
+        def emit_and_do(self, event):
+            emit(self, event)
+            if isinstance(event, RoundEvent) and event.name == name:
+                seen.append(event)
+                if len(seen) == number and not done:
+                    done.append(True)
+                    do()
+
+        monkeypatch.setattr(FitLog, "emit", emit_and_do)
+        return done
+
+    return install
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Three workers, of which two will die; whether they come back does not matter."""
+    with local_cluster(3) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("executor", "name", "number"),
+    [("actor", "lloyd", 8), ("graph", "kmeans-parallel", 3)],
+)
+def test_k_means_goes_on_bit_by_bit(cluster, executor, name, number, at_round):
+    model = KMeans(12, random_state=0, algorithm="yinyang")
+    calm = clone(model).fit(X)
+    with daskml_kit.config_context(executor=executor):
+        done = at_round(name, number, lambda: kill(max(pids(cluster).values())))
+        model.fit(da.from_array(X, chunks=(500, -1)))
+    assert done
+    np.testing.assert_array_equal(model.cluster_centers_, calm.cluster_centers_)
+    assert model.n_iter_ == calm.n_iter_
+    np.testing.assert_allclose(model.inertia_, calm.inertia_, rtol=1e-12)
+    if name == "lloyd":  # its bounds had to be found again
+        assert model.n_distances_ > calm.n_distances_
+    wait_until(lambda: not ours(cluster))
