@@ -152,8 +152,9 @@ def _single(
     gradient = np.zeros(d + 1)
     width = gram_width(rows, d)
     grams = np.zeros((int(order == 2), width, width))
+    gathered = tile_rows(d + 1) if order == 2 else 0
     value = specialised(linear_tiles.single_output, loss)(
-        loss, rows, y, weight, coef, gradient, grams, stream_rows(d + 1), tile_rows(d + 1), *sample
+        loss, rows, y, weight, coef, gradient, grams, stream_rows(d + 1), gathered, *sample
     )
     hessian = mirrored(grams[0], w.size) if order == 2 else None
     return LinearSums(float(value), gradient[: w.size], hessian)
@@ -175,10 +176,10 @@ def _several(
     coef[:size, :n_outputs] = w.T
     pairs = n_outputs * (n_outputs + 1) // 2 if order == 2 else 0
     grams = np.zeros((pairs, width, width))
+    gathered = tile_rows(width) if order == 2 else 0
     value = specialised(linear_tiles.several_outputs, loss)(
-        loss, rows, y, weight, coef, gradient, grams, n_outputs, tile_rows(width), tile_rows(width),
-        *sample,
-    )  # fmt: skip
+        loss, rows, y, weight, coef, gradient, grams, n_outputs, tile_rows(width), gathered, *sample
+    )
     hessian = blocks_of_pairs(mirrored(grams, size), n_outputs) if order == 2 else None
     return LinearSums(float(value), np.ascontiguousarray(gradient[:size, :n_outputs].T), hessian)
 

@@ -9,9 +9,14 @@ from typing import Any
 
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.runtime.ingest import DataFacts
-from daskml_kit.solvers import LBFGS, GradientDescent, Kinked, Newton, ProximalNewton
+from daskml_kit.solvers import LBFGS, GradientDescent, Kinked, Newton, NewtonCG, ProximalNewton
 
-SMOOTH: dict[str, Any] = {"newton": Newton, "lbfgs": LBFGS, "gd": GradientDescent}
+SMOOTH: dict[str, Any] = {
+    "newton": Newton,
+    "newton-cg": NewtonCG,
+    "lbfgs": LBFGS,
+    "gd": GradientDescent,
+}
 """Solvers of objectives with a gradient everywhere."""
 
 PROXIMAL: dict[str, Any] = {

@@ -44,10 +44,11 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
     fit_intercept : bool, default=True
     class_weight : dict, "balanced" or None
         Multiplied into the row weights.
-    solver : {"auto", "newton", "lbfgs", "gd"}, default="auto"
+    solver : {"auto", "newton", "newton-cg", "lbfgs", "gd"}, default="auto"
         "auto" takes "newton" for dense data of few coefficients, where its few dear rounds cost less than
         the many cheap ones of the others. With L1 or bounds "newton" and "gd" are proximal (and "gd" is
-        FISTA), and "lbfgs" is refused.
+        FISTA), and the others are refused. "newton-cg" takes several rounds an iteration, each with one
+        product of the Hessian and a vector.
     max_iter : int, default=100
         Most accepted steps.
     verbose : int, default=0

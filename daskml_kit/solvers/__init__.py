@@ -5,6 +5,7 @@ from daskml_kit.solvers.gradient_descent import GradientDescent
 from daskml_kit.solvers.lbfgs import LBFGS
 from daskml_kit.solvers.loop import Solution, solve
 from daskml_kit.solvers.newton import Newton
+from daskml_kit.solvers.newton_cg import NewtonCG
 from daskml_kit.solvers.protocol import (
     Evaluation,
     FunctionObjective,
@@ -22,6 +23,7 @@ __all__ = [
     "GradientDescent",
     "Kinked",
     "Newton",
+    "NewtonCG",
     "Objective",
     "Product",
     "Proximal",

@@ -132,11 +132,12 @@ class FunctionObjective:
         """Evaluate ``n_rounds`` times."""
         states: list[State] = []
         for _ in range(n_rounds):
-            state = solver.update(state, self._answer(asked(solver, state), solver.order))
+            state = solver.update(state, self.answer(asked(solver, state), solver.order))
             states.append(state)
         return states
 
-    def _answer(self, question: Question, order: int) -> Any:
+    def answer(self, question: Question, order: int) -> Any:
+        """What one round would tell."""
         if question.vector is None:
             return self.function(question.w, order)
         hessian = self.function(question.w, 2).hessian

@@ -12,7 +12,7 @@ from sklearn.datasets import make_classification
 from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
 from daskml_kit.linear_model import LogisticRegression
 
-SOLVERS = ["newton", "lbfgs", "gd"]
+SOLVERS = ["newton", "newton-cg", "lbfgs", "gd"]
 CONVERGED = {"tol": 1e-10, "max_iter": 20_000}
 
 X, codes = make_classification(
