@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from daskml_kit.kernels.tree_growth import Nodes
 from daskml_kit.tree.ground import Ground, Growth, Way, replicate, way_to_grow
+from daskml_kit.tree.levels import level_by_level
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +22,8 @@ class Grown:
 def grow_forest(ground: Ground, growth: Growth, keys: Sequence[int]) -> Grown:
     """A tree for each key; the same trees, whichever way."""
     way = way_to_grow(ground)
-    return Grown(replicate(ground, growth, keys), growth, way)
+    grow = replicate if way == "replicate" else level_by_level
+    return Grown(grow(ground, growth, keys), growth, way)
 
 
 __all__ = ["Grown", "grow_forest"]
