@@ -6,6 +6,7 @@ from daskml_kit.linear_model.glm import GammaRegressor, PoissonRegressor, Tweedi
 from daskml_kit.linear_model.huber import HuberRegressor
 from daskml_kit.linear_model.least_squares import LinearRegression, Ridge
 from daskml_kit.linear_model.logistic import LogisticRegression
+from daskml_kit.linear_model.logistic_cv import LogisticRegressionCV
 from daskml_kit.linear_model.quantile import QuantileRegressor
 from daskml_kit.linear_model.ridge_cv import RidgeCV
 from daskml_kit.linear_model.summary import Summary, summarize
@@ -19,6 +20,7 @@ __all__ = [
     "LassoCV",
     "LinearRegression",
     "LogisticRegression",
+    "LogisticRegressionCV",
     "PoissonRegressor",
     "QuantileRegressor",
     "Ridge",

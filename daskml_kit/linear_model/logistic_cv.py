@@ -1,0 +1,460 @@
+"""LogisticRegressionCV: all folds in every round, warm starts along the path of penalties."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from numbers import Integral
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
+
+import numpy as np
+
+from daskml_kit.base import check_number
+from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
+from daskml_kit.kernels import LinearSums, linear_sums, predict_linear
+from daskml_kit.linear_model.folds import RowCells, Split, row_splits
+from daskml_kit.linear_model.logistic import LogisticRegression
+from daskml_kit.linear_model.objective import Finish, LinearObjective, unpenalised_intercept
+from daskml_kit.linear_model.regressor import check_flag
+from daskml_kit.losses import Binomial, Multinomial
+from daskml_kit.penalties import L2
+from daskml_kit.runtime.block import Block
+from daskml_kit.runtime.dataset import BlockDataset
+from daskml_kit.runtime.executor import Executor
+from daskml_kit.runtime.ingest import DataFacts
+from daskml_kit.runtime.reduction import Reduction
+from daskml_kit.solvers import solve
+from daskml_kit.typing import ArrayLike, FloatArray, IntArray
+
+SCORES = ("accuracy", "neg_log_loss")
+
+
+@dataclass(frozen=True, eq=False)
+class Strata:
+    """Folds that share out each class in the order of its rows, as scikit-learn's ``StratifiedKFold``.
+
+    Attributes
+    ----------
+    before : dict of (n_classes,)
+        First row of each block -> how many rows of each class come before it.
+    edges : (n_classes, n_folds)
+        Of the rows of a class, the number that is in this fold or an earlier one.
+    """
+
+    before: dict[int, IntArray]
+    edges: IntArray
+
+    def codes(self, block: Block) -> IntArray | None:
+        """The fold of each row; None for a block that was cut after the rows were counted."""
+        if block.start not in self.before:
+            return None
+        y, out = np.asarray(block.y), np.zeros(block.n_rows, dtype=np.int64)
+        for k, edges in enumerate(self.edges):
+            own = np.flatnonzero(y == k)
+            rank = self.before[block.start][k] + np.arange(len(own))
+            out[own] = np.searchsorted(edges, rank, side="right")
+        return out
+
+
+Cells: TypeAlias = Strata | RowCells
+
+
+def row_codes(cells: Cells, block: Block) -> IntArray | None:
+    """The cell of each row of a block."""
+    if isinstance(cells, Strata):
+        return cells.codes(block)
+    out = np.zeros(block.n_rows, dtype=np.int64)
+    for cell, rows in cells.of(block.rows):
+        out[rows] = cell
+    return out
+
+
+class _Counts(NamedTuple):
+    before: dict[int, IntArray]  # rows of each class in each block
+    first: IntArray  # first global row of each class
+
+
+def _count_chunk(n_classes: int, block: Block, _: Any) -> _Counts:
+    y = np.asarray(block.y)
+    first = np.full(n_classes, np.iinfo(np.int64).max)
+    labels, at = np.unique(y, return_index=True)
+    first[labels] = at + block.start
+    return _Counts({block.start: np.bincount(y, minlength=n_classes)} if len(y) else {}, first)
+
+
+def _count_combine(a: _Counts, b: _Counts) -> _Counts:
+    return _Counts({**a.before, **b.before}, np.minimum(a.first, b.first))
+
+
+def stratified(counts: _Counts, n_folds: int) -> Strata:
+    """The folds from the class counts of all blocks.
+
+    Raises
+    ------
+    InvalidParameterError
+        If no class has a row for each fold.
+    """
+    starts = sorted(counts.before)
+    each = np.array([counts.before[s] for s in starts])
+    total = each.sum(axis=0)
+    if n_folds > total.max():
+        raise InvalidParameterError(
+            f"cv={n_folds} cannot be greater than the number of rows in each class, at most "
+            f"{total.max()} (n_samples={total.sum()}). Use fewer folds."
+        )
+    order = np.argsort(counts.first)  # classes in the order of their first rows
+    ends = np.cumsum(total[order])
+    alike = np.arange(n_folds)
+    edges = np.zeros((len(total), n_folds), dtype=np.int64)
+    for k, low, high in zip(order, ends - total[order], ends, strict=True):
+        # Rows sorted by class are dealt out in turn: fold i gets numbers i, i + n_folds, ...
+        edges[k] = np.cumsum(
+            (high - alike + n_folds - 1) // n_folds - (low - alike + n_folds - 1) // n_folds
+        )
+    before = np.cumsum(each, axis=0) - each
+    return Strata(dict(zip(starts, before, strict=True)), edges)
+
+
+class _Trial(NamedTuple):
+    """Where one fold's objective is asked for."""
+
+    train: tuple[int, ...]
+    w: FloatArray
+
+
+Sums: TypeAlias = dict[int, LinearSums] | None
+
+
+def _train_chunk(loss: Any, fit_intercept: bool, order: int, block: Block, params: Any) -> Sums:
+    cells, trials = params
+    codes = row_codes(cells, block)
+    if codes is None:
+        return None
+    s = np.ones(block.n_rows) if block.weight is None else block.weight
+    return {
+        fold: linear_sums(
+            loss, block.X, np.asarray(block.y), np.where(np.isin(codes, trial.train), s, 0.0),
+            trial.w, fit_intercept=fit_intercept, order=order,
+        )
+        for fold, trial in trials.items()
+    }  # fmt: skip
+
+
+def _train_combine(a: Sums, b: Sums) -> Sums:
+    if a is None or b is None:
+        return None
+    return {fold: _added(a[fold], b[fold]) for fold in a}
+
+
+def _added(a: LinearSums, b: LinearSums) -> LinearSums:
+    hessian = None if a.hessian is None or b.hessian is None else a.hessian + b.hessian
+    return LinearSums(a.value + b.value, a.gradient + b.gradient, hessian)
+
+
+def _weight_chunk(block: Block, params: Any) -> FloatArray | None:
+    cells, n_cells = params
+    codes = row_codes(cells, block)
+    return (
+        None if codes is None else np.bincount(codes, block.weight, minlength=n_cells).astype(float)
+    )
+
+
+def _score_chunk(loss: Any, fit_intercept: bool, block: Block, params: Any) -> FloatArray | None:
+    """Sums over each split's test rows: weight, hits and losses of every model, (n_splits, models, 3)."""
+    cells, tests, models, class_weights = params
+    codes = row_codes(cells, block)
+    if codes is None:
+        return None
+    y = np.asarray(block.y)
+    s = np.ones(block.n_rows) if block.weight is None else np.asarray(block.weight)
+    if class_weights is not None:
+        s = s / class_weights[y]
+    out = np.zeros((*models.shape[:2], 3))
+    for fold, test in enumerate(tests):
+        rows = np.flatnonzero(np.isin(codes, test))
+        X, own, weight = block.X[rows], y[rows], s[rows]
+        for m, w in enumerate(models[fold]):
+            eta = predict_linear(X, w, fit_intercept).astype(np.float64)
+            best = (eta > 0).astype(np.intp) if eta.ndim == 1 else eta.argmax(axis=1)
+            lost = loss.value_gradient(own, eta, weight)[0] if len(rows) else 0.0
+            out[fold, m] = weight.sum(), weight @ (best == own), lost
+    return out
+
+
+def _add(a: Any, b: Any) -> Any:
+    return None if a is None or b is None else a + b
+
+
+class LogisticRegressionCV(LogisticRegression):
+    """Logistic regression with its penalty chosen by cross-validation; every round serves all folds.
+
+    Along the increasing values of C each fold starts from its last solution, and all folds take their steps
+    in the same rounds. One round at the end scores every fold and penalty.
+
+    Parameters
+    ----------
+    Cs : int or array of floats, default=10
+        That many values from 1e-4 to 1e4, evenly in the logarithm, or the values.
+    l1_ratios : array of floats, default=(0.0,)
+        Shares of L1 in the penalty to try.
+    fit_intercept : bool, default=True
+    cv : int, splitter, iterable of (train, test) row numbers, or None
+        None means 5. An integer means ``StratifiedKFold`` without shuffling, made from class counts. A
+        splitter must need neither y nor groups, see :class:`~daskml_kit.linear_model.ElasticNetCV`.
+    scoring : {"accuracy", "neg_log_loss"} or None
+        None means accuracy.
+    solver : {"auto", "newton", "lbfgs", "gd"}, default="auto"
+        See :class:`~daskml_kit.linear_model.LogisticRegression`.
+    tol : float, default=1e-4
+    max_iter : int, default=100
+    class_weight : dict, "balanced" or None
+        Not counted in the scores, as in scikit-learn.
+    verbose : int, default=0
+    refit : bool, default=True
+        Fit all rows with the best penalty; else average the best of each fold.
+
+    Attributes
+    ----------
+    classes_, coef_, intercept_ : see :class:`~daskml_kit.linear_model.LogisticRegression`
+    C_, l1_ratio_ : float
+    Cs_ : ndarray of shape (n_cs,)
+    l1_ratios_ : ndarray of shape (n_l1_ratios,)
+    coefs_paths_ : ndarray of shape (n_folds, n_l1_ratios, n_cs, n_classes or 1, n_features + intercept)
+    scores_, n_iter_ : ndarray of shape (n_folds, n_l1_ratios, n_cs)
+        As scikit-learn's with ``use_legacy_attributes=False``.
+    n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = LogisticRegressionCV(Cs=[0.1, 1.0, 10.0]).fit(X, y)
+    >>> model.scores_.shape, model.coefs_paths_.shape
+    ((5, 1, 3), (5, 1, 3, 3, 5))
+    """
+
+    C, l1_ratio, unroll, warm_start = 1.0, 0.0, 1, False
+    coef_bounds = intercept_bounds = None
+
+    def __init__(
+        self,
+        *,
+        Cs: int | Sequence[float] = 10,
+        l1_ratios: Sequence[float] = (0.0,),
+        fit_intercept: bool = True,
+        cv: Any = None,
+        scoring: str | None = None,
+        solver: str = "auto",
+        tol: float = 1e-4,
+        max_iter: int = 100,
+        class_weight: dict[Any, float] | Literal["balanced"] | None = None,
+        verbose: int = 0,
+        refit: bool = True,
+    ) -> None:
+        self.Cs = Cs
+        self.l1_ratios = l1_ratios
+        self.fit_intercept = fit_intercept
+        self.cv = cv
+        self.scoring = scoring
+        self.solver = solver
+        self.tol = tol
+        self.max_iter = max_iter
+        self.class_weight = class_weight
+        self.verbose = verbose
+        self.refit = refit
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Self:
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : (n, n_features) NumPy, pandas, scipy.sparse, dask.array, dask.dataframe or xarray.DataArray
+        y : (n,) labels of any type
+        sample_weight : (n,) or None
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters()
+        self.Cs_, self.l1_ratios_ = self._grid()
+        with self._opened(
+            X, y, sample_weight, target="classes", class_weights=self._class_weights
+        ) as (data, executor):
+            facts = data.facts
+            assert facts.classes is not None
+            n_classes = len(facts.classes)
+            loss = Multinomial(n_classes) if n_classes > 2 else Binomial()
+            folds = _Folds(self, data, executor, loss)
+            paths, counts = self._paths(folds)
+            self._choose(folds.scores(paths, self._class_weights(facts), self.scoring), paths)
+            self.n_iter_: Any = counts
+            if self.refit:
+                self._fit_all(folds)
+            self._keep_best(facts)
+        return self
+
+    def _grid(self) -> tuple[FloatArray, FloatArray]:
+        if self.scoring is not None and self.scoring not in SCORES:
+            raise InvalidParameterError(
+                f"scoring must be None or one of {list(SCORES)}, got {self.scoring!r}. Use GridSearchCV "
+                "with LogisticRegression for another score."
+            )
+        check_flag("refit", self.refit)
+        ratios = np.asarray(self.l1_ratios, dtype=np.float64).ravel()
+        if len(ratios) == 0 or not np.all((ratios >= 0) & (ratios <= 1)):
+            raise InvalidParameterError(
+                f"l1_ratios must be numbers between 0 and 1, got {self.l1_ratios!r}."
+            )
+        if isinstance(self.Cs, Integral):
+            check_number("Cs", self.Cs, least=1, whole=True)
+            return np.logspace(-4, 4, int(self.Cs)), ratios
+        values = np.asarray(self.Cs, dtype=np.float64).ravel()
+        if len(values) == 0 or not np.all(values > 0):
+            raise InvalidParameterError(f"Cs must be numbers above 0, got {self.Cs!r}.")
+        return values, ratios
+
+    def _paths(self, folds: _Folds) -> tuple[FloatArray, IntArray]:
+        """Coefficients (n_folds, n_l1_ratios, n_cs, *shape), and steps."""
+        shape = (len(folds.splits), len(self.l1_ratios_), len(self.Cs_))
+        paths, counts = np.zeros((*shape, *folds.shape)), np.zeros(shape, dtype=np.int32)
+        for r, ratio in enumerate(self.l1_ratios_):
+            w = np.zeros((len(folds.splits), *folds.shape))
+            for c, C in enumerate(self.Cs_):
+                w, counts[:, r, c] = folds.solved(w, float(C), float(ratio))
+                paths[:, r, c] = [self._centred(each) for each in w]
+        if folds.stopped:
+            warnings.warn(
+                f"{folds.stopped} of {counts.size} fits stopped after max_iter={self.max_iter} steps. "
+                "Increase max_iter, scale the features, or raise tol.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return paths, counts
+
+    def _choose(self, scores: FloatArray, paths: FloatArray) -> None:
+        n_folds, n_ratios, n_cs = scores.shape
+        self.scores_ = scores
+        self.coefs_paths_ = paths.reshape(n_folds, n_ratios, n_cs, -1, paths.shape[-1])
+        if self.refit:
+            c, r = np.unravel_index(np.argmax(scores.sum(axis=0).T), (n_cs, n_ratios))
+            at: list[tuple[Any, Any]] = [(c, r)] * n_folds
+        else:
+            flat = scores.transpose(0, 2, 1).reshape(n_folds, -1).argmax(axis=1)
+            at = list(zip(*np.unravel_index(flat, (n_cs, n_ratios)), strict=True))
+        self.C_ = float(np.mean([self.Cs_[c] for c, _ in at]))
+        self.l1_ratio_ = float(np.mean([self.l1_ratios_[r] for _, r in at]))
+        self._best = np.mean([paths[f, r, c] for f, (c, r) in enumerate(at)], axis=0)
+
+    def _fit_all(self, folds: _Folds) -> None:
+        finish, l1 = folds.finish(folds.weights.sum(), self.C_, self.l1_ratio_)
+        data, executor = folds.data, folds.executor
+        self._best = solve(
+            LinearObjective(data, executor, folds.loss, self.fit_intercept, finish),
+            self._solver(data.facts, folds.shape, l1),
+            self._best,
+            max_iter=self.max_iter,
+            tol=self.tol,
+        ).w
+
+    def _keep_best(self, facts: DataFacts) -> None:
+        w = np.atleast_2d(self._centred(self._best)).astype(facts.dtype)
+        assert facts.classes is not None
+        self.classes_ = facts.classes
+        self.coef_ = np.ascontiguousarray(w[:, : facts.n_features])
+        self.intercept_ = w[:, -1].copy() if self.fit_intercept else np.zeros(len(w), w.dtype)
+        del self._best
+
+
+class _Folds:
+    """The folds of one fit and their rounds."""
+
+    def __init__(
+        self, model: LogisticRegressionCV, data: BlockDataset, executor: Executor, loss: Any
+    ) -> None:
+        self.model, self.data, self.executor, self.loss = model, data, executor, loss
+        facts, cv = data.facts, 5 if model.cv is None else model.cv
+        width = facts.n_features + int(model.fit_intercept)
+        self.shape = (width,) if isinstance(loss, Binomial) else (loss.n_classes, width)
+        self.n_folds = int(cv) if isinstance(cv, Integral) else 0
+        self.stopped = 0
+        if self.n_folds:
+            check_number("cv", self.n_folds, least=2, whole=True)
+            self.cells: Cells = self._counted()
+            every = range(self.n_folds)
+            rest = [tuple(c for c in every if c != f) for f in every]
+            self.splits = tuple(Split(rest[f], (f,)) for f in every)
+            n_cells = self.n_folds
+        else:
+            found = row_splits(cv, facts)
+            self.cells, self.splits, n_cells = found.cells, found.splits, found.n_cells
+        weigh: Reduction[Any, Any, Any] = Reduction("cell-weights", _weight_chunk, _add)
+        self.weights = np.asarray(self.reduced(weigh, n_cells))
+
+    def _counted(self) -> Strata:
+        n_classes = len(np.asarray(self.data.facts.classes))
+        counts: Reduction[Any, _Counts, _Counts] = Reduction(
+            "class-counts", partial(_count_chunk, n_classes), _count_combine
+        )
+        return stratified(self.executor.reduce(self.data, counts, None), self.n_folds)
+
+    def reduced(self, reduction: Reduction[Any, Any, Any], *params: Any) -> Any:
+        """One round; blocks that were cut since their rows were counted are counted again."""
+        while True:
+            total = self.executor.reduce(self.data, reduction, (self.cells, *params))
+            if total is not None:
+                return total
+            self.cells = self._counted()
+
+    def finish(self, weight_sum: float, C: float, ratio: float) -> tuple[Finish, FloatArray]:
+        """The smooth objective's last step, and the L1 strengths."""
+        strength = np.asarray(
+            unpenalised_intercept(
+                1.0 / (C * weight_sum), self.shape, self.model.fit_intercept
+            ).strength
+        )
+        return Finish(float(weight_sum), L2((1.0 - ratio) * strength)), ratio * strength
+
+    def solved(self, w: FloatArray, C: float, ratio: float) -> tuple[FloatArray, IntArray]:
+        """Solutions of all folds from ``w``, and their steps; each round serves those not done."""
+        model = self.model
+        ends = [self.finish(self.weights[list(s.train)].sum(), C, ratio) for s in self.splits]
+        solvers = [model._solver(self.data.facts, self.shape, l1) for _, l1 in ends]
+        states = [solver.init(start) for solver, start in zip(solvers, w, strict=True)]
+        order = solvers[0].order
+        name = f"folds-{'hessian' if order == 2 else 'gradient'}"
+        chunk = partial(_train_chunk, self.loss, model.fit_intercept, order)
+        train: Reduction[Any, Any, Any] = Reduction(name, chunk, _train_combine)
+        active = list(range(len(states)))
+        while active:
+            points = {f: solvers[f].point(states[f]) for f in active}
+            sums = self.reduced(
+                train, {f: _Trial(self.splits[f].train, w) for f, w in points.items()}
+            )
+            for f in active:
+                states[f] = solvers[f].update(states[f], ends[f][0](points[f], sums[f]))
+            active = [f for f in active if not self._done(states[f])]
+        return np.array([s.w for s in states]), np.array([s.n_iter for s in states])
+
+    def _done(self, state: Any) -> bool:
+        if float(np.max(np.abs(state.gradient))) <= self.model.tol:
+            return True
+        self.stopped += int(state.n_iter >= self.model.max_iter)
+        return state.n_iter >= self.model.max_iter or bool(state.trouble)
+
+    def scores(
+        self, paths: FloatArray, class_weights: FloatArray | None, scoring: str | None
+    ) -> FloatArray:
+        """(n_folds, n_l1_ratios, n_cs), from one round."""
+        chunk = partial(_score_chunk, self.loss, self.model.fit_intercept)
+        score: Reduction[Any, Any, Any] = Reduction("score", chunk, _add)
+        models = paths.reshape(len(paths), -1, *self.shape)
+        tests = [split.test for split in self.splits]
+        total = self.reduced(score, tests, models, class_weights)
+        kind = -total[..., 2] if scoring == "neg_log_loss" else total[..., 1]
+        return np.asarray(kind / total[..., 0]).reshape(paths.shape[:3])
+
+
+__all__ = ["LogisticRegressionCV"]
