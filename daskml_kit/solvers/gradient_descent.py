@@ -31,6 +31,7 @@ import numpy as np
 
 from daskml_kit.solvers.composite import Nothing, Proximal
 from daskml_kit.solvers.protocol import Evaluation
+from daskml_kit.solvers.vectors import inner, length
 from daskml_kit.typing import FloatArray
 
 _RELAX = 0.99  # the bound shrinks by this a step, so that it follows the local curvature
@@ -112,15 +113,15 @@ class GradientDescent:
         self, state: GradientDescentState, value: float, smooth: FloatArray
     ) -> GradientDescentState:
         slope = self.penalty.stationarity(state.w, smooth)
-        lipschitz = state.lipschitz or float(np.linalg.norm(slope)) or 1.0
+        lipschitz = state.lipschitz or length(slope) or 1.0
         return replace(state, value=value, gradient=slope, smooth=smooth, lipschitz=lipschitz)
 
     def _bound(self, state: GradientDescentState, smooth: FloatArray) -> float:
         """The Lipschitz constant that the last two gradients show, or the old one if that is larger."""
         if self.step_size is not None:
             return state.lipschitz
-        moved = float(np.linalg.norm(state.trial - state.w))
-        seen = float(np.linalg.norm(smooth - state.smooth)) / moved if moved > 0 else 0.0
+        moved = length(state.trial - state.w)
+        seen = length(smooth - state.smooth) / moved if moved > 0 else 0.0
         if not np.isfinite(seen):
             return 2.0 * state.lipschitz
         if state.n_iter == 0 and seen > 0:
@@ -144,7 +145,7 @@ class GradientDescent:
 
     def _stepped(self, state: GradientDescentState) -> GradientDescentState:
         x = self._descended(state, state.lipschitz)
-        uphill = float(np.vdot(state.w - x, x - state.x)) > 0
+        uphill = inner(state.w - x, x - state.x) > 0
         t = 1.0 if uphill or not self.momentum else state.t
         following = 0.5 * (1.0 + float(np.sqrt(1.0 + 4.0 * t**2)))
         share = (t - 1.0) / following

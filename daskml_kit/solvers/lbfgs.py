@@ -14,6 +14,7 @@ import numpy as np
 
 from daskml_kit.solvers.line_search import LineSearch
 from daskml_kit.solvers.protocol import Evaluation
+from daskml_kit.solvers.vectors import inner, length
 from daskml_kit.typing import FloatArray
 
 _MIN_CURVATURE = 1e-12  # pairs with s.y below this share of |s||y| would spoil the approximation
@@ -65,7 +66,7 @@ class LBFGS:
 
     def _moved(self, state: LBFGSState, w: FloatArray, evaluation: Evaluation) -> LBFGSState:
         s, y = w - state.w, evaluation.gradient - state.gradient
-        keep = np.vdot(s, y) > _MIN_CURVATURE * np.linalg.norm(s) * np.linalg.norm(y)
+        keep = inner(s, y) > _MIN_CURVATURE * length(s) * length(y)
         return replace(
             state,
             w=w,
@@ -78,10 +79,10 @@ class LBFGS:
 
     def _directed(self, state: LBFGSState) -> LBFGSState:
         direction = -two_loop(state.gradient, state.s, state.y)
-        slope = float(np.vdot(state.gradient, direction))
+        slope = inner(state.gradient, direction)
         if not slope < 0:
             return replace(state, trouble="The gradient has vanished to rounding.")
-        step = 1.0 if state.s else min(1.0, 1.0 / float(np.linalg.norm(state.gradient)))
+        step = 1.0 if state.s else min(1.0, 1.0 / length(state.gradient))
         return replace(state, search=LineSearch(state.w, direction, state.value, slope, step))
 
 
@@ -90,14 +91,14 @@ def two_loop(
 ) -> FloatArray:
     """The approximate inverse Hessian times ``gradient`` (Nocedal & Wright, Algorithm 7.4)."""
     q = gradient.copy()
-    rho = [1.0 / float(np.vdot(yi, si)) for si, yi in zip(s, y, strict=True)]
+    rho = [1.0 / inner(yi, si) for si, yi in zip(s, y, strict=True)]
     alpha = [0.0] * len(s)
     for i in reversed(range(len(s))):
-        alpha[i] = rho[i] * float(np.vdot(s[i], q))
+        alpha[i] = rho[i] * inner(s[i], q)
         q -= alpha[i] * y[i]
     if s:
-        q *= 1.0 / (rho[-1] * float(np.vdot(y[-1], y[-1])))
+        q *= 1.0 / (rho[-1] * inner(y[-1], y[-1]))
     for i in range(len(s)):
-        beta = rho[i] * float(np.vdot(y[i], q))
+        beta = rho[i] * inner(y[i], q)
         q += (alpha[i] - beta) * s[i]
     return q

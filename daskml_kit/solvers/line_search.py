@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from daskml_kit.solvers.vectors import inner
 from daskml_kit.typing import FloatArray
 
 SUFFICIENT_DECREASE = 1e-4
@@ -76,7 +77,7 @@ class LineSearch:
         return self.curvature is not None and self._slope(gradient) < self.curvature * self.slope
 
     def _slope(self, gradient: FloatArray) -> float:
-        return float(np.vdot(gradient, self.direction))
+        return inner(gradient, self.direction)
 
     def _between(self, low: float, high: float, value: float) -> float:
         """Minimum of the parabola through both values and the first slope, kept inside the bracket."""

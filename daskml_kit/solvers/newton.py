@@ -23,6 +23,7 @@ from scipy import linalg
 
 from daskml_kit.solvers.line_search import LineSearch
 from daskml_kit.solvers.protocol import Evaluation, Question
+from daskml_kit.solvers.vectors import inner, length
 from daskml_kit.typing import FloatArray
 
 _FIRST_SHIFT = 1e-13  # of a diagonal scaled to one: above the rounding of the factorisation
@@ -78,8 +79,8 @@ class Newton:
         if search is None:
             return self._accept(state, state.w, evaluation)
         if search.accepts(evaluation.value, evaluation.gradient):
-            left = np.linalg.norm(evaluation.gradient)
-            poor = search.trials > 0 or bool(left > POOR * np.linalg.norm(state.gradient))
+            left = length(evaluation.gradient)
+            poor = search.trials > 0 or bool(left > POOR * length(state.gradient))
             moved = replace(state, n_iter=state.n_iter + 1, every=fewer(state.every, poor))
             return self._accept(moved, search.point, evaluation)
         if search.exhausted and state.every > 1:
@@ -93,7 +94,7 @@ class Newton:
         if not np.isfinite(evaluation.value):  # at the start; the loop says so
             return replace(state, value=evaluation.value)
         direction = newton_direction(evaluation)
-        slope = float(np.vdot(evaluation.gradient, direction))
+        slope = inner(evaluation.gradient, direction)
         search = LineSearch(w, direction, evaluation.value, slope, curvature=None)
         trouble = "" if slope < 0 else "The gradient has vanished to rounding."
         return replace(

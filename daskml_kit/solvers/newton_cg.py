@@ -28,6 +28,7 @@ import numpy as np
 
 from daskml_kit.solvers.line_search import MAX_TRIALS, NOISE
 from daskml_kit.solvers.protocol import Evaluation, Product, Question
+from daskml_kit.solvers.vectors import inner, length
 from daskml_kit.typing import FloatArray
 
 _ACCEPT, _FAIR, _GOOD = 1e-4, 0.25, 0.75  # shares of the promised decrease: eta_0, eta_1, eta_2
@@ -83,7 +84,7 @@ class NewtonCG:
         if isinstance(told, Product):
             return self._continued(state, told.vector)
         if state.step is None:
-            norm = float(np.linalg.norm(told.gradient))
+            norm = length(told.gradient)
             start = replace(state, value=told.value, gradient=told.gradient, radius=norm)
             return _begun(replace(start, first_norm=norm)) if np.isfinite(told.value) else start
         return self._judged(state, told)
@@ -94,18 +95,18 @@ class NewtonCG:
         assert vector is not None
         if not np.any(vector):  # the state has said so: no step is left
             return state
-        square, bend = float(np.vdot(residual, residual)), float(np.vdot(vector, product))
+        square, bend = inner(residual, residual), inner(vector, product)
         if bend <= 0.0:  # flat or downwards for ever: as far as the region goes
-            far = 2.0 * state.radius / float(np.linalg.norm(vector))
+            far = 2.0 * state.radius / length(vector)
             path = (*state.path, (step + far * vector, residual - far * product))
             return _tried(replace(state, path=path))
         alpha = square / bend
         following = step + alpha * vector, residual - alpha * product
         state = replace(state, path=(*state.path, following))
-        left = float(np.linalg.norm(following[1]))
-        norm = float(np.linalg.norm(state.gradient))
+        left = length(following[1])
+        norm = length(state.gradient)
         enough = min(_FORCING, float(np.sqrt(norm / state.first_norm))) * norm
-        outside = float(np.linalg.norm(following[0])) >= state.radius
+        outside = length(following[0]) >= state.radius
         if outside or left <= enough or len(state.path) > self.max_products:
             return _tried(state)
         return replace(state, vector=following[1] + (left**2 / square) * vector)
@@ -116,9 +117,9 @@ class NewtonCG:
         assert step is not None
         gained = state.value - at.value if np.isfinite(at.value) else -np.inf
         flat = abs(gained) <= NOISE * abs(state.value) and bool(
-            np.linalg.norm(at.gradient) < np.linalg.norm(state.gradient)
+            length(at.gradient) < length(state.gradient)
         )
-        radius = _resized(state, gained, float(np.linalg.norm(step)), flat)
+        radius = _resized(state, gained, length(step), flat)
         if gained > _ACCEPT * state.promised or flat:
             moved = replace(state, w=state.w + step, value=at.value, gradient=at.gradient)
             return _begun(replace(moved, radius=radius, n_iter=state.n_iter + 1))
@@ -138,42 +139,42 @@ def _begun(state: NewtonCGState) -> NewtonCGState:
 def _tried(state: NewtonCGState) -> NewtonCGState:
     """The last step of the path within the region, as the trial."""
     k = 1
-    while k < len(state.path) - 1 and np.linalg.norm(state.path[k][0]) < state.radius:
+    while k < len(state.path) - 1 and length(state.path[k][0]) < state.radius:
         k += 1
     (step, residual), (end, left) = state.path[k - 1], state.path[k]
     share = _share_within(step, end - step, state.radius)
     step, residual = step + share * (end - step), residual + share * (left - residual)
-    promised = 0.5 * float(np.vdot(step, residual - state.gradient))
+    promised = 0.5 * inner(step, residual - state.gradient)
     return replace(state, step=step, promised=promised, vector=None)
 
 
 def _share_within(origin: FloatArray, move: FloatArray, radius: float) -> float:
     """The largest t up to 1 with ``|origin + t move| <= radius``."""
-    if np.linalg.norm(origin + move) <= radius:
+    if length(origin + move) <= radius:
         return 1.0
-    a, b = float(np.vdot(move, move)), float(np.vdot(origin, move))
-    room = radius**2 - float(np.vdot(origin, origin))
+    a, b = inner(move, move), inner(origin, move)
+    room = radius**2 - inner(origin, origin)
     return max(0.0, room / (b + float(np.sqrt(max(b * b + a * room, 0.0)))))
 
 
-def _resized(state: NewtonCGState, gained: float, length: float, flat: bool) -> float:
+def _resized(state: NewtonCGState, gained: float, far: float, flat: bool) -> float:
     """The radius after a trial of that length (Lin, Weng and Keerthi, section 2.2 and their TRON)."""
     if not np.isfinite(gained):
-        return _SHRINK * length
+        return _SHRINK * far
     if flat:
         return state.radius
-    radius = min(state.radius, length) if state.n_iter == 0 else state.radius
+    radius = min(state.radius, far) if state.n_iter == 0 else state.radius
     assert state.step is not None
-    slope = float(np.vdot(state.gradient, state.step))
+    slope = inner(state.gradient, state.step)
     excess = -gained - slope  # by which the value lies above its tangent
     alpha = _GROW if excess <= 0 else max(_SHRINK, -0.5 * slope / excess)
     if gained < _ACCEPT * state.promised:
-        return min(max(alpha, _SHRINK) * length, _HALF * radius)
+        return min(max(alpha, _SHRINK) * far, _HALF * radius)
     if gained < _FAIR * state.promised:
-        return max(_SHRINK * radius, min(alpha * length, _HALF * radius))
+        return max(_SHRINK * radius, min(alpha * far, _HALF * radius))
     if gained < _GOOD * state.promised:
-        return max(_SHRINK * radius, min(alpha * length, _GROW * radius))
-    return max(radius, min(alpha * length, _GROW * radius))
+        return max(_SHRINK * radius, min(alpha * far, _GROW * radius))
+    return max(radius, min(alpha * far, _GROW * radius))
 
 
 __all__ = ["NewtonCG"]

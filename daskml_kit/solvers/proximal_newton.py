@@ -28,6 +28,7 @@ from daskml_kit.solvers.line_search import LineSearch
 from daskml_kit.solvers.newton import POOR, fewer
 from daskml_kit.solvers.protocol import Evaluation, Question
 from daskml_kit.solvers.quadratic import minimise_quadratic
+from daskml_kit.solvers.vectors import inner, length
 from daskml_kit.typing import FloatArray
 
 
@@ -90,8 +91,8 @@ class ProximalNewton:
         value = evaluation.value + self.penalty.value(trial)
         slope = evaluation.gradient + directional(self.penalty, trial, search.direction)
         if search.accepts(value, slope):
-            left = np.linalg.norm(self.penalty.stationarity(trial, evaluation.gradient))
-            poor = search.trials > 0 or bool(left > POOR * np.linalg.norm(state.gradient))
+            left = length(self.penalty.stationarity(trial, evaluation.gradient))
+            poor = search.trials > 0 or bool(left > POOR * length(state.gradient))
             moved = replace(state, n_iter=state.n_iter + 1, every=fewer(state.every, poor))
             return self._accept(moved, trial, evaluation)
         if search.exhausted and state.every > 1:
@@ -111,7 +112,7 @@ class ProximalNewton:
         parts = (gradient, w, penalty.l1, penalty.lower, penalty.upper)
         to = minimise_quadratic(hessian, *(part.ravel() for part in parts)).reshape(w.shape)
         here = penalty.value(w)
-        slope = float(np.vdot(gradient, to - w)) + penalty.value(to) - here
+        slope = inner(gradient, to - w) + penalty.value(to) - here
         search = LineSearch(w, to - w, evaluation.value + here, slope, curvature=None)
         return replace(
             state,
