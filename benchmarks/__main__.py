@@ -15,6 +15,7 @@ NAMES = (
     "elastic_net_cv",
     "kmeans",
     "bagging",
+    "forest",
     "rounds",
     "balance",
     "recording",
