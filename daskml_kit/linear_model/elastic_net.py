@@ -11,9 +11,13 @@ from scipy import sparse
 from daskml_kit.base import check_number
 from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
 from daskml_kit.kernels import Moments
+from daskml_kit.linear_model import least_squares
 from daskml_kit.linear_model.coordinate_descent import Descent, Path
-from daskml_kit.linear_model.least_squares import MOMENTS, about_origin, refuse_many_features
+from daskml_kit.linear_model.least_squares import MOMENTS, about_origin
 from daskml_kit.linear_model.regressor import LinearRegressor, check_flag
+from daskml_kit.linear_model.wide import SPREAD, solve_wide
+from daskml_kit.runtime.dataset import BlockDataset
+from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.random import seed_from
 from daskml_kit.typing import ArrayLike, FloatArray
@@ -117,8 +121,9 @@ class ElasticNet(LinearRegressor):
 
     Notes
     -----
-    One pass to load and one for the moments, whatever alpha; the driver holds
-    (n_features + n_targets)^2 values, for at most 5,000 features.
+    One pass to load and one for the moments, whatever alpha; the driver holds (n_features + n_targets)^2
+    values. Above 5,000 features accelerated proximal gradient takes a pass a step (``n_iter_`` counts them),
+    until no component of the smallest subgradient exceeds ``tol`` times the deviation of y.
 
     References
     ----------
@@ -191,13 +196,36 @@ class ElasticNet(LinearRegressor):
             executor,
         ):
             facts = data.facts
-            refuse_many_features(type(self).__name__, facts.n_features)
             start = self._start(facts)
-            total = executor.reduce(data, MOMENTS, None)
-            if not self.fit_intercept:
-                total = about_origin(total)
-        self._keep_paths(facts, total, descent, start)
+            many = facts.n_features > least_squares.GRAM_FEATURES
+            if many:
+                self._keep_wide(data, executor, start)
+            else:
+                total = executor.reduce(data, MOMENTS, None)
+        if not many:
+            about = total if self.fit_intercept else about_origin(total)
+            self._keep_paths(facts, about, descent, start)
         return self
+
+    def _keep_wide(self, data: BlockDataset, executor: Executor, start: FloatArray | None) -> None:
+        about = executor.reduce(data, SPREAD, None)
+        facts, n_targets = data.facts, len(about.mean)
+        begin = np.zeros((n_targets, facts.n_features)) if start is None else start
+        strengths = self.alpha * self.l1_ratio, self.alpha * (1.0 - self.l1_ratio)
+        found = [
+            solve_wide(data, executor, about, t, strengths, begin[t], self)
+            for t in range(n_targets)
+        ]
+        coef, intercept = np.array([f.coef for f in found]), np.array([f.intercept for f in found])
+        self._keep(facts, coef, intercept)
+        self._keep_cost(
+            np.array([f.gap for f in found], dtype=facts.dtype), [f.n_iter for f in found]
+        )
+
+    def _keep_cost(self, gaps: FloatArray, counts: list[int]) -> None:
+        one = len(counts) == 1
+        self.dual_gap_: Any = gaps[0] if one else gaps
+        self.n_iter_: Any = counts[0] if one else counts
 
     def _start(self, facts: DataFacts) -> FloatArray | None:
         if not self.warm_start or not hasattr(self, "coef_"):
@@ -227,8 +255,7 @@ class ElasticNet(LinearRegressor):
         self._keep(facts, coef, total.mean_y - coef @ total.mean_x)
         gaps = np.array([path.gaps[0] for path in paths], dtype=facts.dtype) / total.weight_sum
         counts = [int(path.counts[0]) for path in paths]
-        self.dual_gap_: Any = gaps[0] if n_targets == 1 else gaps
-        self.n_iter_: Any = counts[0] if n_targets == 1 else counts
+        self._keep_cost(gaps, counts)
 
     @property
     def sparse_coef_(self) -> Any:

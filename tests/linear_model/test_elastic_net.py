@@ -10,8 +10,9 @@ from scipy import sparse
 from sklearn import linear_model as reference
 
 from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
-from daskml_kit.linear_model import ElasticNet, Lasso, LinearRegression, Ridge
+from daskml_kit.linear_model import ElasticNet, Lasso, LinearRegression, Ridge, least_squares
 from daskml_kit.linear_model.coordinate_descent import Descent
+from daskml_kit.linear_model.wide import duality_gap
 
 rng = np.random.default_rng(11)
 N, D = 200, 12
@@ -180,7 +181,29 @@ def test_impossible_parameters_are_refused_by_name(estimator, message):
 
 
 def test_more_features_than_a_gram_matrix_takes():
-    wide = sparse.random_array((20, 5_200), density=0.01, rng=rng, format="csr")
-    for estimator in (Lasso(), LinearRegression(positive=True)):
-        with pytest.raises(InvalidParameterError, match="at most 5,000 features, got 5,200"):
-            estimator.fit(wide, np.arange(20.0))
+    wide = sparse.random_array((40, 5_200), density=0.02, rng=rng, format="csr")
+    ours = Lasso(0.05, tol=1e-6, max_iter=20_000).fit(wide, Y[:40, 0])
+    theirs = reference.Lasso(0.05, tol=1e-8, max_iter=50_000).fit(wide, Y[:40, 0])
+    # Of more features than rows only the predictions are well determined.
+    np.testing.assert_allclose(ours.predict(wide), theirs.predict(wide), atol=5e-3)
+    # The gap is at most the largest subgradient times the sum of the coefficients.
+    assert ours.dual_gap_ <= 2e-6 * Y[:40, 0].std() * np.abs(ours.coef_).sum()
+    assert {r["name"] for r in ours.history_} == {"load", "spread", "halfsquared-gradient"}
+    assert ours.n_passes_ >= ours.n_iter_
+    with pytest.raises(InvalidParameterError, match="at most 5,000 features, got 5,200"):
+        LinearRegression(positive=True).fit(wide, np.arange(40.0))
+
+
+@pytest.mark.parametrize(
+    "how", [{}, {"fit_intercept": False}, {"positive": True}, {"l1_ratio": 0.0}], ids=str
+)
+def test_both_ways_agree(monkeypatch, how):
+    by_moments = ElasticNet(0.1, **how, **CONVERGED).fit(X, Y, WEIGHT)
+    monkeypatch.setattr(least_squares, "GRAM_FEATURES", 5)
+    by_rows = ElasticNet(0.1, **how, tol=1e-9, max_iter=20_000).fit(X, Y, WEIGHT)
+    same(by_rows, by_moments)
+    np.testing.assert_allclose(by_rows.dual_gap_, 0.0, atol=1e-6)
+    assert np.shape(by_rows.n_iter_) == np.shape(by_moments.n_iter_)
+    # Far from the optimum the gap is as large as what is left to gain, at least.
+    far = duality_gap(np.zeros(2), np.array([3.0, -1.0]), 10.0, 0.5, 0.1, False)
+    assert far > 0.1
