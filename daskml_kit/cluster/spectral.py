@@ -1,0 +1,314 @@
+"""Spectral clustering over blocks, through Nystroem features."""
+
+from __future__ import annotations
+
+import operator
+from functools import partial
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from scipy import linalg
+from sklearn.base import ClusterMixin
+from sklearn.utils.validation import check_is_fitted
+
+from daskml_kit.base import BlockEstimator, check_number
+from daskml_kit.cluster.assignment import Labelled
+from daskml_kit.cluster.ground import prepared, survey
+from daskml_kit.cluster.grouping import groups_for
+from daskml_kit.cluster.lloyd import Rule, Run, best, lloyd
+from daskml_kit.cluster.starts import Parallel, Random
+from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
+from daskml_kit.kernels import nearest
+from daskml_kit.kernels.landmarks import rbf_values
+from daskml_kit.runtime.block import Block, Bundle
+from daskml_kit.runtime.dataset import BlockDataset
+from daskml_kit.runtime.executor import Executor
+from daskml_kit.runtime.in_kind import map_rows
+from daskml_kit.runtime.random import seed_from
+from daskml_kit.runtime.reduction import Reduction
+from daskml_kit.runtime.sources import is_dask
+from daskml_kit.typing import Array, ArrayLike, FloatArray, IntArray, Matrix
+
+TILE_VALUES = 1 << 20
+"""Kernel values that are held at a time (8 MB)."""
+
+MAX_ITER, TOL = 300, 1e-4  # of k-means, as in scikit-learn
+
+
+class Features(NamedTuple):
+    """Rows to coordinates: kernel values with landmarks, degree taken out, turned and scaled to length 1."""
+
+    landmarks: FloatArray
+    """(m, d)"""
+    gamma: float
+    degrees: FloatArray
+    """(m,) a row's degree is its kernel values times these."""
+    turn: FloatArray
+    """(m, p) whitened eigenvectors."""
+
+    def __call__(self, X: Matrix) -> FloatArray:
+        """(n, p) of the rows of X; rows of zeros for those that no landmark is near."""
+        out = np.empty((X.shape[0], self.turn.shape[1]))
+        size = max(TILE_VALUES // len(self.landmarks), 1)
+        for start in range(0, X.shape[0], size):
+            out[start : start + size] = self._turned(X[start : start + size])
+        return out
+
+    def _turned(self, X: Matrix) -> FloatArray:
+        raw = self.scaled(X) @ self.turn
+        lengths = np.sqrt(np.einsum("ij,ij->i", raw, raw))[:, None]
+        return np.asarray(np.divide(raw, lengths, out=np.zeros_like(raw), where=lengths > 0))
+
+    def scaled(self, X: Matrix) -> FloatArray:
+        """Kernel values over the root of the degree (n, m)."""
+        values = rbf_values(X, self.landmarks, self.gamma)
+        degree = np.maximum(values @ self.degrees, np.finfo(np.float64).tiny)
+        return np.asarray(values / np.sqrt(degree)[:, None])
+
+
+class SpectralClustering(ClusterMixin, BlockEstimator):
+    """Spectral clustering with a Gaussian kernel, on Nystroem's approximation of it.
+
+    The affinity of all rows is approximated through its columns at a few landmark rows, so that nothing of
+    size n x n is made: two passes give degrees and the eigenvectors of the normalised affinity, a third writes
+    each row's coordinates, and k-means clusters those.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+    n_components : int or None, default=None
+        Eigenvectors; None is ``n_clusters``.
+    random_state : int, RandomState or None
+        Draws are keyed by seed and row: chunks don't change them.
+    n_init : int, default=10
+        Starts of k-means, in the same passes.
+    gamma : float, default=1.0
+        Of the kernel ``exp(-gamma |x - z|^2)``.
+    affinity : {"rbf"}, default="rbf"
+    n_landmarks : int, default=300
+        Rows that stand for all; at most as many as there are. With all of them nothing is approximated.
+    verbose : int, default=0
+        1 shows a progress line.
+
+    Attributes
+    ----------
+    labels_ : int32 ndarray of shape (n,), for data in memory only
+    cluster_centers_ : ndarray of shape (n_clusters, n_components)
+        In the coordinates of the eigenvectors.
+    eigenvalues_ : ndarray of shape (n_components,)
+        Of the normalised affinity, largest first.
+    n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
+
+    Notes
+    -----
+    Differs from scikit-learn's: the affinity is approximated; only the Gaussian kernel; coordinates are scaled
+    to length 1 before k-means (Ng, Jordan, Weiss), scikit-learn's are not; and, as coordinates are a function
+    of the row, there is ``predict``. The driver holds landmarks and matrices of their number squared.
+
+    References
+    ----------
+    Ng, Jordan, Weiss (2001). On spectral clustering: analysis and an algorithm. NIPS.
+    Fowlkes, Belongie, Chung, Malik (2004). Spectral grouping using the Nystroem method. IEEE PAMI 26(2).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.array([[1.0, 1], [2, 1], [1, 0], [4, 7], [3, 5], [3, 6]])
+    >>> labels = SpectralClustering(n_clusters=2, random_state=0).fit_predict(X)
+    >>> bool((labels[:3] == labels[0]).all() and (labels[3:] == 1 - labels[0]).all())
+    True
+    """
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        n_components: int | None = None,
+        random_state: Any = None,
+        n_init: int = 10,
+        gamma: float = 1.0,
+        affinity: str = "rbf",
+        n_landmarks: int = 300,
+        verbose: int = 0,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.n_components = n_components
+        self.random_state = random_state
+        self.n_init = n_init
+        self.gamma = gamma
+        self.affinity = affinity
+        self.n_landmarks = n_landmarks
+        self.verbose = verbose
+
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:
+        """Find the clusters.
+
+        Parameters
+        ----------
+        X : (n, n_features) NumPy, pandas, scipy.sparse, dask.array, dask.dataframe or xarray.DataArray
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InvalidDataError, InvalidDataTypeError, InvalidParameterError, ClusterError
+            Before any training round.
+        """
+        self._check_parameters()
+        seed, in_memory = seed_from(self.random_state), not is_dask(X)
+        with self._opened(X) as (data, executor):
+            facts = data.facts
+            if facts.n_rows < self.n_clusters:
+                raise InvalidDataError(
+                    f"n_samples={facts.n_rows} should be >= n_clusters={self.n_clusters}. "
+                    "Lower n_clusters or pass more rows."
+                )
+            draw = Random(min(int(self.n_landmarks), facts.n_rows), 1)
+            landmarks = survey(executor, data, seed, draw.purposes, draw.size).drawn[0].points
+            self._features, self.eigenvalues_ = self._found(
+                executor, data, landmarks.astype(np.float64)
+            )
+            with executor.map(data, _mapped, self._features) as rows:
+                run = self._clustered(executor, rows, seed, in_memory)
+        self.cluster_centers_ = run.centers
+        final: Labelled | None = run.final
+        self._labels = final.all_labels() if in_memory and final is not None else None
+        return self
+
+    def _check_parameters(self) -> None:
+        for name in ("n_clusters", "n_init", "n_landmarks"):
+            check_number(name, getattr(self, name), least=1, whole=True)
+        if self.n_components is not None:
+            check_number("n_components", self.n_components, least=1, whole=True)
+        check_number("gamma", self.gamma, least=0)
+        if self.affinity != "rbf":
+            raise InvalidParameterError(f"affinity must be 'rbf', got {self.affinity!r}.")
+
+    def _found(
+        self, executor: Executor, data: BlockDataset, landmarks: FloatArray
+    ) -> tuple[Features, FloatArray]:
+        """Two passes: the degrees of all rows, then the eigenvectors of the normalised affinity."""
+        gamma, size = float(self.gamma), len(landmarks)
+        root = _inverse_root(rbf_values(landmarks, landmarks, gamma))
+        total = executor.reduce(data, DEGREES, (landmarks, gamma))
+        rough = Features(landmarks, gamma, root @ (root.T @ total), np.empty((size, 0)))
+        gram = root.T @ executor.reduce(data, GRAM, rough) @ root
+        n_vectors = min(int(self.n_components or self.n_clusters), gram.shape[0])
+        values, vectors = linalg.eigh(gram)
+        largest = slice(None, -n_vectors - 1, -1)
+        values, turn = values[largest], root @ vectors[:, largest]
+        turn = turn / np.sqrt(np.maximum(values, np.finfo(np.float64).tiny))
+        return rough._replace(turn=np.ascontiguousarray(turn)), values
+
+    def _clustered(
+        self, executor: Executor, rows: BlockDataset, seed: int, with_labels: bool
+    ) -> Run:
+        """K-means of the coordinates."""
+        start = Parallel(int(self.n_clusters), int(self.n_init), seed)
+        found = survey(executor, rows, seed, start.purposes, start.size)
+        with prepared(executor, rows, found) as ground:
+            starts = start.centers(ground, found.drawn)
+            facts, tol = rows.facts, TOL * float(found.columns.variance.mean())
+            how = {"n_rows": facts.n_rows, "nbytes": facts.nbytes, "n_runs": len(starts)}
+            runs = [Run(one, groups_for("auto", one, sparse=False, **how)) for one in starts]
+            rule = Rule(tol, MAX_ITER, ground.origin, ground.square)
+            run = best(lloyd(ground, runs, rule, unroll=1, with_labels=with_labels))
+            return Run(ground.moved_back(run.centers), final=run.final)
+
+    @property
+    def labels_(self) -> IntArray:
+        """Labels of the rows that were fitted, for data in memory."""
+        labels: IntArray | None = vars(self).get("_labels")
+        if labels is None:
+            raise AttributeError(
+                "labels_ is kept for data in memory only, after fit. For lazy data use fit_predict(X) or "
+                "predict(X): lazy labels, which stay on the workers."
+            )
+        return labels
+
+    def predict(self, X: ArrayLike) -> Any:
+        """The cluster of each row, by its coordinates, in kind.
+
+        Parameters
+        ----------
+        X : (n, n_features), whatever ``fit`` takes
+
+        Returns
+        -------
+        (n,) int32, lazy where X is
+        """
+        check_is_fitted(self)
+        return self._map_rows(
+            X, partial(_predicted, self._features, self.cluster_centers_), dtype=np.int32
+        )
+
+    def fit_predict(self, X: ArrayLike, y: Any = None) -> Any:
+        """Fit, and the cluster of each row, in kind.
+
+        Parameters
+        ----------
+        X : (n, n_features), whatever ``fit`` takes
+        y : ignored
+
+        Returns
+        -------
+        (n,) int32, lazy where X is
+        """
+        self.fit(X)
+        if is_dask(X):
+            return self.predict(X)
+        return map_rows(X, partial(_kept, self.labels_), dtype=np.int32)
+
+
+def _inverse_root(affinity: FloatArray) -> FloatArray:
+    """``R`` (m, r) with ``R R'`` the pseudo-inverse of a positive semi-definite matrix."""
+    values, vectors = linalg.eigh(affinity)
+    kept = values > len(values) * np.finfo(np.float64).eps * values[-1]
+    root: FloatArray = vectors[:, kept] / np.sqrt(values[kept])
+    return root
+
+
+def _degrees(block: Block, at: tuple[FloatArray, float]) -> FloatArray:
+    landmarks, gamma = at
+    total, size = np.zeros(len(landmarks)), max(TILE_VALUES // len(landmarks), 1)
+    for start in range(0, block.n_rows, size):
+        total += rbf_values(block.X[start : start + size], landmarks, gamma).sum(axis=0)
+    return total
+
+
+def _gram(block: Block, features: Features) -> FloatArray:
+    m = len(features.landmarks)
+    total, size = np.zeros((m, m)), max(TILE_VALUES // m, 1)
+    for start in range(0, block.n_rows, size):
+        scaled = features.scaled(block.X[start : start + size])
+        total += scaled.T @ scaled
+    return total
+
+
+DEGREES: Reduction[tuple[FloatArray, float], FloatArray, FloatArray] = Reduction(
+    "degrees", _degrees, operator.add
+)
+GRAM: Reduction[Features, FloatArray, FloatArray] = Reduction("affinity", _gram, operator.add)
+
+
+def _mapped(bundle: Bundle, features: Features) -> Bundle:
+    return bundle.map(partial(_mapped_block, features))
+
+
+def _mapped_block(features: Features, block: Block) -> Block:
+    return Block(features(block.X), None, block.weight, block.start, block.index)
+
+
+def _predicted(features: Features, centers: FloatArray, X: Matrix) -> IntArray:
+    labels, _ = nearest(features(X), centers)
+    return labels
+
+
+def _kept(labels: IntArray, _: Any) -> Array:
+    return labels
+
+
+__all__ = ["SpectralClustering"]
