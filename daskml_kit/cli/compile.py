@@ -10,9 +10,17 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from daskml_kit.cluster import KMeans
+from daskml_kit.cluster import BisectingKMeans, KMeans
 from daskml_kit.exceptions import ConvergenceWarning
-from daskml_kit.linear_model import LogisticRegression, Ridge
+from daskml_kit.kernels import linear_sums
+from daskml_kit.linear_model import (
+    HuberRegressor,
+    Lasso,
+    LogisticRegression,
+    Ridge,
+    TweedieRegressor,
+)
+from daskml_kit.losses import SmoothedPinball
 
 _ROWS = 40
 _FEW, _MANY = 3, 24  # columns: k-means has a kernel for each
@@ -34,8 +42,17 @@ def _fit_all(X: Any) -> None:
         for labels in (y == 0, y):
             LogisticRegression(solver=solver, max_iter=1).fit(X, labels)
     Ridge().fit(X, y)
+    Lasso(max_iter=1).fit(X, y)
+    HuberRegressor(max_iter=1).fit(X, y)
+    for power in (0, 1, 1.5, 2):
+        TweedieRegressor(power=power, max_iter=1).fit(X, y + 1)
+    pinball = SmoothedPinball(0.5, 1.0)  # few rows need none: the regressor would not compile it
+    linear_sums(pinball, X, y, None, np.zeros(_MANY), fit_intercept=False, order=2)
     for columns in (_FEW, _MANY):
-        KMeans(2, max_iter=1, random_state=0).fit(X[:, :columns]).transform(X[:, :columns])
+        for algorithm in ("lloyd", "hamerly"):
+            model = KMeans(3, max_iter=1, random_state=0, algorithm=algorithm)
+            model.fit(X[:, :columns]).transform(X[:, :columns])
+    BisectingKMeans(2, max_iter=1, random_state=0).fit(X).predict(X)
 
 
 def run_compile() -> int:

@@ -11,8 +11,8 @@ ALGORITHMS = ("auto", "lloyd", "hamerly", "yinyang", "elkan")
 
 FEW_CENTERS = 32
 """Up to so many centres, "auto" keeps one lower bound a row, above it one for each group. Measured on
-40,000 x 30 overlapping blobs, 50 iterations: with 32 centres both take 0.24 s and 42 or 33 % of the distances,
-with 48 centres 0.36 and 0.29 s, 39 or 26 %."""
+40,000 x 30 overlapping blobs, 50 iterations: with 32 centres both take 0.24 s and 42 or 33 % of the
+distances, with 48 centres 0.36 and 0.29 s, 39 or 26 %."""
 
 GROUP = 16
 """Centres of a group of "yinyang": two vectors of the matrix product."""

@@ -69,9 +69,9 @@ class Features(NamedTuple):
 class SpectralClustering(ClusterMixin, BlockEstimator):
     """Spectral clustering with a Gaussian kernel, on Nystroem's approximation of it.
 
-    The affinity of all rows is approximated through its columns at a few landmark rows, so that nothing of
-    size n x n is made: two passes give degrees and the eigenvectors of the normalised affinity, a third writes
-    each row's coordinates, and k-means clusters those.
+    The affinity of all rows is approximated through its columns at a few landmark rows, so that nothing
+    of size n x n is made: two passes give degrees and the eigenvectors of the normalised affinity, a third
+    writes each row's coordinates, and k-means clusters those.
 
     Parameters
     ----------
@@ -101,9 +101,10 @@ class SpectralClustering(ClusterMixin, BlockEstimator):
 
     Notes
     -----
-    Differs from scikit-learn's: the affinity is approximated; only the Gaussian kernel; coordinates are scaled
-    to length 1 before k-means (Ng, Jordan, Weiss), scikit-learn's are not; and, as coordinates are a function
-    of the row, there is ``predict``. The driver holds landmarks and matrices of their number squared.
+    Differs from scikit-learn's: the affinity is approximated; only the Gaussian kernel; coordinates are
+    scaled to length 1 before k-means (Ng, Jordan, Weiss), scikit-learn's are not; and, as coordinates are a
+    function of the row, there is ``predict``. The driver holds landmarks and matrices of their number
+    squared.
 
     References
     ----------
