@@ -109,7 +109,16 @@ def _level(growth: Growth, kept: dict[str, object], wanted: Wanted) -> Level:
         fill(columns.codes, rows.payload, low, high, wanted.features[i], rules, width, hist[i])
         counts[i] = high - low
         squares[i] = rows.payload.square[low:high].sum()
-    return Level(hist, counts, squares)
+    return Level(_narrow(hist), counts, squares)
+
+
+def _narrow(hist: IntArray) -> IntArray:
+    """The same numbers in as few bytes as hold them: deep nodes have few rows, and messages are the cost."""
+    most = max(int(hist.max(initial=0)), -int(hist.min(initial=0)))
+    for dtype in (np.int16, np.int32):
+        if most <= np.iinfo(dtype).max:
+            return hist.astype(dtype)
+    return hist
 
 
 def _fresh(growth: Growth, columns: Columns, key: int) -> _Rows:
@@ -120,7 +129,12 @@ def _fresh(growth: Growth, columns: Columns, key: int) -> _Rows:
 
 
 def _combined(a: list[Level], b: list[Level]) -> list[Level]:
-    return [Level(*(p + q for p, q in zip(x, y, strict=True))) for x, y in zip(a, b, strict=True)]
+    return [_added(x, y) for x, y in zip(a, b, strict=True)]
+
+
+def _added(a: Level, b: Level) -> Level:
+    hist = np.add(a.hist, b.hist, dtype=np.int64)
+    return Level(_narrow(hist), a.rows + b.rows, a.squares + b.squares)
 
 
 # ---------------------------------------------------------------- on the driver
@@ -256,7 +270,7 @@ def _decide(
             continue
         node.sums, left = np.empty(rules.stride, np.int64), np.empty(rules.stride, np.int64)
         feature, cut, missing_left, threshold, gain, go_on = tree_levels.settle(
-            level.hist[j], wanted.features[j], growth.binning.bins, growth.signs, tree.rules,
+            level.hist[j].astype(np.int64), wanted.features[j], growth.binning.bins, growth.signs, tree.rules,
             node.rows, node.depth, node.square, node.lower, node.upper, np.uint64(node.key),
             every, none, node.sums, left,
         )  # fmt: skip
@@ -272,7 +286,7 @@ def _decide(
 def _weight(rules: Rules, hist: IntArray) -> float:
     """The weight of all rows of a tree, from the histogram of one feature at its root."""
     width = (rules.missing_bin + 1) * rules.stride
-    sums = hist[:width].reshape(-1, rules.stride).sum(axis=0)[: rules.n_channels]
+    sums = hist[:width].reshape(-1, rules.stride).sum(axis=0, dtype=np.int64)[: rules.n_channels]
     total = sums[0] if rules.criterion >= SQUARED else sums.sum()
     return float(total) * rules.unit_weight
 
