@@ -32,6 +32,7 @@ from daskml_kit.cluster.side_by_side import side_by_side
 from daskml_kit.kernels import nearest
 from daskml_kit.kernels.exact_sums import Grid
 from daskml_kit.runtime.block import Block
+from daskml_kit.runtime.executor import one_round
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.typing import FloatArray, IntArray
 
@@ -204,8 +205,9 @@ def lloyd(
 
 
 def _iterated(ground: Ground, rule: Rule, runs: Runs, n_rounds: int) -> Runs:
-    """``n_rounds`` iterations."""
-    return ground.executor.iterate(
+    """``n_rounds`` iterations; one alone is updated here, which spares a hop."""
+    iterate = one_round(ground.executor) if n_rounds == 1 else ground.executor.iterate
+    states: list[Runs] = iterate(
         ground.data,
         side_by_side(tally("lloyd")),
         runs,
@@ -213,7 +215,8 @@ def _iterated(ground: Ground, rule: Rule, runs: Runs, n_rounds: int) -> Runs:
         update=partial(_updated, rule),
         n_rounds=n_rounds,
         objective=_least,
-    )[-1]
+    )
+    return states[-1]
 
 
 def _where(
