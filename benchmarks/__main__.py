@@ -12,6 +12,7 @@ from benchmarks.harness import machine
 
 NAMES = (
     "logistic",
+    "solvers",
     "elastic_net_cv",
     "kmeans",
     "bagging",

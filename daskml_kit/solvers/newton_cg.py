@@ -16,8 +16,8 @@ rho                ``gained / promised``
 References
 ----------
 Lin, Weng, Keerthi (2008). Trust region Newton method for logistic regression. JMLR 9, Algorithms 1 and 2,
-with its constants. Steihaug (1983). The conjugate gradient method and trust regions in large scale
-optimization. SIAM J. Numer. Anal. 20.
+with its constants, but for the first radius: that of the first step, whatever the units. Steihaug (1983).
+The conjugate gradient method and trust regions in large scale optimization. SIAM J. Numer. Anal. 20.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from daskml_kit.typing import FloatArray
 
 _ACCEPT, _FAIR, _GOOD = 1e-4, 0.25, 0.75  # shares of the promised decrease: eta_0, eta_1, eta_2
 _SHRINK, _HALF, _GROW = 0.25, 0.5, 4.0  # of the radius: sigma_1, sigma_2, sigma_3
-_FORCING = 0.1  # of the gradient that conjugate gradients may leave; less and less near the end
+_FORCING = 0.5  # of the gradient that conjugate gradients may leave; less and less near the end
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +85,8 @@ class NewtonCG:
             return self._continued(state, told.vector)
         if state.step is None:
             norm = length(told.gradient)
-            start = replace(state, value=told.value, gradient=told.gradient, radius=norm)
-            return _begun(replace(start, first_norm=norm)) if np.isfinite(told.value) else start
+            start = replace(state, value=told.value, gradient=told.gradient, first_norm=norm)
+            return _begun(start) if np.isfinite(told.value) else start
         return self._judged(state, told)
 
     def _continued(self, state: NewtonCGState, product: FloatArray) -> NewtonCGState:
@@ -97,9 +97,10 @@ class NewtonCG:
             return state
         square, bend = inner(residual, residual), inner(vector, product)
         if bend <= 0.0:  # flat or downwards for ever: as far as the region goes
-            far = 2.0 * state.radius / length(vector)
+            radius = state.radius if np.isfinite(state.radius) else length(vector)
+            far = 2.0 * radius / length(vector)
             path = (*state.path, (step + far * vector, residual - far * product))
-            return _tried(replace(state, path=path))
+            return _tried(replace(state, path=path, radius=radius))
         alpha = square / bend
         following = step + alpha * vector, residual - alpha * product
         state = replace(state, path=(*state.path, following))
