@@ -278,6 +278,17 @@ def test_weight_two_is_the_row_twice():
     same_fit(weighted, KMeans(5, init=init, tol=0).fit(X))
 
 
+@pytest.mark.parametrize("algorithm", ["lloyd", "auto"])
+def test_the_order_of_rows_changes_no_bit(algorithm):
+    X, weight = np.random.default_rng(4).normal(size=(500, 9)), row_weights(500) / 3
+    order = np.random.default_rng(5).permutation(500)
+    model = KMeans(12, init=X[:12], algorithm=algorithm, tol=0)
+    one = clone(model).fit(X, sample_weight=weight)
+    other = clone(model).fit(X[order], sample_weight=weight[order])
+    same_fit(one, other)
+    np.testing.assert_array_equal(one.labels_[order], other.labels_)
+
+
 def test_unrolled_iterations():
     model = KMeans(5, init=BLOBS[:5], tol=0).fit(BLOBS)
     unrolled = KMeans(5, init=BLOBS[:5], tol=0, unroll=4).fit(BLOBS)
