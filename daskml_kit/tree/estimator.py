@@ -166,7 +166,7 @@ class TreeParameters:
             min_gain=self.min_impurity_decrease - EPSILON
             if self.min_impurity_decrease
             else -np.inf,
-            pure=self._pure(found),
+            pure=max(self._pure(found), 0.0 if facts.classes is not None else units.square),
             weight=0.0,
             l2=0.0,
             unit_weight=units.weight,

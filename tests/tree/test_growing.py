@@ -72,7 +72,7 @@ def test_grows_what_the_definition_says(
     # Largest sum of y log y, in 60 bits.
     rules = rules_of(
         criterion, 3 if of_classes else 2, max_features=max_features, min_samples_leaf=least,
-        max_depth=depth, unit_square=2.0**-30,
+        max_depth=depth, unit_square=2.0**-30, pure=2.0**-30,
     )  # fmt: skip
     block = Block(codes, labels if of_classes else values, weights if weighted else None)
     columns = Columns(np.ascontiguousarray(codes.T), payload_of(block, rules), range(n))
