@@ -11,11 +11,13 @@ import numpy as np
 from scipy import sparse
 
 from daskml_kit.cluster import BisectingKMeans, KMeans
+from daskml_kit.ensemble import RandomForestClassifier, RandomForestRegressor
 from daskml_kit.exceptions import ConvergenceWarning
 from daskml_kit.kernels import linear_sums
 from daskml_kit.linear_model import (
     HuberRegressor,
     Lasso,
+    LinearRegression,
     LogisticRegression,
     Ridge,
     TweedieRegressor,
@@ -38,10 +40,16 @@ def _data() -> Iterator[tuple[str, Any]]:
 def _fit_all(X: Any) -> None:
     """Every estimator that runs kernels, one step each."""
     y = np.arange(_ROWS) % 3
-    for solver in ("newton", "lbfgs"):
-        for labels in (y == 0, y):
+    for labels in (y == 0, y):
+        for solver in ("newton", "lbfgs", "newton-cg"):
             LogisticRegression(solver=solver, max_iter=1).fit(X, labels)
+        LogisticRegression(l1_ratio=0.5, solver="newton", max_iter=1).fit(X, labels)
+        RandomForestClassifier(1, max_depth=2, random_state=0).fit(X, labels).predict(X)
+    for bins in (255, 300):  # codes of one byte and of two
+        forest = RandomForestRegressor(1, max_depth=2, max_bins=bins, random_state=0)
+        forest.fit(X, y).predict(X)
     Ridge().fit(X, y)
+    LinearRegression(positive=True).fit(X, y)
     Lasso(max_iter=1).fit(X, y)
     HuberRegressor(max_iter=1).fit(X, y)
     for power in (0, 1, 1.5, 2):

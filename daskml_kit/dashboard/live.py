@@ -302,7 +302,7 @@ def rest(cost: float, n_pages: int) -> float:
     """Seconds until a page that took ``cost`` may draw again, so that all stay within their share.
 
     >>> rest(0.01, 2)
-    2.0
+    4.0
     """
     return cost * n_pages / SHARE
 

@@ -12,7 +12,8 @@ from sklearn import ensemble as reference
 from sklearn.utils.validation import check_is_fitted
 
 from daskml_kit.base import ClassifierMixin, RegressorMixin, check_number
-from daskml_kit.exceptions import InvalidDataTypeError, InvalidParameterError
+from daskml_kit.exceptions import InvalidDataError, InvalidDataTypeError, InvalidParameterError
+from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.random import generator, seed_from
 from daskml_kit.runtime.sources import is_dask
 from daskml_kit.tree import DecisionTreeClassifier, DecisionTreeRegressor
@@ -81,6 +82,7 @@ class _Forest(TreeEstimator):
             how["class_weights"] = self._class_weights
         with self._opened(X, y, sample_weight, **how) as (data, executor):
             facts = data.facts
+            self._refuse_another_kind(kept, facts)
             sampling = self._sampling(facts.n_rows)
             with prepared(executor, data, seed, asked.max_bins, poisson=asked.poisson) as ground:
                 growth = asked.growth(ground, sampling)
@@ -102,6 +104,9 @@ class _Forest(TreeEstimator):
             self._n_samples_bootstrap = sampling.n_draws
         n_searched = asked.features_of(facts.n_features)
         self.estimators_ = [self._as_member(tree, n_searched) for tree in trees]
+        for name in ("oob_score_", "oob_decision_function_", "oob_prediction_"):
+            if hasattr(self, name):
+                delattr(self, name)
         if unseen is not None:
             self._keep_out_of_bag(unseen, with_rows=not is_dask(X))
         return self
@@ -166,6 +171,21 @@ class _Forest(TreeEstimator):
                 stacklevel=3,
             )
         return [member.tree_ for member in self.estimators_]
+
+    def _refuse_another_kind(self, kept: list[Any], facts: DataFacts) -> None:
+        """Trees that are added to others must be of the same features and classes."""
+        if not kept:
+            return
+        if kept[0].n_features != facts.n_features:
+            raise InvalidDataError(
+                f"X has {facts.n_features} features, but the {len(kept)} trees that warm_start=True keeps "
+                f"were grown on {kept[0].n_features}. Pass the same features, or fit with warm_start=False."
+            )
+        if facts.classes is not None and not np.array_equal(self.classes_, facts.classes):
+            raise InvalidDataError(
+                f"y has the classes {facts.classes}, but the {len(kept)} trees that warm_start=True keeps "
+                f"were grown on {self.classes_}. Pass the same classes, or fit with warm_start=False."
+            )
 
     # ---------------------------------------------------------------- after growing
 

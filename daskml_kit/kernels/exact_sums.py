@@ -44,7 +44,7 @@ def grid_for(largest: Array, n_rows: int) -> Grid:
     Examples
     --------
     >>> import numpy as np
-    >>> grid_for(np.array([1.0]), 1024).coarse == 1.5 * 2.0**11
+    >>> grid_for(np.array([1.0]), 1024).coarse == 1.5 * 2.0**13
     array([ True])
     """
     exponents = np.frexp(np.where(largest > 0, largest, 1.0))[1].astype(np.float64)

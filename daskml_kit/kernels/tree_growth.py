@@ -29,6 +29,7 @@ from daskml_kit.kernels.tree_splits import (
     draw_split,
     exactly,
     impurity_of,
+    is_pure,
     purity,
     scan,
     scan_two_classes,
@@ -291,7 +292,7 @@ def may_split(rules: Rules, rows: int, depth: int, sums: Array, square: int) -> 
         depth < rules.max_depth
         and rows >= rules.min_samples_split
         and rows >= 2 * rules.min_samples_leaf
-        and (rules.pure < 0.0 or impurity_of(rules, sums, square) > rules.pure)
+        and not is_pure(rules, rows, sums, square)
     )
 
 

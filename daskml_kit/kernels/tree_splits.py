@@ -52,7 +52,7 @@ class Rules(NamedTuple):
     min_samples_leaf: int
     min_weight_leaf: float
     min_gain: float
-    pure: float  # a node of at most this impurity is a leaf
+    pure: float  # rounding: the impurity of a leaf of shares; of values, relative to their squares
     weight: float  # of all rows of the tree
     l2: float  # added to the weight of a node of values
     unit_weight: float
@@ -121,6 +121,24 @@ def impurity_of(rules: Rules, sums: Array, square: int) -> float:
         return (square * rules.unit_square - purity(rules, sums)) / w
     mean = sums[1] * rules.unit_value / w
     return float(square * rules.unit_square / w - mean * mean)
+
+
+@register_jitable
+def is_pure(rules: Rules, rows: int, sums: Array, square: int) -> bool:
+    """Whether the impurity of a node is only rounding.
+
+    Of shares that is the rounding of one number. Of values it is what its own rows may have lost when
+    they became integers, whatever the scale of the weights, and the rounding of their sums.
+    """
+    if rules.pure < 0.0:
+        return False
+    impurity = impurity_of(rules, sums, square)
+    if rules.criterion < SQUARED:
+        return impurity <= rules.pure
+    w = weight_of(rules, sums)
+    mean = abs(sums[1] * rules.unit_value / w)
+    units = rows * (rules.unit_square + mean * rules.unit_value)
+    return bool(impurity * w <= units + rules.pure * abs(square) * rules.unit_square)
 
 
 @register_jitable

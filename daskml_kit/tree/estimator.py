@@ -14,7 +14,7 @@ from sklearn.utils.validation import validate_data
 
 from daskml_kit.base import BlockEstimator, check_number
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
-from daskml_kit.kernels.tree_splits import CRITERIA, POISSON, SQUARED, Rules
+from daskml_kit.kernels.tree_splits import CRITERIA, POISSON, Rules
 from daskml_kit.runtime.ingest import DataFacts, Spec
 from daskml_kit.tree.binning import Survey
 from daskml_kit.tree.ground import Ground, Growth
@@ -166,7 +166,7 @@ class TreeParameters:
             min_gain=self.min_impurity_decrease - EPSILON
             if self.min_impurity_decrease
             else -np.inf,
-            pure=max(self._pure(found), 0.0 if facts.classes is not None else units.square),
+            pure=EPSILON if facts.classes is not None else 4 * EPSILON,
             weight=0.0,
             l2=0.0,
             unit_weight=units.weight,
@@ -175,12 +175,6 @@ class TreeParameters:
             constrained=int(signs.any()),
         )
         return Growth(ground.binning, rules, signs, sampling, self.max_leaf_nodes)
-
-    def _pure(self, found: Survey) -> float:
-        """An impurity that is only rounding."""
-        if CRITERIA[self.criterion] < SQUARED or found.most_weight == 0:
-            return EPSILON
-        return max(EPSILON, 4 * EPSILON * found.most_square / found.most_weight)
 
 
 def features_of(asked: Any, n_features: int) -> int:

@@ -20,7 +20,7 @@ from daskml_kit.ensemble.forest import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
-from daskml_kit.exceptions import InvalidParameterError
+from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
 
 DIGITS, LABELS = load_digits(return_X_y=True)
 FRIEDMAN, VALUES = make_friedman1(800, noise=1.0, random_state=0)
@@ -167,3 +167,23 @@ def expected_failures(estimator):
 )
 def test_is_a_scikit_learn_estimator(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize("change", ["features", "classes"])
+def test_trees_of_other_data_are_not_added_to(change):
+    rng = np.random.default_rng(3)
+    X, y = rng.normal(size=(200, 5)), rng.integers(0, 3, 200)
+    forest = RandomForestClassifier(3, warm_start=True, random_state=0).fit(X, y)
+    forest.set_params(n_estimators=4)
+    with pytest.raises(InvalidDataError, match="trees that warm_start=True keeps were grown on"):
+        forest.fit(*((X[:, :2], y) if change == "features" else (X, y % 2)))
+
+
+def test_out_of_bag_answers_of_an_earlier_fit_are_gone():
+    rng = np.random.default_rng(4)
+    X, y = rng.normal(size=(200, 3)), rng.integers(0, 2, 200)
+    forest = RandomForestClassifier(20, oob_score=True, random_state=0).fit(X, y)
+    assert forest.oob_decision_function_.shape == (200, 2)
+    forest.set_params(oob_score=False).fit(X, y)
+    assert not hasattr(forest, "oob_score_")
+    assert not hasattr(forest, "oob_decision_function_")

@@ -152,3 +152,17 @@ def test_impossible_data_are_named():
 @parametrize_with_checks([DecisionTreeClassifier(), DecisionTreeRegressor()])
 def test_is_a_scikit_learn_estimator(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize("criterion", ["squared_error", "poisson"])
+def test_the_scale_of_the_weights_changes_no_tree(criterion):
+    rng = np.random.default_rng(8)
+    X = rng.normal(size=(400, 3))
+    y = np.abs(X[:, 0] ** 2 + X[:, 1])
+    counts = {
+        DecisionTreeRegressor(criterion=criterion).fit(X, y, np.full(400, scale)).tree_.node_count
+        for scale in (1.0, 2.0**-30, 2.0**40, 1e100)
+    }
+    assert counts == {
+        reference.DecisionTreeRegressor(criterion=criterion).fit(X, y).tree_.node_count
+    }

@@ -23,7 +23,8 @@ def rules_of(criterion, n_channels, **given):
     plain = {
         "missing_bin": 255, "max_depth": 30, "max_features": 99, "random": 0, "min_samples_split": 2,
         "min_samples_leaf": 1, "min_weight_leaf": 0.0, "min_gain": -np.inf, "pure": 1e-12, "weight": 0.0,
-        "l2": 0.0, "unit_weight": 1.0, "unit_value": 1.0, "unit_square": 1.0, "constrained": 0,
+        "l2": 0.0, "unit_weight": 1.0, "unit_value": 2.0**-30, "unit_square": 2.0**-30,
+        "constrained": 0,
     } | given  # fmt: skip
     stride = n_channels + int(plain["min_samples_leaf"] > 1)
     return Rules(criterion=CRITERIA[criterion], n_channels=n_channels, stride=stride, **plain)
