@@ -2,9 +2,11 @@
 #
 #   make PYTHON=python3.12 test             another interpreter (for a new .venv)
 #   make test PYTEST_ARGS="-k kmeans -x"    a part of the suite
+#   make test PYTEST_PROCESSES=             in one process
 
 PYTHON ?=
 PYTEST_ARGS ?=
+PYTEST_PROCESSES ?= -n auto --maxprocesses=4 --dist worksteal
 BENCH_ARGS ?=
 
 venv := .venv
@@ -93,7 +95,7 @@ demo: $(venv)/.stamp-run  ## install the package and run its demonstration
 	$(bin)/daskml-kit demo
 
 test: $(venv)/.stamp-test  ## run the whole test suite, docstring examples included
-	$(bin)/python -m pytest $(PYTEST_ARGS)
+	$(bin)/python -m pytest $(PYTEST_PROCESSES) $(PYTEST_ARGS)
 
 # --- checks ----------------------------------------------------------------------------------
 
