@@ -27,7 +27,7 @@ from daskml_kit.runtime.ingest import Spec, check_matrix
 from daskml_kit.runtime.opening import ClassWeights, RowEdges, open_dataset
 from daskml_kit.runtime.progress import ProgressLine
 from daskml_kit.runtime.reduction import Reduction
-from daskml_kit.runtime.sources import is_dask, unwrap, wanted_dtype, whole_rows
+from daskml_kit.runtime.sources import constant_column, is_dask, unwrap, wanted_dtype, whole_rows
 from daskml_kit.typing import Array, ArrayLike, Matrix, TargetKind
 
 _ROW_DTYPES = (np.float64, np.float32)
@@ -228,9 +228,7 @@ def _bound(estimator: Any, name: str) -> Any:
 
 def _weight_column(weight: ArrayLike, X: ArrayLike) -> ArrayLike:
     """A single number stands for one weight a row."""
-    if isinstance(weight, Real) and not is_dask(X):
-        return np.full(len(X) if not hasattr(X, "shape") else X.shape[0], float(weight))
-    return weight
+    return constant_column(X, float(weight)) if isinstance(weight, Real) else weight
 
 
 class ClassifierMixin(_ClassifierMixin):

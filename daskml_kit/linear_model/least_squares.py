@@ -68,6 +68,7 @@ class _LeastSquares(LinearRegressor):
     def _fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike, alpha: Any, max_iter: int
     ) -> Self:
+        check_flag("fit_intercept", self.fit_intercept)
         check_flag("positive", self.positive)
         with self._opened(X, y, sample_weight, target="values", multi_output=True) as (
             data,
@@ -300,6 +301,7 @@ class LinearRegression(_LeastSquares):
         -------
         self
         """
+        check_number("tol", self.tol, least=0)
         return self._fit(X, y, sample_weight, 0.0, 1000)
 
 

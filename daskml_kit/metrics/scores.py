@@ -114,6 +114,7 @@ def accuracy_score(y_true: Any, y_pred: Any, sample_weight: Any = None) -> float
     0.75
     """
     y_true, y_pred, weight = _columns(y_true, y_pred, sample_weight)
+    _refuse_single_weight(weight)
     if not isinstance(y_pred, da.Array):
         y_true, weight = compute(y_true, weight)
         if weight is not None:
@@ -126,6 +127,14 @@ def accuracy_score(y_true: Any, y_pred: Any, sample_weight: Any = None) -> float
     if weight is not None:
         _check_weight_sum(float(weights))
     return float(hits / weights)
+
+
+def _refuse_single_weight(weight: Any) -> None:
+    if weight is not None and weight.ndim == 0:
+        raise InvalidDataError(
+            f"sample_weight must have one weight a row, got the single number {weight}. Leave it out: "
+            "the same weight for every row changes no mean."
+        )
 
 
 def _check_weight_sum(total: float) -> None:
@@ -166,6 +175,7 @@ def r2_score(y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
     0.5
     """
     y_true, y_pred, weight = _columns(y_true, y_pred, sample_weight)
+    _refuse_single_weight(weight)
     if not isinstance(y_pred, da.Array):
         y_true, weight = compute(y_true, weight)
         if weight is not None:

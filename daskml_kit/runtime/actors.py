@@ -170,7 +170,8 @@ class ActorExecutor(GraphExecutor):
     ) -> Total:
         """One round."""
         if self._directly(data, reduction.name):
-            total = self._call(data, reduction, params, objective)
+            with cluster_errors(self.client):
+                total = self._call(data, reduction, params, objective)
         else:
             total = super().reduce(data, reduction, params, objective=objective)
         self._learn(self.log.rounds[-1])

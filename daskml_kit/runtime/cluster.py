@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import distributed
+from distributed.comm.core import CommClosedError
 
 from daskml_kit.exceptions import ClusterError, DataLostError
 from daskml_kit.runtime.events import TOPIC, Event
@@ -107,17 +108,38 @@ def cluster_errors(client: distributed.Client) -> Iterator[None]:
     """
     try:
         yield
-    except (CancelledError, distributed.client.FutureCancelledError) as error:
-        if client.status != "running" or not client.scheduler_info()["workers"]:
+    except ClusterError:
+        raise
+    except Exception as error:
+        lost = isinstance(
+            error, CancelledError | distributed.client.FutureCancelledError | CommClosedError
+        )
+        if client.status != "running" or (lost and not _workers_now(client)):
             raise ClusterError(
                 "The cluster was closed, or lost all its workers, while the fit ran. Start it again and "
-                f"fit again. Dask said: {error}"
+                f"fit again. Dask said: {error!r}"
             ) from error
-        raise DataLostError(
-            "Blocks were lost with their worker and cannot be computed again: the data were put there "
-            "with client.scatter, which keeps no recipe. Build them with dask.array or "
-            f"dask.dataframe (from_array, read_parquet, ...) instead. Dask said: {error}"
-        ) from error
+        if isinstance(error, CommClosedError):
+            raise ClusterError(
+                "The connection to the cluster was lost while the fit ran. Connect again and fit again. "
+                f"Dask said: {error}"
+            ) from error
+        if lost:
+            raise DataLostError(
+                "Blocks were lost with their worker and cannot be computed again: the data were put there "
+                "with client.scatter, which keeps no recipe. Build them with dask.array or "
+                f"dask.dataframe (from_array, read_parquet, ...) instead. Dask said: {error}"
+            ) from error
+        raise
+
+
+def _workers_now(client: Any) -> dict[str, Any]:
+    """The workers as the scheduler last told, none where it can't be asked any more."""
+    try:
+        found: dict[str, Any] = client.scheduler_info(n_workers=-1).get("workers", {})
+    except (OSError, TimeoutError):
+        return {}
+    return found
 
 
 class Publisher:

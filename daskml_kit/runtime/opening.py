@@ -18,7 +18,7 @@ from dask.system import CPU_COUNT
 
 from daskml_kit.runtime import graph
 from daskml_kit.runtime.actors import ActorExecutor
-from daskml_kit.runtime.cluster import active_client
+from daskml_kit.runtime.cluster import active_client, cluster_errors
 from daskml_kit.runtime.config import setting
 from daskml_kit.runtime.dataset import BlockDataset, BundleRef
 from daskml_kit.runtime.events import FitEvent, FitLog, TaskEvent
@@ -88,7 +88,8 @@ def open_dataset(
     log.emit(FitEvent(log.name, "started", time.time()))
     try:
         if isinstance(executor, GraphExecutor) and isinstance(source, DaskSource):
-            return _open_remote(executor, source, spec, class_weights, edges), executor
+            with cluster_errors(executor.client):
+                return _open_remote(executor, source, spec, class_weights, edges), executor
         return _open_local(_parts(source, client), spec, log, class_weights, edges), executor
     except BaseException:
         log.emit(FitEvent(log.name, "failed", time.time()))

@@ -46,6 +46,27 @@ def unwrap(a: Any) -> Any:
     return a.data if isinstance(a, xr.DataArray) else a
 
 
+def constant_column(X: Any, value: float) -> Any:
+    """``value`` once for each row of X, lazy where X is, with its chunks."""
+    rows: Any = unwrap(X)
+    if isinstance(rows, dd.DataFrame):
+        return rows.map_partitions(_constant_series, value, meta=("weight", np.float64))
+    if isinstance(rows, da.Array):
+        first = rows[:, :1] if rows.ndim == 2 else rows
+        axis = list(range(1, rows.ndim))
+        fill: Any = _constant
+        return first.map_blocks(fill, value, dtype=np.float64, drop_axis=axis, meta=np.empty(0))
+    return np.full(rows.shape[0] if hasattr(rows, "shape") else len(rows), value)
+
+
+def _constant(rows: Any, value: float) -> Any:
+    return np.full(rows.shape[0], value)
+
+
+def _constant_series(rows: pd.DataFrame, value: float) -> pd.Series[float]:
+    return pd.Series(value, index=rows.index, name="weight")
+
+
 @dataclass(frozen=True, eq=False)
 class LocalSource:
     """Data in this process: one part."""
@@ -324,6 +345,7 @@ def _client_of(future: distributed.Future[Any]) -> distributed.Client | None:
 __all__ = [
     "DaskSource",
     "LocalSource",
+    "constant_column",
     "is_dask",
     "open_source",
     "refuse_foreign_collections",

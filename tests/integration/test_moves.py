@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import dask.array as da
@@ -10,8 +11,10 @@ import pytest
 from distributed import Client, LocalCluster, wait
 
 import daskml_kit
+from daskml_kit.exceptions import ClusterError
 from daskml_kit.linear_model import LogisticRegression, objective
 from daskml_kit.runtime import moves
+from daskml_kit.runtime.events import FitLog, RoundEvent
 from tests.integration.clusters import QUIET, kill, local_cluster, ours, pids, wait_until
 
 pytestmark = pytest.mark.cluster
@@ -85,3 +88,31 @@ def test_a_worker_dies_while_rows_move(work, monkeypatch):
         check(LogisticRegression(**ESTIMATOR).fit(*held))
         assert done
         wait_until(lambda: not [k for k in ours(client) if "balance" in k])
+
+
+@pytest.mark.parametrize("executor", ["actor", "graph"])
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_cluster_closed_in_mid_fit_is_said_so(work, monkeypatch, executor, number):
+    """While the data are loaded, and in a round."""
+    cluster = LocalCluster(n_workers=1, threads_per_worker=1, processes=False, **QUIET)
+    client = Client(cluster)
+    emit, done = FitLog.emit, []
+
+    def close_soon():
+        client.close()
+        cluster.close()
+
+    def emit_and_close(self, event):
+        emit(self, event)
+        due = (isinstance(event, RoundEvent) and event.round == number - 1) or number == 0
+        if due and not done:
+            done.append(threading.Timer(0.02, close_soon))
+            done[0].start()
+
+    monkeypatch.setattr(FitLog, "emit", emit_and_close)
+    with (
+        pytest.raises(ClusterError, match=r"The cluster was closed|The connection to the"),
+        daskml_kit.config_context(executor=executor),
+    ):
+        LogisticRegression(**ESTIMATOR).fit(*lazy())
+    done[0].join()

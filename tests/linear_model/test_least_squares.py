@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dask.array as da
+import dask.dataframe as dd
 import numpy as np
+import pandas as pd
 import pytest
+import xarray as xr
 from scipy import linalg, sparse
 from sklearn import linear_model as reference
 
@@ -184,3 +187,32 @@ def test_complex_is_refused():
 def test_impossible_parameters_are_refused_by_name(parameters, message):
     with pytest.raises(InvalidParameterError, match=message):
         Ridge(**parameters).fit(np.eye(3), np.arange(3.0))
+
+
+def test_one_weight_for_all_rows():
+    """A number stands for itself in every row, as in scikit-learn, whatever X is."""
+    rng = np.random.default_rng(11)
+    X, y = rng.normal(size=(60, 3)), rng.normal(size=60)
+    expected = Ridge().fit(X, y, np.full(60, 3.0)).coef_
+    lazy = da.from_array(X, chunks=(25, 2))
+    unknown = lazy.rechunk((25, -1))
+    unknown = unknown[unknown[:, 0] < np.inf]
+    frame = dd.from_pandas(pd.DataFrame(X, columns=list("abc")), npartitions=2)
+    sparse_blocks = lazy.rechunk((25, -1)).map_blocks(sparse.csr_array)
+    targets = {"frame": dd.from_pandas(pd.Series(y), npartitions=2)}
+    for name, rows in {
+        "memory": X, "array": lazy, "unknown": unknown, "frame": frame, "sparse": sparse_blocks,
+        "labelled": xr.DataArray(lazy, dims=("row", "column")),
+    }.items():  # fmt: skip
+        target = targets.get(name, y if name == "memory" else da.from_array(y, chunks=25))
+        np.testing.assert_allclose(Ridge().fit(rows, target, 3.0).coef_, expected, err_msg=name)
+    with pytest.raises(InvalidDataError, match=r"one weight a row, got the single number 3\.0"):
+        Ridge().fit(X, y).score(X, y, 3.0)
+
+
+@pytest.mark.parametrize("estimator", [LinearRegression, Ridge])
+def test_a_flag_is_true_or_false(estimator):
+    with pytest.raises(InvalidParameterError, match="fit_intercept"):
+        estimator(fit_intercept="False").fit(np.eye(3), np.ones(3))
+    with pytest.raises(InvalidParameterError, match="tol must be"):
+        estimator(tol=-1).fit(np.eye(3), np.ones(3))
