@@ -50,6 +50,8 @@ SHARE = 0.005
 """Of one core, for drawing. Bokeh sends what was drawn in about the same time again, so that a page costs the
 scheduler about 1 % (measured: 4 workers, two fits of 100 rounds a second each)."""
 
+LONGEST_REST = 5.0  # seconds
+
 FITS_SHOWN = 8
 PANELS_SHOWN = 6
 LINES_SHOWN = 4
@@ -303,8 +305,10 @@ def rest(cost: float, n_pages: int) -> float:
 
     >>> rest(0.01, 2)
     4.0
+    >>> rest(1.0, 2)  # a first drawing, or a busy machine: a page is live all the same
+    5.0
     """
-    return cost * n_pages / SHARE
+    return min(cost * n_pages / SHARE, LONGEST_REST)
 
 
 def load_only(scene: Scene) -> Any:
