@@ -47,7 +47,8 @@ def test_a_page_rests_after_it_has_drawn(make_fit, monkeypatch):
         page.update()
     assert len(drawn) == 1
     assert "Ridge-2" not in page.root.children[1].text
-    assert rest(0.02, 3) == 0.02 * 3 / live.SHARE
+    assert rest(0.002, 3) == 0.002 * 3 / live.SHARE
+    assert rest(2.0, 3) == live.LONGEST_REST
 
 
 def test_a_panel_for_each_estimator(make_fit):
