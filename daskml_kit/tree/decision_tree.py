@@ -319,7 +319,8 @@ class DecisionTreeRegressor(  # noqa: D101
     Notes
     -----
     Targets are summed as 64-bit integers, in units of at most ``2 n / 2^62`` of the largest: exact in any
-    order.
+    order. A node whose targets spread by less than about a millionth of the largest absolute target of all
+    rows can't be told from a pure one and becomes a leaf: clip outliers, and subtract a large offset.
 
     Examples
     --------
