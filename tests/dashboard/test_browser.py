@@ -17,6 +17,7 @@ from daskml_kit.dashboard.live import ALL, NOTHING_YET
 from daskml_kit.linear_model import LogisticRegression
 from daskml_kit.runtime.events import TOPIC
 from tests.dashboard.browser import opened
+from tests.integration.clusters import local_cluster
 
 pytestmark = pytest.mark.cluster
 
@@ -52,8 +53,15 @@ def spent_by_worker(run: daskml_kit.Run, kind: str) -> dict[str, float]:
     return total
 
 
-def test_two_fits_live_on_the_page(client, tmp_path):
-    with opened(install(client), tmp_path) as tab:
+@pytest.fixture
+def alone():
+    """A cluster of its own: the page of a shared one shows the fits of other tests too."""
+    with local_cluster() as client:
+        yield client
+
+
+def test_two_fits_live_on_the_page(alone, tmp_path):
+    with opened(install(alone), tmp_path) as tab:
         page, begun = tab.page, threading.Event()
         page.wait_for_selector(".bk-Div")
         with daskml_kit.record() as run:
