@@ -136,14 +136,14 @@ def _name(purpose: str) -> str:
 
 
 def _facts_of(loaded: Loaded) -> tuple[BlockFacts, str]:
-    return loaded.facts, _here()
+    return loaded.facts, here()
 
 
 LOCAL_THREADS = "daskml"
 """Name of the threads on which rounds run in this process; the number follows an underscore."""
 
 
-def _here() -> str:
+def here() -> str:
     """The worker that this task runs on, or the thread of this process."""
     try:
         return str(distributed.get_worker().address)
@@ -264,7 +264,7 @@ def run_bundle(
     part = reduction.part(bundle, params)
     seconds = time.perf_counter() - begun
     event = TaskEvent(
-        worker=worker or _here(),
+        worker=worker or here(),
         bundle=index,
         n_blocks=len(bundle.blocks),
         rows=bundle.n_rows,
@@ -294,10 +294,8 @@ class Site:
     threads: int = 1
 
 
-def round_plan(
-    sites: Sequence[Site], reduction: Reduction[Any, Any, Any], params: Any, *, single: bool = False
-) -> Plan:
-    """One round. Outputs: at most 8 stamped parts, or one where ``single``."""
+def round_plan(sites: Sequence[Site], reduction: Reduction[Any, Any, Any], params: Any) -> Plan:
+    """One round. Outputs: at most 8 stamped parts."""
     name = _name(reduction.name)
     tasks: dict[Key, GraphNode] = {}
     pins: dict[Key, str] = {}
@@ -308,7 +306,7 @@ def round_plan(
         tasks[(f"{name}-params", 0)] = DataNode((f"{name}-params", 0), params)
         source = TaskRef((f"{name}-params", 0))
     maps = _map_layer(tasks, pins, f"{name}-map", sites, reduction, source)
-    parts = _merge_layers(tasks, f"{name}-merge", maps, reduction, 1 if single else FAN_IN)
+    parts = _merge_layers(tasks, f"{name}-merge", maps, reduction)
     copies = len(sites) if embed else len({site.worker for site in sites})
     return Plan(tasks, pins, parts, tuple(maps) if embed else (), size * copies)
 
@@ -344,10 +342,9 @@ def _merge_layers(
     name: str,
     parts: list[Key],
     reduction: Reduction[Any, Any, Any],
-    at_most: int,
 ) -> list[Key]:
     level = 0
-    while len(parts) > at_most:
+    while len(parts) > FAN_IN:
         merged: list[Key] = []
         for i in range(0, len(parts), FAN_IN):
             key = (f"{name}-{level}", i // FAN_IN)
@@ -414,7 +411,7 @@ def unrolled_plan(
         parts = _map_layer(
             tasks, pins, f"{name}-map-{t}", sites, reduction, asked, run=_run_bundle_at
         )
-        parts = _merge_layers(tasks, f"{name}-merge-{t}", parts, reduction, FAN_IN)
+        parts = _merge_layers(tasks, f"{name}-merge-{t}", parts, reduction)
         after = (f"{name}-state", t + 1)
         group = List(*(TaskRef(p) for p in parts))
         tasks[after] = Task(after, advance, reduction, update, before, group)
@@ -504,7 +501,7 @@ def run_item(
     result = fn(shared, item)
     seconds = time.perf_counter() - begun
     event = TaskEvent(
-        worker=_here(),
+        worker=here(),
         bundle=index,
         n_blocks=1,
         rows=size[0],

@@ -31,7 +31,7 @@ from daskml_kit.runtime.cluster import cluster_errors
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.events import TaskEvent
 from daskml_kit.runtime.executor import Executor, emit_round
-from daskml_kit.runtime.graph import PREFIX, _here as here
+from daskml_kit.runtime.graph import PREFIX, here
 from daskml_kit.runtime.placement import WorkerInfo
 from daskml_kit.runtime.remote import GraphExecutor
 from daskml_kit.runtime.size import pickled_bytes

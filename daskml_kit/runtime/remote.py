@@ -57,6 +57,7 @@ class GraphExecutor:
         self.workers = require_package(client, workers_of(client))
         self.balance = setting("balance")
         self._balancer = Balancer(parse_bytes(dask.config.get("distributed.scheduler.bandwidth")))
+        self._observed: BlockDataset | None = None  # whose rounds the balancer has seen
         self._looked = time.monotonic()
         self._publisher = Publisher(client)
         log.listeners.append(self._publisher)
@@ -83,6 +84,7 @@ class GraphExecutor:
         objective: Callable[[Total], float] | None = None,
     ) -> Total:
         """One round as one graph."""
+        self._adapt(data)
         started, begun = time.time(), time.perf_counter()
         plan = graph.round_plan(self.sites(data), reduction, params)
         self.log.draw(
@@ -101,7 +103,7 @@ class GraphExecutor:
             None if objective is None else objective(total),
         )
         self._follow(data, events)
-        self._adapt(data, 1)
+        self._observe(data, 1)
         return total
 
     def iterate(
@@ -119,6 +121,7 @@ class GraphExecutor:
 
         Each round is reported with an equal share of the graph's seconds.
         """
+        self._adapt(data)
         started, begun = time.time(), time.perf_counter()
         plan = graph.unrolled_plan(self.sites(data), reduction, state, point, update, n_rounds)
         title = f"{n_rounds} rounds: {reduction.name}"
@@ -132,7 +135,7 @@ class GraphExecutor:
                 self.log, reduction.name, started + t * seconds, seconds, moved, step.events, value
             )
         self._follow(data, advanced[-1].events)
-        self._adapt(data, n_rounds)
+        self._observe(data, n_rounds)
         return [step.state for step in advanced]
 
     def _run_round(
@@ -177,7 +180,8 @@ class GraphExecutor:
     ) -> BlockDataset:
         """``fn`` of every bundle where it lives."""
         futures = graph.map_plan(self.sites(data), fn, params).submit(self.client)
-        distributed.wait(futures)
+        with cluster_errors(self.client):
+            distributed.wait(futures)
         return data.replaced(futures)
 
     def fan(
@@ -244,24 +248,34 @@ class GraphExecutor:
         if most > TOLERATED_IMBALANCE * data.facts.n_rows / sum(threads.values()):
             self._move(data, moves.targets(self.client, self.workers, data, threads))
 
-    def _adapt(self, data: BlockDataset, n_rounds: int) -> None:
-        """After some rounds: move rows if by now that would have been worth it."""
-        if self.balance != "adaptive" or data.fixed:
-            return
-        if time.monotonic() - self._looked > _LOOK_SECONDS:
-            self._welcome()
+    def _observe(self, data: BlockDataset, n_rounds: int) -> None:
+        """After some rounds: remember what each worker did a second, and what uneven work has cost."""
+        if self._observed is not data:
+            self._observed, self._balancer.lost = data, 0.0
         for event in self.log.rounds[-n_rounds:]:
             self._balancer.observe(event, self.workers)
-        if self._balancer.lost <= MOVE_SECONDS:
+
+    def _adapt(self, data: BlockDataset) -> None:
+        """Before a round: move rows if by now that would have been worth it.
+
+        Not after one: the last round of a fit has none to come.
+        """
+        if self.balance != "adaptive" or data.fixed or self._observed is not data:
             return
-        rows = moves.rows_by_home(data, self.workers)
-        if not rows.keys() <= self.workers.keys():
-            return  # a worker was lost a moment ago: the next round gives its bundles new homes
-        speeds = self._balancer.speeds(self.log.rounds[-1].name, self.workers)
-        targets = moves.targets(self.client, self.workers, data, speeds)
-        row_bytes = data.facts.nbytes / max(data.facts.n_rows, 1)
-        if self._balancer.pays(rows, targets, speeds, row_bytes):
-            self._move(data, targets)
+        with cluster_errors(self.client):
+            if time.monotonic() - self._looked > _LOOK_SECONDS:
+                self._welcome()
+            if self._balancer.lost <= MOVE_SECONDS:
+                return
+            rows = moves.rows_by_home(data, self.workers)
+            if not rows.keys() <= self.workers.keys():
+                return  # a worker was lost a moment ago: this round gives its bundles new homes
+            name = next(e.name for e in reversed(self.log.rounds) if e.tasks)
+            speeds = self._balancer.speeds(name, self.workers)
+            targets = moves.targets(self.client, self.workers, data, speeds)
+            row_bytes = data.facts.nbytes / max(data.facts.n_rows, 1)
+            if self._balancer.pays(rows, targets, speeds, row_bytes):
+                self._move(data, targets)
 
     def _move(self, data: BlockDataset, targets: Mapping[str, int]) -> None:
         started, begun = time.time(), time.perf_counter()

@@ -212,6 +212,18 @@ def test_nine_to_one_is_evened_in_three_rounds(client, executor_name):
     executor.close()
 
 
+def test_nothing_moves_after_the_last_round(client, executor_name):
+    """However much it lost: nobody would gain. The next round begins with the move."""
+    data, executor = open_dataset(on_workers(client, [1_800, 200]), spec=Spec())
+    with data:
+        executor.reduce(data, WORK, 0)
+        assert executor._balancer.lost > 2 * MOVE_SECONDS
+        assert [e.name for e in executor.log.rounds] == ["load", "work"]
+        check_total(executor.reduce(data, WORK, 0))
+        assert [e.name for e in executor.log.rounds] == ["load", "work", "balance", "work"]
+    executor.close()
+
+
 def test_a_slow_machine_gets_fewer_rows(client, executor_name):
     slow = client.run(os.getpid)
     address, pid = next(iter(slow.items()))

@@ -247,16 +247,15 @@ def sites(n):
 
 
 @pytest.mark.parametrize("n", [1, 8, 9, 64, 65])
-@pytest.mark.parametrize("single", [False, True])
-def test_a_round_is_one_pinned_task_a_bundle_and_a_tree(n, single):
-    plan = graph.round_plan(sites(n), SUM, np.zeros(D), single=single)
+def test_a_round_is_one_pinned_task_a_bundle_and_a_tree(n):
+    plan = graph.round_plan(sites(n), SUM, np.zeros(D))
     maps = [k for k in plan.tasks if "-map" in k[0]]
     merges = [k for k in plan.tasks if "-merge" in k[0]]
     assert len(maps) == n
     assert [plan.pins[k] for k in maps] == [s.worker for s in sites(n)]
     assert all(k not in plan.pins for k in merges)
     assert all(1 <= len(plan.tasks[k].dependencies) <= FAN_IN for k in merges)
-    assert len(plan.outputs) <= (1 if single else FAN_IN)
+    assert len(plan.outputs) <= FAN_IN
     assert len(maps) + len(merges) == len(plan.tasks)  # parameters are small: no task of their own
     assert all(str(k[0]).startswith("daskml-") for k in plan.tasks)
     (layer,) = plan.layered().layers.values()
