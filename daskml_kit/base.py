@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.metrics import accuracy_score, r2_score
+from daskml_kit.runtime.config import fit_context
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.events import FitEvent, FitLog
 from daskml_kit.runtime.executor import Executor
@@ -36,6 +37,10 @@ _ROW_DTYPES = (np.float64, np.float32)
 class BlockEstimator(BaseEstimator):
     """An estimator that fits over resident blocks.
 
+    Parameters
+    ----------
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
+
     Attributes
     ----------
     n_features_in_ : int
@@ -47,6 +52,8 @@ class BlockEstimator(BaseEstimator):
     history_ : list of dict
         One for each round: ``round name objective seconds bytes imbalance``.
     """
+
+    balance: str | None = None
 
     def __sklearn_tags__(self) -> Tags:
         tags: Tags = super().__sklearn_tags__()
@@ -74,20 +81,20 @@ class BlockEstimator(BaseEstimator):
         if line is not None:
             log.listeners.append(line)
         try:
-            sample_weight = _weight_column(sample_weight, X)
-            data, executor = open_dataset(
-                X,
-                y,
-                sample_weight,
-                spec=spec,
-                log=log,
-                class_weights=class_weights,
-                edges=edges,
-            )
-            with _closing(data, executor, log):
-                validate_data(self, stand_in(X), reset=True, skip_check_array=True)
-                self._target_columns = target_columns(y) if multi_output else None
-                yield data, executor
+            with fit_context(balance=self.balance):
+                data, executor = open_dataset(
+                    X,
+                    y,
+                    _weight_column(sample_weight, X),
+                    spec=spec,
+                    log=log,
+                    class_weights=class_weights,
+                    edges=edges,
+                )
+                with _closing(data, executor, log):
+                    validate_data(self, stand_in(X), reset=True, skip_check_array=True)
+                    self._target_columns = target_columns(y) if multi_output else None
+                    yield data, executor
         finally:
             if line is not None:
                 line.close()
@@ -129,7 +136,10 @@ class BlockEstimator(BaseEstimator):
         validate_data(self, stand_in(X), reset=False, skip_check_array=True)
         spec = self._spec(X, target=target)
         log = FitLog(f"{spec.estimator}.{reduction.name}")
-        data, executor = open_dataset(X, y, _weight_column(sample_weight, X), spec=spec, log=log)
+        with fit_context(balance=self.balance):
+            data, executor = open_dataset(
+                X, y, _weight_column(sample_weight, X), spec=spec, log=log
+            )
         with _closing(data, executor, log):
             return executor.reduce(data, reduction, params)
 

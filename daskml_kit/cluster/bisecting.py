@@ -50,6 +50,7 @@ class BisectingKMeans(StartedModel):
         Has no effect: there are two distances to compute.
     bisecting_strategy : {"biggest_inertia", "largest_cluster"}, default="biggest_inertia"
         Which cluster is split next.
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -91,6 +92,7 @@ class BisectingKMeans(StartedModel):
         copy_x: bool = True,
         algorithm: str = "lloyd",
         bisecting_strategy: str = "biggest_inertia",
+        balance: str | None = None,
     ) -> None:
         self.n_clusters = n_clusters
         self.init = init
@@ -102,6 +104,7 @@ class BisectingKMeans(StartedModel):
         self.copy_x = copy_x
         self.algorithm = algorithm
         self.bisecting_strategy = bisecting_strategy
+        self.balance = balance
 
     def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike = None) -> Self:
         """Find the centres.

@@ -80,6 +80,7 @@ class GaussianMixture(DensityMixin, BlockEstimator):
         1 shows a progress line.
     verbose_interval : int, default=10
         Has no effect: the line is always up to date.
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -146,6 +147,7 @@ class GaussianMixture(DensityMixin, BlockEstimator):
         warm_start: bool = False,
         verbose: int = 0,
         verbose_interval: int = 10,
+        balance: str | None = None,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -161,6 +163,7 @@ class GaussianMixture(DensityMixin, BlockEstimator):
         self.warm_start = warm_start
         self.verbose = verbose
         self.verbose_interval = verbose_interval
+        self.balance = balance
 
     def __sklearn_tags__(self) -> Tags:
         tags: Tags = super().__sklearn_tags__()

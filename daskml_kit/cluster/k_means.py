@@ -66,6 +66,7 @@ class KMeans(StartedModel):
     unroll : int, default=1
         Iterations submitted to the cluster as one graph. More saves messages; up to ``unroll - 1``
         iterations do nothing at the end.
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -133,6 +134,7 @@ class KMeans(StartedModel):
         random_state: Any = None,
         algorithm: str = "auto",
         unroll: int = 1,
+        balance: str | None = None,
     ) -> None:
         self.n_clusters = n_clusters
         self.init = init
@@ -143,6 +145,7 @@ class KMeans(StartedModel):
         self.random_state = random_state
         self.algorithm = algorithm
         self.unroll = unroll
+        self.balance = balance
 
     # ---------------------------------------------------------------- fitting
 

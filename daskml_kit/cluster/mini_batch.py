@@ -52,6 +52,7 @@ class MiniBatchKMeans(StartedModel):
         Starts, of which the best is taken. "auto" is 3 for "random" and callables, else 1.
     reassignment_ratio : float, default=0.01
         Centres with less than this part of the largest count are moved to random rows of the batch.
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -101,6 +102,7 @@ class MiniBatchKMeans(StartedModel):
         init_size: int | None = None,
         n_init: int | Literal["auto"] = "auto",
         reassignment_ratio: float = 0.01,
+        balance: str | None = None,
     ) -> None:
         self.n_clusters = n_clusters
         self.init = init
@@ -114,6 +116,7 @@ class MiniBatchKMeans(StartedModel):
         self.init_size = init_size
         self.n_init = n_init
         self.reassignment_ratio = reassignment_ratio
+        self.balance = balance
 
     def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike = None) -> Self:
         """Find the centres.

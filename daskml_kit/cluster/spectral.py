@@ -89,6 +89,7 @@ class SpectralClustering(ClusterMixin, BlockEstimator):
         Rows that stand for all; at most as many as there are. With all of them nothing is approximated.
     verbose : int, default=0
         1 shows a progress line.
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -131,6 +132,7 @@ class SpectralClustering(ClusterMixin, BlockEstimator):
         affinity: str = "rbf",
         n_landmarks: int = 300,
         verbose: int = 0,
+        balance: str | None = None,
     ) -> None:
         self.n_clusters = n_clusters
         self.n_components = n_components
@@ -140,6 +142,7 @@ class SpectralClustering(ClusterMixin, BlockEstimator):
         self.affinity = affinity
         self.n_landmarks = n_landmarks
         self.verbose = verbose
+        self.balance = balance
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
         """Find the clusters.

@@ -297,6 +297,7 @@ class AdaBoostClassifier(ClassifierMixin, _AdaBoost):
         Seeds the members, with the numbers that scikit-learn draws.
     verbose : int, default=0
         1 shows a progress line.
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -343,12 +344,14 @@ class AdaBoostClassifier(ClassifierMixin, _AdaBoost):
         learning_rate: float = 1.0,
         random_state: Any = None,
         verbose: int = 0,
+        balance: str | None = None,
     ) -> None:
         self.estimator = estimator
         self.n_estimators = n_estimators
         self.learning_rate = learning_rate
         self.random_state = random_state
         self.verbose = verbose
+        self.balance = balance
 
     def _member(self) -> Any:
         return DecisionTreeClassifier(max_depth=1) if self.estimator is None else self.estimator
@@ -472,6 +475,7 @@ class AdaBoostRegressor(RegressorMixin, _AdaBoost):
     random_state : int, RandomState instance or None
     verbose : int, default=0
         1 shows a progress line.
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -512,6 +516,7 @@ class AdaBoostRegressor(RegressorMixin, _AdaBoost):
         loss: str = "linear",
         random_state: Any = None,
         verbose: int = 0,
+        balance: str | None = None,
     ) -> None:
         self.estimator = estimator
         self.n_estimators = n_estimators
@@ -519,6 +524,7 @@ class AdaBoostRegressor(RegressorMixin, _AdaBoost):
         self.loss = loss
         self.random_state = random_state
         self.verbose = verbose
+        self.balance = balance
 
     def _member(self) -> Any:
         return DecisionTreeRegressor(max_depth=3) if self.estimator is None else self.estimator

@@ -392,6 +392,7 @@ class BaggingClassifier(ClassifierMixin, _Bagging):
     random_state : int, RandomState instance or None
     verbose : int, default=0
         1 shows a progress line.
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -450,6 +451,7 @@ class BaggingClassifier(ClassifierMixin, _Bagging):
         n_jobs: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
+        balance: str | None = None,
     ) -> None:
         self.estimator = estimator
         self.n_estimators = n_estimators
@@ -462,6 +464,7 @@ class BaggingClassifier(ClassifierMixin, _Bagging):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+        self.balance = balance
 
     def _member(self) -> Any:
         return DecisionTreeClassifier() if self.estimator is None else self.estimator
@@ -547,6 +550,7 @@ class BaggingRegressor(RegressorMixin, _Bagging):
         Of scikit-learn, of this package, or another one that trains on a cluster. Cloned, not fitted itself.
     n_estimators, max_samples, max_features, bootstrap, bootstrap_features, oob_score, warm_start, n_jobs,
     random_state, verbose : see :class:`BaggingClassifier`
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -591,6 +595,7 @@ class BaggingRegressor(RegressorMixin, _Bagging):
         n_jobs: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
+        balance: str | None = None,
     ) -> None:
         self.estimator = estimator
         self.n_estimators = n_estimators
@@ -603,6 +608,7 @@ class BaggingRegressor(RegressorMixin, _Bagging):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+        self.balance = balance
 
     def _member(self) -> Any:
         return DecisionTreeRegressor() if self.estimator is None else self.estimator

@@ -52,6 +52,7 @@ class BlockwiseClassifier(ClassifierMixin, Blockwise):
         give the same model. None leaves the random states of ``estimator`` as they are.
     verbose : int, default=0
         1 shows a progress line.
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -106,6 +107,7 @@ class BlockwiseClassifier(ClassifierMixin, Blockwise):
         n_blocks: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
+        balance: str | None = None,
     ) -> None:
         self.estimator = estimator
         self.fusion = fusion
@@ -113,6 +115,7 @@ class BlockwiseClassifier(ClassifierMixin, Blockwise):
         self.n_blocks = n_blocks
         self.random_state = random_state
         self.verbose = verbose
+        self.balance = balance
 
     def _member(self) -> Any:
         return DecisionTreeClassifier() if self.estimator is None else self.estimator
@@ -199,6 +202,7 @@ class BlockwiseRegressor(RegressorMixin, Blockwise):
         give the same model. None leaves the random states of ``estimator`` as they are.
     verbose : int, default=0
         1 shows a progress line.
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -242,6 +246,7 @@ class BlockwiseRegressor(RegressorMixin, Blockwise):
         n_blocks: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
+        balance: str | None = None,
     ) -> None:
         self.estimator = estimator
         self.fusion = fusion
@@ -249,6 +254,7 @@ class BlockwiseRegressor(RegressorMixin, Blockwise):
         self.n_blocks = n_blocks
         self.random_state = random_state
         self.verbose = verbose
+        self.balance = balance
 
     def _member(self) -> Any:
         return DecisionTreeRegressor() if self.estimator is None else self.estimator

@@ -438,6 +438,7 @@ class RandomForestClassifier(_ForestClassifier):
     monotonic_cst : array-like of -1, 0, 1 for each feature, or None
     max_bins : int, default=255
         Most bins of a feature, missing values not counted.
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -485,6 +486,7 @@ class RandomForestClassifier(_ForestClassifier):
         max_samples: Any = None,
         monotonic_cst: Any = None,
         max_bins: int = 255,
+        balance: str | None = None,
     ) -> None:
         self.n_estimators = n_estimators
         self.criterion = criterion
@@ -505,6 +507,7 @@ class RandomForestClassifier(_ForestClassifier):
         self.max_samples = max_samples
         self.monotonic_cst = monotonic_cst
         self.max_bins = max_bins
+        self.balance = balance
 
 
 class RandomForestRegressor(_ForestRegressor):
@@ -540,6 +543,7 @@ class RandomForestRegressor(_ForestRegressor):
     monotonic_cst : array-like of -1, 0, 1 for each feature, or None
     max_bins : int, default=255
         Most bins of a feature, missing values not counted.
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -585,6 +589,7 @@ class RandomForestRegressor(_ForestRegressor):
         max_samples: Any = None,
         monotonic_cst: Any = None,
         max_bins: int = 255,
+        balance: str | None = None,
     ) -> None:
         self.n_estimators = n_estimators
         self.criterion = criterion
@@ -604,6 +609,7 @@ class RandomForestRegressor(_ForestRegressor):
         self.max_samples = max_samples
         self.monotonic_cst = monotonic_cst
         self.max_bins = max_bins
+        self.balance = balance
 
 
 class ExtraTreesClassifier(_ForestClassifier):
@@ -641,6 +647,7 @@ class ExtraTreesClassifier(_ForestClassifier):
     monotonic_cst : array-like of -1, 0, 1 for each feature, or None
     max_bins : int, default=255
         Most bins of a feature, missing values not counted.
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -689,6 +696,7 @@ class ExtraTreesClassifier(_ForestClassifier):
         max_samples: Any = None,
         monotonic_cst: Any = None,
         max_bins: int = 255,
+        balance: str | None = None,
     ) -> None:
         self.n_estimators = n_estimators
         self.criterion = criterion
@@ -709,6 +717,7 @@ class ExtraTreesClassifier(_ForestClassifier):
         self.max_samples = max_samples
         self.monotonic_cst = monotonic_cst
         self.max_bins = max_bins
+        self.balance = balance
 
 
 class ExtraTreesRegressor(_ForestRegressor):
@@ -744,6 +753,7 @@ class ExtraTreesRegressor(_ForestRegressor):
     monotonic_cst : array-like of -1, 0, 1 for each feature, or None
     max_bins : int, default=255
         Most bins of a feature, missing values not counted.
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -790,6 +800,7 @@ class ExtraTreesRegressor(_ForestRegressor):
         max_samples: Any = None,
         monotonic_cst: Any = None,
         max_bins: int = 255,
+        balance: str | None = None,
     ) -> None:
         self.n_estimators = n_estimators
         self.criterion = criterion
@@ -809,6 +820,7 @@ class ExtraTreesRegressor(_ForestRegressor):
         self.max_samples = max_samples
         self.monotonic_cst = monotonic_cst
         self.max_bins = max_bins
+        self.balance = balance
 
 
 __all__ = [

@@ -369,6 +369,7 @@ class FusedClassifier(ClassifierMixin, _Fused):
     weights : array-like of shape (n_models,) or None
     final_estimator : classifier, default=sklearn.linear_model.LogisticRegression(max_iter=1000)
         Of "stack" only. Its columns are the models' probabilities, of two classes the second.
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -404,11 +405,13 @@ class FusedClassifier(ClassifierMixin, _Fused):
         how: str = "average",
         weights: Any = None,
         final_estimator: Any = None,
+        balance: str | None = None,
     ) -> None:
         self.models = models
         self.how = how
         self.weights = weights
         self.final_estimator = final_estimator
+        self.balance = balance
 
     def _set_classes(self) -> None:
         found = [np.asarray(m.classes_) for m in self.estimators_]
@@ -480,6 +483,7 @@ class FusedRegressor(RegressorMixin, _Fused):
     weights : array-like of shape (n_models,) or None
     final_estimator : regressor, default=sklearn.linear_model.LinearRegression(positive=True)
         Of "stack" only. Its columns are the models' predictions.
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -507,11 +511,13 @@ class FusedRegressor(RegressorMixin, _Fused):
         how: str = "average",
         weights: Any = None,
         final_estimator: Any = None,
+        balance: str | None = None,
     ) -> None:
         self.models = models
         self.how = how
         self.weights = weights
         self.final_estimator = final_estimator
+        self.balance = balance
 
     def _form(self) -> Form:
         return Form()

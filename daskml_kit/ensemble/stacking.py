@@ -334,6 +334,7 @@ class StackingClassifier(ClassifierMixin, _Stacking):
         Whether the final estimator sees the features too.
     verbose : int, default=0
         1 shows a progress line.
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -383,6 +384,7 @@ class StackingClassifier(ClassifierMixin, _Stacking):
         n_jobs: int | None = None,
         passthrough: bool = False,
         verbose: int = 0,
+        balance: str | None = None,
     ) -> None:
         super().__init__(estimators=estimators)
         self.final_estimator = final_estimator
@@ -391,6 +393,7 @@ class StackingClassifier(ClassifierMixin, _Stacking):
         self.n_jobs = n_jobs
         self.passthrough = passthrough
         self.verbose = verbose
+        self.balance = balance
 
     def _default_final(self) -> Any:
         return LogisticRegression()
@@ -460,6 +463,7 @@ class StackingRegressor(RegressorMixin, _Stacking):
     cv : int, splitter, "prefit" or None (5 folds)
         Ints make folds of neighbouring rows, those of scikit-learn.
     n_jobs, passthrough, verbose : see :class:`StackingClassifier`
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -505,6 +509,7 @@ class StackingRegressor(RegressorMixin, _Stacking):
         n_jobs: int | None = None,
         passthrough: bool = False,
         verbose: int = 0,
+        balance: str | None = None,
     ) -> None:
         super().__init__(estimators=estimators)
         self.final_estimator = final_estimator
@@ -512,6 +517,7 @@ class StackingRegressor(RegressorMixin, _Stacking):
         self.n_jobs = n_jobs
         self.passthrough = passthrough
         self.verbose = verbose
+        self.balance = balance
 
     def _default_final(self) -> Any:
         return RidgeCV()

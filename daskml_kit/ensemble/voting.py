@@ -103,6 +103,7 @@ class VotingClassifier(ClassifierMixin, _Voting):
         Whether ``transform`` puts the probabilities of all members side by side.
     verbose : int, default=0
         1 shows a progress line.
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -146,6 +147,7 @@ class VotingClassifier(ClassifierMixin, _Voting):
         n_jobs: int | None = None,
         flatten_transform: bool = True,
         verbose: int = 0,
+        balance: str | None = None,
     ) -> None:
         super().__init__(estimators=estimators)
         self.voting = voting
@@ -153,6 +155,7 @@ class VotingClassifier(ClassifierMixin, _Voting):
         self.n_jobs = n_jobs
         self.flatten_transform = flatten_transform
         self.verbose = verbose
+        self.balance = balance
 
     def _check_parameters(self, *, weighted: bool) -> None:
         if self.voting not in ("hard", "soft"):
@@ -277,6 +280,7 @@ class VotingRegressor(RegressorMixin, _Voting):
         Most scikit-learn members fitted at the same time, see :class:`VotingClassifier`.
     verbose : int, default=0
         1 shows a progress line.
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -310,11 +314,13 @@ class VotingRegressor(RegressorMixin, _Voting):
         weights: Any = None,
         n_jobs: int | None = None,
         verbose: int = 0,
+        balance: str | None = None,
     ) -> None:
         super().__init__(estimators=estimators)
         self.weights = weights
         self.n_jobs = n_jobs
         self.verbose = verbose
+        self.balance = balance
 
     def predict(self, X: ArrayLike) -> Any:
         """The weighted mean of the members' predictions, in kind.

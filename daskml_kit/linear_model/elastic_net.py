@@ -108,6 +108,7 @@ class ElasticNet(LinearRegressor):
         Draws the coordinates for ``selection="random"``.
     selection : {"cyclic", "random"}, default="cyclic"
     verbose : int, default=0
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -153,6 +154,7 @@ class ElasticNet(LinearRegressor):
         random_state: Any = None,
         selection: str = "cyclic",
         verbose: int = 0,
+        balance: str | None = None,
     ) -> None:
         self.alpha = alpha
         self.l1_ratio = l1_ratio
@@ -164,6 +166,7 @@ class ElasticNet(LinearRegressor):
         self.random_state = random_state
         self.selection = selection
         self.verbose = verbose
+        self.balance = balance
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -273,6 +276,7 @@ class Lasso(ElasticNet):
     alpha : float, default=1.0
     fit_intercept, max_iter, tol, warm_start, positive, random_state, selection, verbose
         See :class:`ElasticNet`.
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -298,6 +302,7 @@ class Lasso(ElasticNet):
         random_state: Any = None,
         selection: str = "cyclic",
         verbose: int = 0,
+        balance: str | None = None,
     ) -> None:
         super().__init__(
             alpha,
@@ -310,6 +315,7 @@ class Lasso(ElasticNet):
             random_state=random_state,
             selection=selection,
             verbose=verbose,
+            balance=balance,
         )
 
 

@@ -166,6 +166,7 @@ class ElasticNetCV(_PathCV):
     random_state : int, RandomState or None
     selection : {"cyclic", "random"}, default="cyclic"
     verbose : int, default=0
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -211,6 +212,7 @@ class ElasticNetCV(_PathCV):
         positive: bool = False,
         random_state: Any = None,
         selection: str = "cyclic",
+        balance: str | None = None,
     ) -> None:
         self.l1_ratio = l1_ratio
         self.eps = eps
@@ -223,6 +225,7 @@ class ElasticNetCV(_PathCV):
         self.positive = positive
         self.random_state = random_state
         self.selection = selection
+        self.balance = balance
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Self:
         """Fit the model.
@@ -251,6 +254,7 @@ class LassoCV(_PathCV):
     ----------
     eps, alphas, fit_intercept, max_iter, tol, cv, verbose, positive, random_state, selection
         See :class:`ElasticNetCV`.
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -278,6 +282,7 @@ class LassoCV(_PathCV):
         positive: bool = False,
         random_state: Any = None,
         selection: str = "cyclic",
+        balance: str | None = None,
     ) -> None:
         self.eps = eps
         self.alphas = alphas
@@ -289,6 +294,7 @@ class LassoCV(_PathCV):
         self.positive = positive
         self.random_state = random_state
         self.selection = selection
+        self.balance = balance
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Self:
         """Fit the model; see :meth:`ElasticNetCV.fit`."""

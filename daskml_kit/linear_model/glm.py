@@ -278,6 +278,7 @@ class PoissonRegressor(GeneralizedLinear):
     warm_start : bool, default=False
         Start from the coefficients of the last fit.
     verbose : int, default=0
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -308,6 +309,7 @@ class PoissonRegressor(GeneralizedLinear):
         tol: float = 1e-4,
         warm_start: bool = False,
         verbose: int = 0,
+        balance: str | None = None,
     ) -> None:
         self.alpha = alpha
         self.fit_intercept = fit_intercept
@@ -316,6 +318,7 @@ class PoissonRegressor(GeneralizedLinear):
         self.tol = tol
         self.warm_start = warm_start
         self.verbose = verbose
+        self.balance = balance
 
     def _loss(self) -> Poisson:
         return Poisson()
@@ -341,6 +344,7 @@ class GammaRegressor(GeneralizedLinear):
     warm_start : bool, default=False
         Start from the coefficients of the last fit.
     verbose : int, default=0
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -371,6 +375,7 @@ class GammaRegressor(GeneralizedLinear):
         tol: float = 1e-4,
         warm_start: bool = False,
         verbose: int = 0,
+        balance: str | None = None,
     ) -> None:
         self.alpha = alpha
         self.fit_intercept = fit_intercept
@@ -379,6 +384,7 @@ class GammaRegressor(GeneralizedLinear):
         self.tol = tol
         self.warm_start = warm_start
         self.verbose = verbose
+        self.balance = balance
 
     def _loss(self) -> Gamma:
         return Gamma()
@@ -406,6 +412,7 @@ class TweedieRegressor(GeneralizedLinear):
     tol : float, default=1e-4
     warm_start : bool, default=False
     verbose : int, default=0
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -432,6 +439,7 @@ class TweedieRegressor(GeneralizedLinear):
         tol: float = 1e-4,
         warm_start: bool = False,
         verbose: int = 0,
+        balance: str | None = None,
     ) -> None:
         self.power = power
         self.alpha = alpha
@@ -442,6 +450,7 @@ class TweedieRegressor(GeneralizedLinear):
         self.tol = tol
         self.warm_start = warm_start
         self.verbose = verbose
+        self.balance = balance
 
     def _loss(self) -> Any:
         power, link = self.power, self.link

@@ -153,6 +153,7 @@ class HuberRegressor(LinearRegressor):
         Converged when no component of the gradient exceeds it: of the objective divided by
         ``sum_i s_i`` (scikit-learn's is of the sum), in w, b and log c.
     verbose : int, default=0
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -193,6 +194,7 @@ class HuberRegressor(LinearRegressor):
         fit_intercept: bool = True,
         tol: float = 1e-5,
         verbose: int = 0,
+        balance: str | None = None,
     ) -> None:
         self.epsilon = epsilon
         self.max_iter = max_iter
@@ -201,6 +203,7 @@ class HuberRegressor(LinearRegressor):
         self.fit_intercept = fit_intercept
         self.tol = tol
         self.verbose = verbose
+        self.balance = balance
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Self:
         """Fit the model.

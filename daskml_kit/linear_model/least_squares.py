@@ -256,6 +256,7 @@ class LinearRegression(_LeastSquares):
     positive : bool, default=False
         Coefficients of at least 0; for at most 5,000 features.
     verbose : int, default=0
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -282,11 +283,13 @@ class LinearRegression(_LeastSquares):
         tol: float = 1e-6,
         positive: bool = False,
         verbose: int = 0,
+        balance: str | None = None,
     ) -> None:
         self.fit_intercept = fit_intercept
         self.tol = tol
         self.positive = positive
         self.verbose = verbose
+        self.balance = balance
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Self:
         """Fit the model.
@@ -321,6 +324,7 @@ class Ridge(_LeastSquares):
     positive : bool, default=False
         Coefficients of at least 0; for at most 5,000 features.
     verbose : int, default=0
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -353,6 +357,7 @@ class Ridge(_LeastSquares):
         tol: float = 1e-4,
         positive: bool = False,
         verbose: int = 0,
+        balance: str | None = None,
     ) -> None:
         self.alpha = alpha
         self.fit_intercept = fit_intercept
@@ -360,6 +365,7 @@ class Ridge(_LeastSquares):
         self.tol = tol
         self.positive = positive
         self.verbose = verbose
+        self.balance = balance
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Self:
         """Fit the model.

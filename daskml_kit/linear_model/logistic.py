@@ -62,6 +62,7 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
         for a side without a bound.
     intercept_bounds : (lower, upper) or None
         The same for ``intercept_``.
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -99,6 +100,7 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
         l1_ratio: float = 0.0,
         coef_bounds: Bounds = None,
         intercept_bounds: Bounds = None,
+        balance: str | None = None,
     ) -> None:
         self.C = C
         self.l1_ratio = l1_ratio
@@ -112,6 +114,7 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
         self.unroll = unroll
         self.coef_bounds = coef_bounds
         self.intercept_bounds = intercept_bounds
+        self.balance = balance
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Self:
         """Fit the model.

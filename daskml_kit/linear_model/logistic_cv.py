@@ -214,6 +214,7 @@ class LogisticRegressionCV(LogisticRegression):
     verbose : int, default=0
     refit : bool, default=True
         Fit all rows with the best penalty; else average the best of each fold.
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -252,6 +253,7 @@ class LogisticRegressionCV(LogisticRegression):
         class_weight: dict[Any, float] | Literal["balanced"] | None = None,
         verbose: int = 0,
         refit: bool = True,
+        balance: str | None = None,
     ) -> None:
         self.Cs = Cs
         self.l1_ratios = l1_ratios
@@ -264,6 +266,7 @@ class LogisticRegressionCV(LogisticRegression):
         self.class_weight = class_weight
         self.verbose = verbose
         self.refit = refit
+        self.balance = balance
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Self:
         """Fit the model.

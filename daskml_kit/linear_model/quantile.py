@@ -198,6 +198,7 @@ class QuantileRegressor(LinearRegressor):
         Strength of the L1 penalty; the intercept is not penalised.
     fit_intercept : bool, default=True
     verbose : int, default=0
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -237,11 +238,13 @@ class QuantileRegressor(LinearRegressor):
         alpha: float = 1.0,
         fit_intercept: bool = True,
         verbose: int = 0,
+        balance: str | None = None,
     ) -> None:
         self.quantile = quantile
         self.alpha = alpha
         self.fit_intercept = fit_intercept
         self.verbose = verbose
+        self.balance = balance
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Self:
         """Fit the model.

@@ -130,6 +130,7 @@ class RidgeCV(LinearRegressor):
     alpha_per_target : bool, default=False
         One penalty a target; for leave-one-out.
     verbose : int, default=0
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
     ----------
@@ -169,6 +170,7 @@ class RidgeCV(LinearRegressor):
         cv: Any = None,
         alpha_per_target: bool = False,
         verbose: int = 0,
+        balance: str | None = None,
     ) -> None:
         self.alphas = alphas
         self.fit_intercept = fit_intercept
@@ -176,6 +178,7 @@ class RidgeCV(LinearRegressor):
         self.cv = cv
         self.alpha_per_target = alpha_per_target
         self.verbose = verbose
+        self.balance = balance
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -6,8 +6,9 @@ variables (``DASK_DASKML_KIT__EXECUTOR=graph``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import dask.config
@@ -23,6 +24,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 """What each setting may be; the first is the default."""
 
+_of_this_fit: ContextVar[Mapping[str, str]] = ContextVar("daskml_kit_settings")
+
 
 def setting(name: str) -> str:
     """The value of a setting that holds now.
@@ -32,7 +35,8 @@ def setting(name: str) -> str:
     InvalidParameterError
         If the configuration holds something that is not among its choices.
     """
-    value = dask.config.get(f"{_ROOT}.{name}", CHOICES[name][0])
+    own = _of_this_fit.get({})
+    value = own[name] if name in own else dask.config.get(f"{_ROOT}.{name}", CHOICES[name][0])
     return _checked(name, value)
 
 
@@ -68,6 +72,8 @@ def config_context(
         every thread has as many. ``"adaptive"``, the default: they stay at first; every round measures how
         many rows a second each worker does, and as soon as the rounds have lost as much time to uneven
         work as moving costs, rows move. Then a slow machine gets fewer rows, and a new worker some.
+        An estimator's own ``balance=`` goes before this, for its rounds and for those of its members.
+        Members that are fitted on blocks of their own (block-wise ensembles) keep those whole.
 
     Examples
     --------
@@ -85,4 +91,29 @@ def config_context(
         yield
 
 
-__all__ = ["CHOICES", "config_context", "setting"]
+@contextmanager
+def fit_context(**asked: str | None) -> Iterator[None]:
+    """Settings that one fit asks for itself, which those that it runs inside of itself inherit.
+
+    They hold for this thread only, so that fits side by side may differ. None leaves a setting as it is.
+
+    Raises
+    ------
+    InvalidParameterError
+        If one is not among its choices.
+
+    Examples
+    --------
+    >>> with config_context(balance="even"), fit_context(balance="data"), fit_context(balance=None):
+    ...     setting("balance")
+    'data'
+    """
+    chosen = {name: _checked(name, value) for name, value in asked.items() if value is not None}
+    token = _of_this_fit.set({**_of_this_fit.get({}), **chosen})
+    try:
+        yield
+    finally:
+        _of_this_fit.reset(token)
+
+
+__all__ = ["CHOICES", "config_context", "fit_context", "setting"]

@@ -49,6 +49,7 @@ SHARED = """
     max_bins : int, default=255
         Most bins of a feature, missing values not counted. A feature with no more distinct values is split
         exactly as by scikit-learn.
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 """
 
 
@@ -238,6 +239,7 @@ class DecisionTreeClassifier(  # noqa: D101
         ccp_alpha: float = 0.0,
         monotonic_cst: Any = None,
         max_bins: int = 255,
+        balance: str | None = None,
     ) -> None:
         self.criterion = criterion
         self.splitter = splitter
@@ -253,6 +255,7 @@ class DecisionTreeClassifier(  # noqa: D101
         self.ccp_alpha = ccp_alpha
         self.monotonic_cst = monotonic_cst
         self.max_bins = max_bins
+        self.balance = balance
 
     def predict(self, X: ArrayLike) -> Any:
         """The class of largest share in each row's leaf, in kind.
@@ -350,6 +353,7 @@ class DecisionTreeRegressor(  # noqa: D101
         ccp_alpha: float = 0.0,
         monotonic_cst: Any = None,
         max_bins: int = 255,
+        balance: str | None = None,
     ) -> None:
         self.criterion = criterion
         self.splitter = splitter
@@ -364,6 +368,7 @@ class DecisionTreeRegressor(  # noqa: D101
         self.ccp_alpha = ccp_alpha
         self.monotonic_cst = monotonic_cst
         self.max_bins = max_bins
+        self.balance = balance
 
     def predict(self, X: ArrayLike) -> Any:
         """The mean of each row's leaf, in kind.
