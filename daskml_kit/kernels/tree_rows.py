@@ -1,0 +1,152 @@
+"""The rows of one tree: which it draws, what each carries, and how a split parts them.
+
+Rows of a node are a run of positions; ``idx`` says which row of the codes stands at a position, and what a
+histogram sums up (label or value, weight) is kept in the order of the positions, so it is read in sequence
+while only the codes are looked up, a column each.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba.extending import register_jitable
+
+from daskml_kit.kernels.counter import below, philox
+from daskml_kit.kernels.tree_splits import SQUARED, Rules, exactly
+from daskml_kit.typing import Array
+
+PAGE = 4096
+"""Rows whose bootstrap draws are made together."""
+
+
+class Payload(NamedTuple):
+    """What the rows of one tree carry, in the order of positions. Absent parts are empty."""
+
+    idx: Array  # int32: row of the codes
+    label: Array  # int32: class
+    weight: Array  # int64: weight or Hessian
+    value: Array  # int64: target or negative gradient, times weight
+    square: Array  # int64: what the impurity needs of a row
+
+
+@exactly
+def draw_rows(key: np.uint64, in_page: Array, n_rows: int, start: int, out: Array) -> None:
+    """How often each of the global rows from ``start`` on is drawn with replacement.
+
+    ``in_page`` says how many draws fall into each page of ``PAGE`` global rows; which rows they are
+    depends on key and page alone.
+    """
+    stop = start + len(out)
+    out[:] = 0
+    for page in range(start // PAGE, (stop + PAGE - 1) // PAGE):
+        first = page * PAGE
+        size = np.uint64(min(PAGE, n_rows - first))
+        drawn = in_page[page]
+        for j in range(0, drawn, 4):
+            a, b = philox(key, np.uint64(page), np.uint64(j))
+            for i in range(min(4, drawn - j)):
+                bits = a if i < 2 else b
+                row = first + int(below(bits >> np.uint64(32) if i & 1 else bits, size))
+                if start <= row < stop:
+                    out[row - start] += 1
+
+
+@exactly
+def collect(times: Array, source: Payload, out: Payload) -> int:
+    """The payload of the rows drawn ``times`` times (empty: each row once), rows of no weight left out.
+
+    Returns how many there are. ``source.idx`` is not read.
+    """
+    n, size = len(out.idx), 0
+    for i in range(n):
+        m = times[i] if len(times) else 1
+        w = source.weight[i] if len(source.weight) else 1
+        if m == 0 or w == 0:
+            continue
+        out.idx[size] = i
+        out.weight[size] = m * w
+        if len(source.label):
+            out.label[size] = source.label[i]
+        if len(source.value):
+            out.value[size] = m * source.value[i]
+        if len(source.square):
+            out.square[size] = m * source.square[i]
+        size += 1
+    return size
+
+
+@exactly
+def partition(
+    codes: Array,
+    p: Payload,
+    spare: Payload,
+    low: int,
+    high: int,
+    feature: int,
+    cut: int,
+    missing: int,
+) -> int:
+    """Moves positions whose code is at most ``cut``, or ``missing``, before the others, in order.
+
+    Returns where the others begin.
+    """
+    at, others, one = np.uint64(low), np.uint64(0), np.uint64(1)
+    column = codes[feature]
+    has_label, has_value, has_square = len(p.label) > 0, len(p.value) > 0, len(p.square) > 0
+    for i in range(np.uint64(low), np.uint64(high)):
+        r, w = p.idx[i], p.weight[i]
+        c = int(column[np.uint64(r)])
+        goes = np.uint64(c <= cut) | np.uint64(c == missing)
+        p.idx[at], spare.idx[others] = r, r
+        p.weight[at], spare.weight[others] = w, w
+        if has_label:
+            k = p.label[i]
+            p.label[at], spare.label[others] = k, k
+        if has_value:
+            v = p.value[i]
+            p.value[at], spare.value[others] = v, v
+        if has_square:
+            q = p.square[i]
+            p.square[at], spare.square[others] = q, q
+        at += goes
+        others += one - goes
+    p.idx[at:high] = spare.idx[:others]
+    p.weight[at:high] = spare.weight[:others]
+    if has_label:
+        p.label[at:high] = spare.label[:others]
+    if has_value:
+        p.value[at:high] = spare.value[:others]
+    if has_square:
+        p.square[at:high] = spare.square[:others]
+    return int(at)
+
+
+@register_jitable
+def total_of(p: Payload, low: int, high: int, rules: Rules, sums: Array) -> int:
+    """Sums of the channels over some positions; returns the sum of squares."""
+    square = 0
+    sums[:] = 0
+    for i in range(low, high):
+        if rules.criterion >= SQUARED:
+            sums[0] += p.weight[i]
+            sums[1] += p.value[i]
+        else:
+            sums[p.label[i]] += p.weight[i]
+        if len(p.square):
+            square += p.square[i]
+    if rules.stride > rules.n_channels:
+        sums[rules.n_channels] = high - low
+    return square
+
+
+@register_jitable
+def square_of(p: Payload, low: int, high: int) -> int:
+    """The sum of squares over some positions; zero where there are none."""
+    square = 0
+    for i in range(low, high if len(p.square) else low):
+        square += p.square[i]
+    return square
+
+
+__all__ = ["PAGE", "Payload", "collect", "draw_rows", "partition", "square_of", "total_of"]

@@ -1,0 +1,231 @@
+"""The search for the best split of a node: which features, their histograms, the best of all."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba.extending import register_jitable
+
+from daskml_kit.kernels.counter import philox
+from daskml_kit.kernels.tree_histograms import fill, touch
+from daskml_kit.kernels.tree_rows import Payload
+from daskml_kit.kernels.tree_splits import (
+    GINI,
+    Rules,
+    choose_features,
+    draw_split,
+    exactly,
+    is_pure,
+    purity,
+    scan,
+    scan_two_classes,
+)
+from daskml_kit.typing import Array
+
+
+class Bins(NamedTuple):
+    """What the grower needs to know of the bins."""
+
+    counts: Array  # int32 (d,): bins of each feature, that of missing values not counted
+    lows: Array  # float64 (d, bins): least value of each bin
+    highs: Array  # float64 (d, bins): largest
+
+
+class Desk(NamedTuple):
+    """What a search works on; made once for all nodes of a tree."""
+
+    hist: Array  # int64 (m * width,): zero between searches
+    order: Array  # int32 (d,): features, those of the node first
+    touched: Array  # int32 (m, few): bins that a small node's rows fall into
+    n_touched: Array  # int64 (m,)
+    every: Array  # int32 (1, bins): all bins
+    none: Array  # int64 (0,)
+    words: Array  # uint64: a bit for each bin
+    left: Array  # int64 (stride,): channels, as the next three
+    right: Array
+    trial: Array
+    best_left: Array  # of the split found
+
+
+@register_jitable
+def desk_for(d: int, rules: Rules) -> Desk:
+    """An empty desk.
+
+    A node is small, and only the bins that its rows touch are looked at, if it has fewer rows than
+    half the bins.
+    """
+    stride, n_bins = rules.stride, rules.missing_bin
+    m, few = min(rules.max_features, d), (n_bins + 1) // 2
+    return Desk(
+        np.zeros(m * (n_bins + 1) * stride, np.int64), np.arange(d).astype(np.int32),
+        np.empty((m, few), np.int32), np.empty(m, np.int64),
+        np.arange(n_bins).astype(np.int32).reshape(1, -1), np.empty(0, np.int64),
+        np.empty(n_bins // 64 + 1, np.uint64), np.empty(stride, np.int64),
+        np.empty(stride, np.int64), np.empty(stride, np.int64), np.empty(stride, np.int64),
+    )  # fmt: skip
+
+
+@register_jitable
+def may_split(rules: Rules, rows: int, depth: int, sums: Array, square: int) -> bool:
+    """Whether a node is large, shallow and impure enough to be split."""
+    return bool(
+        depth < rules.max_depth
+        and rows >= rules.min_samples_split
+        and rows >= 2 * rules.min_samples_leaf
+        and not is_pure(rules, rows, sums, square)
+    )
+
+
+@register_jitable
+def gain_of(rules: Rules, sums: Array, score: float) -> float:
+    """The decrease of impurity by a split of some score, weighted by the node's share of all rows."""
+    return (score - purity(rules, sums)) / rules.weight
+
+
+@exactly
+def best_split(
+    hist: Array,
+    width: int,
+    features: Array,
+    start: int,
+    stop: int,
+    touched: Array,
+    n_touched: Array,
+    bins: Bins,
+    signs: Array,
+    rules: Rules,
+    sums: Array,
+    lower: float,
+    upper: float,
+    key: np.uint64,
+    best: float,
+    left: Array,
+    right: Array,
+    best_left: Array,
+) -> tuple[float, int, int, int, float, bool]:
+    """The best split among ``features[start:stop]``, whose histograms stand one after the other.
+
+    ``touched`` has one row of bins for each of them, the first ``n_touched``; where ``n_touched`` is
+    empty, one row of all bins for all of them.
+
+    Returns score, position in ``features`` (-1: none), cut, missing_left, threshold, and whether any of the
+    features has rows in two bins.
+    """
+    where, cut, missing_left, threshold, varied = -1, -1, -1, 0.0, False
+    for j in range(start, stop):
+        f = features[j]
+        offset = (j - start) * width
+        own = touched[j - start] if len(n_touched) else touched[0]
+        count = n_touched[j - start] if len(n_touched) else bins.counts[f]
+        plain = (
+            rules.criterion == GINI and rules.stride == 2 and not rules.random
+            and rules.min_weight_leaf == 0.0 and not (rules.constrained and signs[f] != 0)
+            and hist[offset + 2 * rules.missing_bin] == 0
+            and hist[offset + 2 * rules.missing_bin + 1] == 0
+        )  # fmt: skip
+        t = 0.0
+        if plain:
+            score, b, after, m = scan_two_classes(
+                hist, offset, own, count, rules, sums, best, best_left
+            )
+        elif rules.random:
+            bits = philox(key, np.uint64(3), np.uint64(f))
+            score, b, after, m, t = draw_split(
+                hist, offset, own, count, rules, sums, signs[f], lower, upper, best,
+                bins.lows[f], bins.highs[f], bits, left, right, best_left,
+            )  # fmt: skip
+        else:
+            score, b, after, m = scan(
+                hist, offset, own, count, rules, sums, signs[f], lower, upper, best,
+                left, right, best_left,
+            )  # fmt: skip
+        varied = varied or b > -2
+        if b >= 0:
+            best, where, cut, missing_left, threshold = score, j, b, m, t
+            if not rules.random:
+                threshold = np.inf
+                if after >= 0:
+                    threshold = bins.highs[f, b] / 2 + bins.lows[f, after] / 2
+    return best, where, cut, missing_left, threshold, varied
+
+
+@register_jitable
+def clear(desk: Desk, rules: Rules, n: int, small: bool) -> None:
+    """Makes the histograms of the first ``n`` features zero; of a small node those cells that it touched."""
+    stride, hist = rules.stride, desk.hist
+    width = (rules.missing_bin + 1) * stride
+    if not small:
+        hist[: n * width] = 0
+        return
+    for j in range(n):
+        for i in range(desk.n_touched[j]):
+            at = j * width + desk.touched[j, i] * stride
+            for c in range(stride):
+                hist[at + c] = 0
+        for c in range(stride):
+            hist[(j + 1) * width - 1 - c] = 0
+
+
+@exactly
+def search(
+    codes: Array,
+    p: Payload,
+    low: int,
+    high: int,
+    known: Array,
+    desk: Desk,
+    bins: Bins,
+    signs: Array,
+    rules: Rules,
+    sums: Array,
+    lower: float,
+    upper: float,
+    key: np.uint64,
+) -> tuple[float, int, int, int, float]:
+    """The best split of positions ``low`` to ``high - 1`` among the features drawn for the node.
+
+    Where none of them has two values, more are drawn one by one, as in scikit-learn. ``known`` has the
+    histograms of all features where they are known already, else nothing.
+
+    Returns
+    -------
+    score, feature, cut, missing_left, threshold
+        Feature is -1 where there is no split. ``desk.best_left`` has the sums of the left side.
+    """
+    order = desk.order
+    d, m = len(order), len(desk.n_touched)
+    width = (rules.missing_bin + 1) * rules.stride
+    small = high - low < desk.touched.shape[1]
+    best, where, cut, missing_left, threshold = -np.inf, -1, -1, -1, 0.0
+    start, stop, varied = 0, m, False
+    if m < d:
+        for f in range(d):
+            order[f] = f
+    while start < stop:
+        if m < d:
+            choose_features(key, order, start, stop)
+        if len(known) == 0:
+            fill(codes, p, low, high, order[start:stop], rules, width, desk.hist)
+        if small:
+            for j in range(start, stop):
+                f = order[j]
+                desk.n_touched[j - start] = touch(
+                    codes, p, low, high, f, bins.counts[f], desk.words, desk.touched[j - start]
+                )
+        best, found, b, ml, t, any_varied = best_split(
+            known if len(known) else desk.hist, width, order, start, stop,
+            desk.touched if small else desk.every, desk.n_touched if small else desk.none,
+            bins, signs, rules, sums, lower, upper, key, best, desk.left, desk.right, desk.trial,
+        )  # fmt: skip
+        if found >= 0:
+            where, cut, missing_left, threshold = order[found], b, ml, t
+            desk.best_left[:] = desk.trial
+        if len(known) == 0:
+            clear(desk, rules, stop - start, small)
+        varied = varied or any_varied
+        start, stop = stop, stop if varied else min(d, stop + 1)
+    return best, where, cut, missing_left, threshold
+
+
+__all__ = ["Bins", "Desk", "best_split", "desk_for", "gain_of", "may_split", "search"]
