@@ -13,10 +13,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from daskml_kit.base import ClassifierMixin, RegressorMixin, check_number
 from daskml_kit.exceptions import InvalidDataError, InvalidDataTypeError, InvalidParameterError
+from daskml_kit.kernels.tree_predict import Packed
 from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.random import generator, seed_from
 from daskml_kit.runtime.sources import is_dask
 from daskml_kit.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from daskml_kit.tree.answers import Packing, all_leaves, all_paths, mean_values
 from daskml_kit.tree.estimator import (
     CLASS_CRITERIA,
     VALUE_CRITERIA,
@@ -27,15 +29,13 @@ from daskml_kit.tree.estimator import (
     is_count,
     is_share,
     log_of,
-    tree_leaves,
-    tree_values,
 )
 from daskml_kit.tree.forest import grow_forest
 from daskml_kit.tree.ground import Ground, prepared
 from daskml_kit.tree.growing import Sampling
 from daskml_kit.tree.out_of_bag import Asked, OutOfBag, out_of_bag
 from daskml_kit.tree.structure import as_tree, pruned
-from daskml_kit.typing import Array, ArrayLike, FloatArray, Matrix, TargetKind
+from daskml_kit.typing import ArrayLike, FloatArray, TargetKind
 
 
 class _Forest(TreeEstimator):
@@ -53,6 +53,7 @@ class _Forest(TreeEstimator):
     max_samples: Any
     ccp_alpha: float
     _seed: int
+    _packing: Packing
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Self:
         """Grow the forest.
@@ -94,7 +95,7 @@ class _Forest(TreeEstimator):
                 unseen = None
                 if self.oob_score:
                     unseen = self._out_of_bag(ground, trees, keys, sampling, not is_dask(X))
-        self._seed = seed
+        self._seed, self._packing = seed, Packing()
         self.growth_ = grown.way
         self.n_outputs_ = 1
         if facts.classes is not None:
@@ -253,12 +254,12 @@ class _Forest(TreeEstimator):
         (n, n_estimators) int64, lazy where X is
         """
         check_is_fitted(self)
-        trees = self._trees()
+        trees = self._packed()
         return self._map_rows(
             X,
-            partial(_leaves, trees),
+            partial(all_leaves, trees),
             dtype=np.int64,
-            columns=list(range(len(trees))),
+            columns=list(range(trees.n_trees)),
             column_dim="tree",
         )
 
@@ -279,10 +280,10 @@ class _Forest(TreeEstimator):
                 "decision_path makes one sparse matrix of all rows, so X must be in memory: pass "
                 "X.compute(), or ask for the leaves of each row with apply(X), which stays lazy."
             )
-        return self.to_sklearn().decision_path(self._checked_rows(X))
+        return all_paths(self._packed(), self._checked_rows(X))
 
-    def _trees(self) -> list[Any]:
-        return [member.tree_ for member in getattr(self, "estimators_", [])]
+    def _packed(self) -> Packed:
+        return self._packing.of([member.tree_ for member in self.estimators_])
 
     def to_sklearn(self) -> Any:
         """scikit-learn's estimator of the same name with the same trees: equal predictions.
@@ -308,19 +309,6 @@ class _Forest(TreeEstimator):
         return out
 
 
-def _leaves(trees: Sequence[Any], X: Matrix) -> Array:
-    return np.column_stack([tree_leaves(tree, X) for tree in trees])
-
-
-def _mean_values(trees: Sequence[Any], X: Matrix) -> FloatArray:
-    """The mean of all trees' values, added up in their order."""
-    total = tree_values(trees[0], X)
-    for tree in trees[1:]:
-        total += tree_values(tree, X)
-    total /= len(trees)
-    return total
-
-
 class _ForestClassifier(ClassifierMixin, _Forest):
     _criteria = CLASS_CRITERIA
     _target = "classes"
@@ -338,7 +326,7 @@ class _ForestClassifier(ClassifierMixin, _Forest):
         (n,), lazy where X is
         """
         check_is_fitted(self)
-        fn = partial(classes_by, partial(_mean_values, self._trees()), self.classes_)
+        fn = partial(classes_by, partial(mean_values, self._packed()), self.classes_)
         return self._map_rows(X, fn, dtype=self.classes_.dtype)
 
     def predict_proba(self, X: ArrayLike) -> Any:
@@ -352,7 +340,8 @@ class _ForestClassifier(ClassifierMixin, _Forest):
         -------
         (n, n_classes), columns in the order of ``classes_``
         """
-        return self._columns(X, partial(_mean_values, self._trees()))
+        check_is_fitted(self)
+        return self._columns(X, partial(mean_values, self._packed()))
 
     def predict_log_proba(self, X: ArrayLike) -> Any:
         """The logarithm of :meth:`predict_proba`.
@@ -365,10 +354,10 @@ class _ForestClassifier(ClassifierMixin, _Forest):
         -------
         (n, n_classes), columns in the order of ``classes_``
         """
-        return self._columns(X, partial(log_of, partial(_mean_values, self._trees())))
+        check_is_fitted(self)
+        return self._columns(X, partial(log_of, partial(mean_values, self._packed())))
 
     def _columns(self, X: ArrayLike, fn: Any) -> Any:
-        check_is_fitted(self)
         return self._map_rows(X, fn, dtype=np.float64, columns=list(self.classes_))
 
     def _keep_out_of_bag(self, found: OutOfBag, *, with_rows: bool) -> None:
@@ -394,7 +383,7 @@ class _ForestRegressor(RegressorMixin, _Forest):
         (n,) float64, lazy where X is
         """
         check_is_fitted(self)
-        fn = partial(flat, partial(_mean_values, self._trees()))
+        fn = partial(flat, partial(mean_values, self._packed()))
         return self._map_rows(X, fn, dtype=np.float64)
 
     def _keep_out_of_bag(self, found: OutOfBag, *, with_rows: bool) -> None:
