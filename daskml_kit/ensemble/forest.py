@@ -13,12 +13,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from daskml_kit.base import ClassifierMixin, RegressorMixin, check_number
 from daskml_kit.exceptions import InvalidDataError, InvalidDataTypeError, InvalidParameterError
+from daskml_kit.kernels.tree_categories import Coding
 from daskml_kit.kernels.tree_predict import Packed
 from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.random import generator, seed_from
 from daskml_kit.runtime.sources import is_dask
 from daskml_kit.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from daskml_kit.tree.answers import Packing, all_leaves, all_paths, mean_values
+from daskml_kit.tree.categorical import numbered
 from daskml_kit.tree.estimator import (
     CLASS_CRITERIA,
     VALUE_CRITERIA,
@@ -76,6 +78,8 @@ class _Forest(TreeEstimator):
         """
         asked = TreeParameters.of(self, self._criteria, random=self._random)
         self._check_parameters()
+        features = self._categorical(X)
+        X = numbered(X, {} if features is None else features.levels)
         kept = self._kept_trees()
         seed = self._seed if kept else seed_from(self.random_state)
         how: dict[str, Any] = {"target": self._target, "min_classes": 1}
@@ -85,17 +89,25 @@ class _Forest(TreeEstimator):
             facts = data.facts
             self._refuse_another_kind(kept, facts)
             sampling = self._sampling(facts.n_rows)
-            with prepared(executor, data, seed, asked.max_bins, poisson=asked.poisson) as ground:
+            with prepared(
+                executor, data, seed, asked.max_bins, poisson=asked.poisson, features=features
+            ) as ground:
                 growth = asked.growth(ground, sampling)
                 bits = generator(seed, "trees")
                 keys = bits.integers(2**64, size=self.n_estimators, dtype=np.uint64).tolist()
                 grown = grow_forest(ground, growth, keys[len(kept) :])
-                new = [as_tree(nodes, growth.rules, facts.n_features) for nodes in grown.trees]
+                coding = growth.binning.coding
+                _refuse_other_categories(kept, coding)
+                new = [
+                    as_tree(nodes, growth.rules, facts.n_features, coding=coding)
+                    for nodes in grown.trees
+                ]
                 trees = kept + [pruned(tree, self.ccp_alpha) for tree in new]
                 unseen = None
                 if self.oob_score:
                     unseen = self._out_of_bag(ground, trees, keys, sampling, not is_dask(X))
         self._seed, self._packing = seed, Packing()
+        self._keep_categorical(features)
         self.growth_ = grown.way
         self.n_outputs_ = 1
         if facts.classes is not None:
@@ -201,6 +213,7 @@ class _Forest(TreeEstimator):
         for name in ("n_features_in_", "feature_names_in_", "n_outputs_", "classes_", "n_classes_"):
             if hasattr(self, name):
                 setattr(member, name, getattr(self, name))
+        member.is_categorical_, member._levels = self.is_categorical_, self._levels
         return member
 
     def _out_of_bag(
@@ -280,7 +293,7 @@ class _Forest(TreeEstimator):
                 "decision_path makes one sparse matrix of all rows, so X must be in memory: pass "
                 "X.compute(), or ask for the leaves of each row with apply(X), which stays lazy."
             )
-        return all_paths(self._packed(), self._checked_rows(X))
+        return all_paths(self._packed(), self._checked_rows(self._numbered(X)))
 
     def _packed(self) -> Packed:
         return self._packing.of([member.tree_ for member in self.estimators_])
@@ -293,6 +306,7 @@ class _Forest(TreeEstimator):
         sklearn.ensemble.RandomForestClassifier and so on
         """
         check_is_fitted(self)
+        self._refuse_sets()
         given = self.get_params(deep=False)
         out = self._reference(**{k: given[k] for k in self._reference().get_params() if k in given})
         members = [member.to_sklearn() for member in self.estimators_]
@@ -307,6 +321,23 @@ class _Forest(TreeEstimator):
             if hasattr(self, name):
                 setattr(out, name, getattr(self, name))
         return out
+
+
+def _refuse_other_categories(kept: Sequence[Any], coding: Coding | None) -> None:
+    """Trees that are added to others must call the same categories by the same codes."""
+    before = getattr(kept[0], "coding", None) if kept else coding
+    if (before is None) != (coding is None) or (
+        before is not None
+        and coding is not None
+        and not (
+            np.array_equal(before.features, coding.features)
+            and all(map(np.array_equal, before.values, coding.values))
+        )
+    ):
+        raise InvalidDataError(
+            f"The {len(kept)} trees that warm_start=True keeps were grown on other categories than X has: "
+            "pass data with the same categories, or fit with warm_start=False."
+        )
 
 
 class _ForestClassifier(ClassifierMixin, _Forest):
@@ -427,6 +458,8 @@ class RandomForestClassifier(_ForestClassifier):
     monotonic_cst : array-like of -1, 0, 1 for each feature, or None
     max_bins : int, default=255
         Most bins of a feature, missing values not counted.
+    categorical_features : "from_dtype", None, or a mask, indices or names, default="from_dtype"
+        Features whose values are categories, as in :class:`~daskml_kit.tree.DecisionTreeClassifier`.
     balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
@@ -475,6 +508,7 @@ class RandomForestClassifier(_ForestClassifier):
         max_samples: Any = None,
         monotonic_cst: Any = None,
         max_bins: int = 255,
+        categorical_features: Any = "from_dtype",
         balance: str | None = None,
     ) -> None:
         self.n_estimators = n_estimators
@@ -496,6 +530,7 @@ class RandomForestClassifier(_ForestClassifier):
         self.max_samples = max_samples
         self.monotonic_cst = monotonic_cst
         self.max_bins = max_bins
+        self.categorical_features = categorical_features
         self.balance = balance
 
 
@@ -532,6 +567,8 @@ class RandomForestRegressor(_ForestRegressor):
     monotonic_cst : array-like of -1, 0, 1 for each feature, or None
     max_bins : int, default=255
         Most bins of a feature, missing values not counted.
+    categorical_features : "from_dtype", None, or a mask, indices or names, default="from_dtype"
+        Features whose values are categories, as in :class:`~daskml_kit.tree.DecisionTreeClassifier`.
     balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
@@ -578,6 +615,7 @@ class RandomForestRegressor(_ForestRegressor):
         max_samples: Any = None,
         monotonic_cst: Any = None,
         max_bins: int = 255,
+        categorical_features: Any = "from_dtype",
         balance: str | None = None,
     ) -> None:
         self.n_estimators = n_estimators
@@ -598,6 +636,7 @@ class RandomForestRegressor(_ForestRegressor):
         self.max_samples = max_samples
         self.monotonic_cst = monotonic_cst
         self.max_bins = max_bins
+        self.categorical_features = categorical_features
         self.balance = balance
 
 
@@ -636,6 +675,8 @@ class ExtraTreesClassifier(_ForestClassifier):
     monotonic_cst : array-like of -1, 0, 1 for each feature, or None
     max_bins : int, default=255
         Most bins of a feature, missing values not counted.
+    categorical_features : "from_dtype", None, or a mask, indices or names, default="from_dtype"
+        Features whose values are categories, as in :class:`~daskml_kit.tree.DecisionTreeClassifier`.
     balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
@@ -685,6 +726,7 @@ class ExtraTreesClassifier(_ForestClassifier):
         max_samples: Any = None,
         monotonic_cst: Any = None,
         max_bins: int = 255,
+        categorical_features: Any = "from_dtype",
         balance: str | None = None,
     ) -> None:
         self.n_estimators = n_estimators
@@ -706,6 +748,7 @@ class ExtraTreesClassifier(_ForestClassifier):
         self.max_samples = max_samples
         self.monotonic_cst = monotonic_cst
         self.max_bins = max_bins
+        self.categorical_features = categorical_features
         self.balance = balance
 
 
@@ -742,6 +785,8 @@ class ExtraTreesRegressor(_ForestRegressor):
     monotonic_cst : array-like of -1, 0, 1 for each feature, or None
     max_bins : int, default=255
         Most bins of a feature, missing values not counted.
+    categorical_features : "from_dtype", None, or a mask, indices or names, default="from_dtype"
+        Features whose values are categories, as in :class:`~daskml_kit.tree.DecisionTreeClassifier`.
     balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
@@ -789,6 +834,7 @@ class ExtraTreesRegressor(_ForestRegressor):
         max_samples: Any = None,
         monotonic_cst: Any = None,
         max_bins: int = 255,
+        categorical_features: Any = "from_dtype",
         balance: str | None = None,
     ) -> None:
         self.n_estimators = n_estimators
@@ -809,6 +855,7 @@ class ExtraTreesRegressor(_ForestRegressor):
         self.max_samples = max_samples
         self.monotonic_cst = monotonic_cst
         self.max_bins = max_bins
+        self.categorical_features = categorical_features
         self.balance = balance
 
 

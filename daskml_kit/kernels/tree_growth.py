@@ -16,6 +16,7 @@ import numpy as np
 from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic, register_jitable
 
+from daskml_kit.kernels.tree_categories import completed, has_bin, set_words
 from daskml_kit.kernels.tree_histograms import fill, fill_classes, fill_values
 from daskml_kit.kernels.tree_nodes import (
     CUT,
@@ -185,9 +186,11 @@ def grow(
     d, stride = codes.shape[0], rules.stride
     width, whole = (rules.missing_bin + 1) * stride, rules.max_features >= d
     spare, desk = spare_for(p, n_rows), desk_for(d, rules)
-    nodes, waiting = room_for_nodes(256, stride), room_for_waiting(64, stride)
+    words = set_words(rules) if bins.categorical.any() else 0
+    nodes, waiting = room_for_nodes(256, stride, words), room_for_waiting(64, stride)
     # Histograms that are known, each in the slot of its node's place among those that wait.
     slots, nothing = np.empty((0, len(desk.hist)), np.int64), np.empty(0, np.int64)
+    sets, no_set = desk.trials.sets, np.empty(0, np.uint64)
     most = max(1, min(n_rows, LOCAL_BYTES // (d * codes.itemsize)))
     near = Near(np.empty((d, most), codes.dtype), np.empty(most, np.int32))
     near_height, near_low, near_high = -1, 0, 0  # -1: no subtree is near
@@ -230,11 +233,18 @@ def grow(
         if feature < 0 or gain < rules.min_gain:
             continue
         missing = rules.missing_bin if missing_left == 1 else -1
-        middle = partition(view, p, spare, low, high, feature, cut, missing)
-        if missing_left < 0:
-            missing_left = int(middle - low > high - middle)
+        by_set = bins.categorical[feature] != 0
+        middle = partition(
+            view, p, spare, low, high, feature, cut, missing, sets[0] if by_set else no_set
+        )
+        to_left = middle - low > high - middle
+        if by_set:
+            nodes.sets[me] = completed(sets, to_left)
+            missing_left = int(has_bin(nodes.sets[me], rules.missing_bin))
+        elif missing_left < 0:
+            missing_left = int(to_left)
         split_node(nodes, me, feature, cut, missing_left, gain, threshold)
-        push_children(nodes, me, waiting, height, middle, desk.best_left, square_of(p, low, middle))
+        push_children(nodes, me, waiting, height, middle, desk.left, square_of(p, low, middle))
         if rules.constrained and signs[feature] != 0:
             bound_children(waiting, height, rules, signs[feature])
         if known:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from daskml_kit.kernels.tree_growth import Bins, best_split, gain_of, may_split
+from daskml_kit.kernels.tree_search import Bins, best_split, gain_of, may_split, trials_for
 from daskml_kit.kernels.tree_splits import Rules, child_key, choose_features, exactly, value_of
 from daskml_kit.typing import Array
 
@@ -35,10 +35,12 @@ def settle(
     none: Array,
     sums: Array,
     left: Array,
+    sets: Array,
 ) -> tuple[int, int, int, float, float, bool]:
     """The split of a node, by the same steps as when a tree grows whole.
 
-    ``sums`` and ``left`` are filled with the channels of the node and of its left child. Returns feature
+    ``sums`` and ``left`` are filled with the channels of the node and of its left child; ``sets``, of a
+    categorical split, with the categories that go left and all that have rows. Returns feature
     (-1 for a leaf), cut, missing_left, threshold, gain, and whether other features are to be searched.
     """
     stride = rules.stride
@@ -49,11 +51,12 @@ def settle(
             sums[c] += hist[b * stride + c]
     if not may_split(rules, rows, depth, sums, square):
         return -1, -1, 0, 0.0, 0.0, False
-    work, other = np.empty(stride, np.int64), np.empty(stride, np.int64)
+    trials = trials_for(rules)
     best, where, cut, missing_left, threshold, varied = best_split(
         hist, width, features, 0, len(features), every, none, bins, signs, rules, sums, lower, upper, key,
-        -np.inf, work, other, left,
+        -np.inf, trials,
     )  # fmt: skip
+    left[:], sets[:] = trials.best, trials.sets
     if where < 0:
         return -1, -1, 0, 0.0, 0.0, not varied
     gain = gain_of(rules, sums, best)

@@ -24,6 +24,9 @@ class Nodes(NamedTuple):
     sums: Array  # (n, stride): channels of the rows in the node
     squares: Array  # (n,)
     keys: Array  # (n,) uint64
+    sets: (
+        Array  # (n, words) uint64: codes that a categorical split sends left; no words without any
+    )
 
 
 class Waiting(NamedTuple):
@@ -39,11 +42,12 @@ PARENT, SIDE, FIRST, STOP, KNOWN = range(5)
 
 
 @register_jitable
-def room_for_nodes(n: int, stride: int) -> Nodes:
+def room_for_nodes(n: int, stride: int, words: int) -> Nodes:
     """An empty table."""
     return Nodes(
         np.empty((n, NODE_INTS), np.int64), np.empty((n, NODE_FLOATS), np.float64),
         np.empty((n, stride), np.int64), np.empty(n, np.int64), np.empty(n, np.uint64),
+        np.empty((n, words), np.uint64),
     )  # fmt: skip
 
 
@@ -60,9 +64,9 @@ def room_for_waiting(n: int, stride: int) -> Waiting:
 def more_nodes(nodes: Nodes) -> Nodes:
     """The same nodes with twice the room."""
     n = len(nodes.ints)
-    out = room_for_nodes(2 * n, nodes.sums.shape[1])
+    out = room_for_nodes(2 * n, nodes.sums.shape[1], nodes.sets.shape[1])
     out.ints[:n], out.floats[:n], out.sums[:n] = nodes.ints, nodes.floats, nodes.sums
-    out.squares[:n], out.keys[:n] = nodes.squares, nodes.keys
+    out.squares[:n], out.keys[:n], out.sets[:n] = nodes.squares, nodes.keys, nodes.sets
     return out
 
 
@@ -81,7 +85,7 @@ def made(nodes: Nodes, n: int) -> Nodes:
     """The first ``n`` nodes, in arrays of their own."""
     return Nodes(
         nodes.ints[:n].copy(), nodes.floats[:n].copy(), nodes.sums[:n].copy(),
-        nodes.squares[:n].copy(), nodes.keys[:n].copy(),
+        nodes.squares[:n].copy(), nodes.keys[:n].copy(), nodes.sets[:n].copy(),
     )  # fmt: skip
 
 
@@ -99,6 +103,7 @@ def make_leaf(nodes: Nodes, me: int, waiting: Waiting, at: int, depth: int) -> N
     numbers[GAIN], numbers[THRESHOLD] = 0.0, 0.0
     numbers[LOWER], numbers[UPPER] = waiting.bounds[at, 0], waiting.bounds[at, 1]
     nodes.keys[me] = waiting.keys[at]
+    nodes.sets[me] = np.uint64(0)
     for c in range(stride):
         nodes.sums[me, c] = waiting.sums[at, c]
     nodes.squares[me] = waiting.sums[at, stride]

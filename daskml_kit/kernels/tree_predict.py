@@ -10,7 +10,9 @@ walked four at a time, tile by tile, a tree after the other, so that a tile and 
     paths(trees, X)  # all nodes that a row passes
 
 Values are compared as float32, as scikit-learn's trees do: thresholds are rounded down to float32, which
-changes no comparison of a float32 value. A missing value (NaN) goes where the node sends it.
+changes no comparison of a float32 value. A missing value (NaN) goes where the node sends it. A categorical
+node has a set of codes that go left, and rows are coded before they are walked; trees without such nodes are
+walked by code that was compiled without them.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from daskml_kit.kernels.tree_categories import Coding, coded
 from daskml_kit.kernels.tree_splits import exactly
 from daskml_kit.typing import Array, FloatArray, IntArray
 
@@ -43,6 +46,8 @@ class Table(NamedTuple):
     missing_left: Array  # (n,)
     values: FloatArray  # (n, width)
     column: int = 0  # of the answer that its first value belongs to
+    sets: Array | None = None  # (n, words) uint64: codes that go left where the threshold is NaN
+    coding: Coding | None = None  # of the values of categorical features
 
 
 class Packed(NamedTuple):
@@ -53,6 +58,8 @@ class Packed(NamedTuple):
     origins: IntArray  # (n,) int32: the node's number in its table
     values: FloatArray  # (n, width) float64
     columns: IntArray  # (t,) int64
+    sets: Array | None = None  # (s, words) uint64, of the nodes whose feature is negative
+    coding: Coding | None = None
 
     @property
     def n_trees(self) -> int:
@@ -83,6 +90,7 @@ def packed(tables: Sequence[Table]) -> Packed:
     roots = np.append(0, np.cumsum(sizes))
     nodes, origins = np.empty(roots[-1], NODE), np.empty(roots[-1], np.int32)
     values = np.empty((roots[-1], tables[0].values.shape[1]))
+    sets: list[Array] = []
     for table, low, high in zip(tables, roots, roots[1:], strict=False):
         own = origins[low:high]
         _lay_out(
@@ -91,8 +99,19 @@ def packed(tables: Sequence[Table]) -> Packed:
             np.asarray(table.missing_left, np.bool_), nodes[low:high], own,
         )  # fmt: skip
         values[low:high] = table.values[own]
+        if table.sets is not None:
+            sets.append(_by_set(nodes[low:high], table.sets[own], sum(map(len, sets))))
     columns = np.array([table.column for table in tables], np.int64)
-    return Packed(roots, nodes, origins, values, columns)
+    chosen = np.concatenate(sets) if sets else None
+    return Packed(roots, nodes, origins, values, columns, chosen, tables[0].coding)
+
+
+def _by_set(nodes: Array, sets: Array, before: int) -> Array:
+    """Gives nodes without a threshold the number of their set as ``misses``; returns the sets."""
+    at = np.flatnonzero(np.isnan(nodes["threshold"]))
+    nodes["feature"][at] = ~nodes["feature"][at]
+    nodes["misses"][at] = before + np.arange(len(at))
+    return np.ascontiguousarray(sets[at])
 
 
 def _rounded_down(threshold: FloatArray) -> Array:
@@ -126,16 +145,21 @@ def _lay_out(
 
 
 @exactly
-def _step(nodes: Array, at: int, X: Array, row: int) -> int:
+def _step(nodes: Array, at: int, X: Array, row: int, sets: Array | None) -> int:
     """The child that a row goes to; of a leaf, itself."""
     node = nodes[at]
+    if sets is not None:  # noqa: SIM102 - decided when this is compiled
+        if node.feature < 0:
+            code = np.int64(X[row, ~node.feature])
+            word = sets[node.misses, code >> 6]
+            return int(node.child + 1 - np.int64((word >> np.uint64(code & 63)) & np.uint64(1)))
     x = X[row, node.feature]
     right = (x > node.threshold) | ((x != x) & (node.misses != 0))
     return int(node.child + np.int64(right))
 
 
 @exactly
-def _walk(nodes: Array, X: Array, first: int, out: Array) -> None:
+def _walk(nodes: Array, X: Array, first: int, out: Array, sets: Array | None) -> None:
     """The leaves of some rows in one tree; ``len(out)`` is a multiple of four."""
     for i in range(0, len(out), 4):
         row = first + i
@@ -143,58 +167,79 @@ def _walk(nodes: Array, X: Array, first: int, out: Array) -> None:
         moving = True
         while moving:
             a_, b_, c_, d_ = a, b, c, d
-            a, b = _step(nodes, a, X, row), _step(nodes, b, X, row + 1)
-            c, d = _step(nodes, c, X, row + 2), _step(nodes, d, X, row + 3)
+            a, b = _step(nodes, a, X, row, sets), _step(nodes, b, X, row + 1, sets)
+            c, d = _step(nodes, c, X, row + 2, sets), _step(nodes, d, X, row + 3, sets)
             moving = (a != a_) | (b != b_) | (c != c_) | (d != d_)
         out[i], out[i + 1], out[i + 2], out[i + 3] = a, b, c, d
 
 
 @exactly
-def _leaf(nodes: Array, X: Array, row: int) -> int:
+def _leaf(nodes: Array, X: Array, row: int, sets: Array | None) -> int:
     at, before = 0, -1
     while at != before:
-        before, at = at, _step(nodes, at, X, row)
+        before, at = at, _step(nodes, at, X, row, sets)
     return at
 
 
 @exactly
-def _tile(nodes: Array, X: Array, first: int, out: Array) -> None:
+def _tile(nodes: Array, X: Array, first: int, out: Array, sets: Array | None) -> None:
     """The leaves of ``len(out)`` rows in one tree."""
     fours = len(out) // 4 * 4
-    _walk(nodes, X, first, out[:fours])
+    _walk(nodes, X, first, out[:fours], sets)
     for i in range(fours, len(out)):
-        out[i] = _leaf(nodes, X, first + i)
+        out[i] = _leaf(nodes, X, first + i, sets)
 
 
 @exactly
 def _add_values(
-    roots: Array, nodes: Array, values: Array, columns: Array, X: Array, out: Array, rows: int
+    roots: Array,
+    nodes: Array,
+    values: Array,
+    columns: Array,
+    sets: Array | None,
+    X: Array,
+    out: Array,
+    rows: int,
 ) -> None:
     at, width = np.empty(rows, np.int64), values.shape[1]
     for first in range(0, len(X), rows):
         found = at[: min(rows, len(X) - first)]
         for t in range(len(columns)):
             low, column = roots[t], columns[t]
-            _tile(nodes[low : roots[t + 1]], X, first, found)
+            _tile(nodes[low : roots[t + 1]], X, first, found, sets)
             for i in range(len(found)):
                 for k in range(width):
                     out[first + i, column + k] += values[low + found[i], k]
 
 
 @exactly
-def _leaves(roots: Array, nodes: Array, origins: Array, X: Array, out: Array, rows: int) -> None:
+def _leaves(
+    roots: Array,
+    nodes: Array,
+    origins: Array,
+    sets: Array | None,
+    X: Array,
+    out: Array,
+    rows: int,
+) -> None:
     at = np.empty(rows, np.int64)
     for first in range(0, len(X), rows):
         found = at[: min(rows, len(X) - first)]
         for t in range(out.shape[1]):
-            _tile(nodes[roots[t] : roots[t + 1]], X, first, found)
+            _tile(nodes[roots[t] : roots[t + 1]], X, first, found, sets)
             for i in range(len(found)):
                 out[first + i, t] = origins[roots[t] + found[i]]
 
 
 @exactly
 def _paths(
-    roots: Array, nodes: Array, origins: Array, X: Array, starts: Array, found: Array
+    roots: Array,
+    nodes: Array,
+    origins: Array,
+    sets: Array | None,
+    X: Array,
+    starts: Array,
+    found: Array,
 ) -> None:
     """Fills ``found`` from ``starts[row, tree]`` on; where it is empty, counts into ``starts`` instead."""
     for t in range(starts.shape[1]):
@@ -205,13 +250,15 @@ def _paths(
                 if not counts:
                     found[n] = roots[t] + origins[roots[t] + at]
                 n += 1
-                before, at = at, _step(own, at, X, row)
+                before, at = at, _step(own, at, X, row, sets)
             if counts:
                 starts[row, t] = n
 
 
-def _rows(X: Array) -> tuple[Array, int]:
+def _rows(trees: Packed, X: Array) -> tuple[Array, int]:
     """float32 rows as the kernels are compiled for, and how many make a tile."""
+    if trees.coding is not None:
+        X = coded(X, trees.coding)
     out = np.require(X, np.float32, ["C", "A"]).view()
     out.flags.writeable = False
     return out, max(64, TILE_BYTES // (4 * max(1, out.shape[1])))
@@ -226,15 +273,15 @@ def add_values(trees: Packed, X: Array, out: FloatArray) -> None:
     out : (n, columns) float64
         A tree adds its values from its own ``column`` on.
     """
-    rows, tile = _rows(X)
-    _add_values(trees.roots, trees.nodes, trees.values, trees.columns, rows, out, tile)
+    rows, tile = _rows(trees, X)
+    _add_values(trees.roots, trees.nodes, trees.values, trees.columns, trees.sets, rows, out, tile)
 
 
 def leaves(trees: Packed, X: Array) -> IntArray:
     """The number of each row's leaf in each tree: (n, n_trees) int64, one pass."""
-    rows, tile = _rows(X)
+    rows, tile = _rows(trees, X)
     out = np.empty((len(rows), trees.n_trees), np.int64)
-    _leaves(trees.roots, trees.nodes, trees.origins, rows, out, tile)
+    _leaves(trees.roots, trees.nodes, trees.origins, trees.sets, rows, out, tile)
     return out
 
 
@@ -244,15 +291,14 @@ def paths(trees: Packed, X: Array) -> tuple[IntArray, IntArray]:
     Nodes of the second tree are counted on from those of the first. Two passes: the first one counts. Memory:
     eight bytes for each row and tree beside the answer.
     """
-    rows, _ = _rows(X)
+    rows, _ = _rows(trees, X)
     lengths = np.zeros((len(rows), trees.n_trees), np.int64)
-    _paths(trees.roots, trees.nodes, trees.origins, rows, lengths, np.empty(0, np.int64))
+    nodes = trees.roots, trees.nodes, trees.origins, trees.sets
+    _paths(*nodes, rows, lengths, np.empty(0, np.int64))
     starts = np.append(0, np.cumsum(lengths))
     found = np.empty(starts[-1], np.int64)
     if len(found):
-        _paths(
-            trees.roots, trees.nodes, trees.origins, rows, starts[:-1].reshape(lengths.shape), found
-        )
+        _paths(*nodes, rows, starts[:-1].reshape(lengths.shape), found)
     return starts[:: trees.n_trees], found
 
 

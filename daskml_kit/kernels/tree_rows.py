@@ -86,18 +86,24 @@ def partition(
     feature: int,
     cut: int,
     missing: int,
+    chosen: Array,
 ) -> int:
     """Moves positions whose code is at most ``cut``, or ``missing``, before the others, in order.
 
-    Returns where the others begin.
+    Where ``chosen`` is not empty, it is the set of codes to move, and nothing else counts. Returns where the
+    others begin.
     """
     at, others, one = np.uint64(low), np.uint64(0), np.uint64(1)
     column = codes[feature]
+    by_set = len(chosen) > 0
     has_label, has_value, has_square = len(p.label) > 0, len(p.value) > 0, len(p.square) > 0
     for i in range(np.uint64(low), np.uint64(high)):
         r, w = p.idx[i], p.weight[i]
         c = int(column[np.uint64(r)])
-        goes = np.uint64(c <= cut) | np.uint64(c == missing)
+        if by_set:
+            goes = (chosen[c >> 6] >> np.uint64(c & 63)) & one
+        else:
+            goes = np.uint64(c <= cut) | np.uint64(c == missing)
         p.idx[at], spare.idx[others] = r, r
         p.weight[at], spare.weight[others] = w, w
         if has_label:

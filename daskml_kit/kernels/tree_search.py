@@ -8,6 +8,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from daskml_kit.kernels.counter import philox
+from daskml_kit.kernels.tree_categories import draw_categories, in_order, keep_set, set_words
 from daskml_kit.kernels.tree_histograms import fill, touch
 from daskml_kit.kernels.tree_rows import Payload
 from daskml_kit.kernels.tree_splits import (
@@ -30,6 +31,28 @@ class Bins(NamedTuple):
     counts: Array  # int32 (d,): bins of each feature, that of missing values not counted
     lows: Array  # float64 (d, bins): least value of each bin
     highs: Array  # float64 (d, bins): largest
+    categorical: Array  # int8 (d,): 1 where each bin is a category
+
+
+class Trials(NamedTuple):
+    """What the features of a node are tried with."""
+
+    left: Array  # int64 (stride,): channels, as the next two
+    right: Array
+    best: Array  # on the left of the best split
+    order: Array  # int32 (bins + 1,): categories in their order at the node
+    means: Array  # float64 (bins + 1,): what orders them
+    sets: Array  # uint64 (2, words): categories left by the best split, and all that have rows
+
+
+@register_jitable
+def trials_for(rules: Rules) -> Trials:
+    """Room to try features."""
+    stride, n = rules.stride, rules.missing_bin + 1
+    return Trials(
+        np.empty(stride, np.int64), np.empty(stride, np.int64), np.empty(stride, np.int64),
+        np.empty(n, np.int32), np.empty(n, np.float64), np.empty((2, set_words(rules)), np.uint64),
+    )  # fmt: skip
 
 
 class Desk(NamedTuple):
@@ -42,10 +65,8 @@ class Desk(NamedTuple):
     every: Array  # int32 (1, bins): all bins
     none: Array  # int64 (0,)
     words: Array  # uint64: a bit for each bin
-    left: Array  # int64 (stride,): channels, as the next three
-    right: Array
-    trial: Array
-    best_left: Array  # of the split found
+    trials: Trials
+    left: Array  # int64 (stride,): channels on the left of the split found
 
 
 @register_jitable
@@ -61,8 +82,7 @@ def desk_for(d: int, rules: Rules) -> Desk:
         np.zeros(m * (n_bins + 1) * stride, np.int64), np.arange(d).astype(np.int32),
         np.empty((m, few), np.int32), np.empty(m, np.int64),
         np.arange(n_bins).astype(np.int32).reshape(1, -1), np.empty(0, np.int64),
-        np.empty(n_bins // 64 + 1, np.uint64), np.empty(stride, np.int64),
-        np.empty(stride, np.int64), np.empty(stride, np.int64), np.empty(stride, np.int64),
+        np.empty(set_words(rules), np.uint64), trials_for(rules), np.empty(stride, np.int64),
     )  # fmt: skip
 
 
@@ -100,9 +120,7 @@ def best_split(
     upper: float,
     key: np.uint64,
     best: float,
-    left: Array,
-    right: Array,
-    best_left: Array,
+    trials: Trials,
 ) -> tuple[float, int, int, int, float, bool]:
     """The best split among ``features[start:stop]``, whose histograms stand one after the other.
 
@@ -110,25 +128,36 @@ def best_split(
     empty, one row of all bins for all of them.
 
     Returns score, position in ``features`` (-1: none), cut, missing_left, threshold, and whether any of the
-    features has rows in two bins.
+    features has rows in two bins. ``trials.best`` has the sums of the left side; of a categorical feature
+    ``trials.sets`` has the categories that go there, cut is the last of them, and threshold is NaN.
     """
+    left, right, best_left = trials.left, trials.right, trials.best
     where, cut, missing_left, threshold, varied = -1, -1, -1, 0.0, False
     for j in range(start, stop):
         f = features[j]
         offset = (j - start) * width
         own = touched[j - start] if len(n_touched) else touched[0]
         count = n_touched[j - start] if len(n_touched) else bins.counts[f]
+        categorical = bins.categorical[f] != 0
+        if categorical and not rules.random:
+            count = in_order(hist, offset, own, count, rules, sums, trials.order, trials.means)
+            own = trials.order
         plain = (
             rules.criterion == GINI and rules.stride == 2 and not rules.random
             and rules.min_weight_leaf == 0.0 and not (rules.constrained and signs[f] != 0)
-            and hist[offset + 2 * rules.missing_bin] == 0
-            and hist[offset + 2 * rules.missing_bin + 1] == 0
+            and (categorical or hist[offset + 2 * rules.missing_bin] == 0)
+            and (categorical or hist[offset + 2 * rules.missing_bin + 1] == 0)
         )  # fmt: skip
-        t = 0.0
+        t, after, m = 0.0, -1, -1
         if plain:
             score, b, after, m = scan_two_classes(
                 hist, offset, own, count, rules, sums, best, best_left
             )
+        elif rules.random and categorical:
+            score, b, count = draw_categories(
+                hist, offset, own, count, rules, sums, key, f, best, left, right, best_left,
+                trials.order,
+            )  # fmt: skip
         elif rules.random:
             bits = philox(key, np.uint64(3), np.uint64(f))
             score, b, after, m, t = draw_split(
@@ -138,12 +167,15 @@ def best_split(
         else:
             score, b, after, m = scan(
                 hist, offset, own, count, rules, sums, signs[f], lower, upper, best,
-                left, right, best_left,
+                left, right, best_left, categorical,
             )  # fmt: skip
         varied = varied or b > -2
         if b >= 0:
             best, where, cut, missing_left, threshold = score, j, b, m, t
-            if not rules.random:
+            if categorical:
+                keep_set(trials.order, count, b, trials.sets)
+                threshold = np.nan
+            elif not rules.random:
                 threshold = np.inf
                 if after >= 0:
                     threshold = bins.highs[f, b] / 2 + bins.lows[f, after] / 2
@@ -191,7 +223,8 @@ def search(
     Returns
     -------
     score, feature, cut, missing_left, threshold
-        Feature is -1 where there is no split. ``desk.best_left`` has the sums of the left side.
+        Feature is -1 where there is no split. ``desk.left`` has the sums of the left side and
+        ``desk.trials.sets`` its categories, as :func:`best_split` gives them.
     """
     order = desk.order
     d, m = len(order), len(desk.n_touched)
@@ -216,11 +249,11 @@ def search(
         best, found, b, ml, t, any_varied = best_split(
             known if len(known) else desk.hist, width, order, start, stop,
             desk.touched if small else desk.every, desk.n_touched if small else desk.none,
-            bins, signs, rules, sums, lower, upper, key, best, desk.left, desk.right, desk.trial,
+            bins, signs, rules, sums, lower, upper, key, best, desk.trials,
         )  # fmt: skip
         if found >= 0:
             where, cut, missing_left, threshold = order[found], b, ml, t
-            desk.best_left[:] = desk.trial
+            desk.left[:] = desk.trials.best
         if len(known) == 0:
             clear(desk, rules, stop - start, small)
         varied = varied or any_varied
@@ -228,4 +261,14 @@ def search(
     return best, where, cut, missing_left, threshold
 
 
-__all__ = ["Bins", "Desk", "best_split", "desk_for", "gain_of", "may_split", "search"]
+__all__ = [
+    "Bins",
+    "Desk",
+    "Trials",
+    "best_split",
+    "desk_for",
+    "gain_of",
+    "may_split",
+    "search",
+    "trials_for",
+]

@@ -183,12 +183,14 @@ def scan(
     left: Array,
     right: Array,
     best_left: Array,
+    categorical: bool,
 ) -> tuple[float, int, int, int]:
     """The best split of one feature, if it is better than ``best``.
 
     ``touched[:n_touched]`` are the bins that may have rows, ascending. Bins in ascending order with
     missing values right, then missing values alone right, then bins in ascending order with missing values
-    left; of equal scores the first, as in scikit-learn.
+    left; of equal scores the first, as in scikit-learn. Of a ``categorical`` feature they are its categories
+    in their order at the node, missing values one of them.
 
     Returns
     -------
@@ -199,7 +201,7 @@ def scan(
     """
     stride, channels = rules.stride, rules.n_channels
     missing = offset + rules.missing_bin * stride
-    has_missing = not is_empty(hist, missing, stride)
+    has_missing = not categorical and not is_empty(hist, missing, stride)
     cut, after, missing_left = -2, -1, -1
     for search in range(2 if has_missing else 1):
         for s in range(stride):

@@ -39,7 +39,7 @@ class Packing:
 
 
 def table_of(tree: Any) -> Table:
-    """The nodes of one of scikit-learn's trees."""
+    """The nodes of one of scikit-learn's trees, or of a tree with categorical splits."""
     nodes = tree.__getstate__()["nodes"]
     return Table(
         nodes["left_child"],
@@ -48,6 +48,8 @@ def table_of(tree: Any) -> Table:
         nodes["threshold"],
         nodes["missing_go_to_left"],
         tree.value[:, 0, :],
+        sets=getattr(tree, "sets", None),
+        coding=getattr(tree, "coding", None),
     )
 
 

@@ -2,11 +2,13 @@
 
 A feature with at most ``max_bins`` distinct values in the sample has a bin for each: the splits are then
 those that scikit-learn searches, at its thresholds. Others have bins of equal numbers of sampled rows.
-Missing values have a bin of their own.
+Missing values have a bin of their own, and so has each category of a categorical feature: those are collected
+from all rows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,6 +17,7 @@ import numpy as np
 from scipy import sparse
 
 from daskml_kit.kernels.binning import encode
+from daskml_kit.kernels.tree_categories import Coding
 from daskml_kit.kernels.tree_growth import Bins
 from daskml_kit.runtime.block import Block, Bundle
 from daskml_kit.runtime.dataset import BlockDataset
@@ -26,6 +29,9 @@ from daskml_kit.typing import FloatArray, IntArray
 SAMPLE_ROWS = 200_000
 SAMPLE_VALUES = 8_000_000
 """The driver holds the sample: never more than this many values, 32 MB."""
+
+MOST_VALUES = 65_536
+"""Values of a categorical feature that are collected: one more than there can be bins."""
 
 SLICE_ROWS = 8_192
 """Rows of a sparse block that are dense at a time."""
@@ -40,12 +46,14 @@ class Binning:
     counts : int32 (d,)
     lows, highs : float64 (d, max_bins), least and largest sampled value of each bin
     edges : float64 (d, max_bins - 1), half way between neighbours
+    categorical : int8 (d,), 1 where each bin is a category
     """
 
     counts: IntArray
     lows: FloatArray
     highs: FloatArray
     edges: FloatArray
+    categorical: IntArray
 
     @property
     def missing_bin(self) -> int:
@@ -55,7 +63,19 @@ class Binning:
     @property
     def bins(self) -> Bins:
         """As the kernels see them."""
-        return Bins(self.counts, self.lows, self.highs)
+        return Bins(self.counts, self.lows, self.highs, self.categorical)
+
+    @property
+    def set_words(self) -> int:
+        """64-bit words of a set of categories; none where no feature is categorical."""
+        return self.missing_bin // 64 + 1 if self.categorical.any() else 0
+
+    @property
+    def coding(self) -> Coding | None:
+        """The codes of the categorical features' values; None where there are no such features."""
+        features = np.flatnonzero(self.categorical)
+        values = [self.lows[f, : self.counts[f]].astype(np.float32) for f in features]
+        return Coding(features, values, self.missing_bin) if len(features) else None
 
     def encode(self, X: Any) -> IntArray:
         """Codes of float32 rows, dense or CSR."""
@@ -84,19 +104,37 @@ class Survey(NamedTuple):
     most_square: float  # largest |weight * y^2| or |weight * y log y|
     least_value: float  # smallest y
     weight_sum: float
+    categories: tuple[
+        FloatArray, ...
+    ]  # float32, ascending: distinct values of each categorical feature
 
 
-def survey(executor: Executor, data: BlockDataset, seed: int, poisson: bool = False) -> Survey:
-    """Draw a sample of rows and measure weights and targets: one pass."""
+def survey(
+    executor: Executor,
+    data: BlockDataset,
+    seed: int,
+    poisson: bool = False,
+    categorical: IntArray | None = None,
+) -> Survey:
+    """Draw a sample of rows, measure weights and targets, collect categories: one pass.
+
+    Parameters
+    ----------
+    categorical : int array
+        Which features are.
+    """
+    features = np.empty(0, np.intp) if categorical is None else np.flatnonzero(categorical)
     wanted = min(SAMPLE_ROWS, max(10_000, SAMPLE_VALUES // data.facts.n_features))
     share = min(1.0, wanted / data.facts.n_rows)
     reduction: Reduction[float, Survey, Survey] = Reduction(
-        "tree-survey", partial(_survey_chunk, seed, poisson), _survey_combined
+        "tree-survey", partial(_survey_chunk, seed, poisson, features), _survey_combined
     )
     return executor.reduce(data, reduction, share)
 
 
-def _survey_chunk(seed: int, poisson: bool, block: Block, share: float) -> Survey:
+def _survey_chunk(
+    seed: int, poisson: bool, features: IntArray, block: Block, share: float
+) -> Survey:
     drawn = slice(None) if share >= 1 else uniform(seed, "tree-bins", block.rows) < share
     rows = block.X[drawn]
     rows = rows.toarray() if sparse.issparse(rows) else np.asarray(rows)
@@ -111,6 +149,7 @@ def _survey_chunk(seed: int, poisson: bool, block: Block, share: float) -> Surve
         float(np.abs(w * self_term).max(initial=0.0)),
         float(y.min(initial=np.inf)),
         float(w.sum()),
+        tuple(_distinct(block.X, f) for f in features),
     )
 
 
@@ -123,16 +162,32 @@ def _survey_combined(a: Survey, b: Survey) -> Survey:
         max(a.most_square, b.most_square),
         min(a.least_value, b.least_value),
         a.weight_sum + b.weight_sum,
+        tuple(
+            np.union1d(x, y)[:MOST_VALUES] for x, y in zip(a.categories, b.categories, strict=True)
+        ),
     )
 
 
-def bins_of(rows: FloatArray, max_bins: int) -> Binning:
+def _distinct(X: Any, feature: int) -> FloatArray:
+    found: FloatArray = np.unique(X[:, feature].astype(np.float32, copy=False))
+    return found[~np.isnan(found)][:MOST_VALUES]
+
+
+def bins_of(
+    rows: FloatArray,
+    max_bins: int,
+    categorical: IntArray | None = None,
+    categories: Sequence[FloatArray] = (),
+) -> Binning:
     """The bins of a sample.
 
     Parameters
     ----------
     rows : (n, d) float32, NaN where missing
     max_bins : int
+    categorical : (d,)
+        Which features are.
+    categories : of each that is, at most ``max_bins`` values, ascending
 
     Examples
     --------
@@ -143,14 +198,16 @@ def bins_of(rows: FloatArray, max_bins: int) -> Binning:
     d = rows.shape[1]
     counts = np.ones(d, np.int32)
     lows, highs = np.zeros((d, max_bins)), np.zeros((d, max_bins))
+    marks = np.zeros(d, np.int8) if categorical is None else np.asarray(categorical).astype(np.int8)
+    known = dict(zip(np.flatnonzero(marks).tolist(), categories, strict=True))
     for f, column in enumerate(np.ascontiguousarray(rows.T)):
-        values = np.sort(column[~np.isnan(column)])
+        values = known[f] if f in known else np.sort(column[~np.isnan(column)])
         if len(values):
             first, last = _borders(values, max_bins)
             counts[f] = len(first)
             lows[f, : len(first)], highs[f, : len(first)] = values[first], values[last]
     edges = np.ascontiguousarray(highs[:, :-1] / 2 + lows[:, 1:] / 2)
-    return Binning(counts, lows, highs, edges)
+    return Binning(counts, lows, highs, edges, marks)
 
 
 def _borders(values: FloatArray, max_bins: int) -> tuple[IntArray, IntArray]:

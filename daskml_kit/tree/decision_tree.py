@@ -13,6 +13,7 @@ from daskml_kit.base import ClassifierMixin, RegressorMixin
 from daskml_kit.exceptions import InvalidDataTypeError, InvalidParameterError
 from daskml_kit.runtime.random import generator, seed_from
 from daskml_kit.runtime.sources import is_dask
+from daskml_kit.tree.categorical import numbered
 from daskml_kit.tree.estimator import (
     CLASS_CRITERIA,
     VALUE_CRITERIA,
@@ -49,6 +50,11 @@ SHARED = """
     max_bins : int, default=255
         Most bins of a feature, missing values not counted. A feature with no more distinct values is split
         exactly as by scikit-learn.
+    categorical_features : "from_dtype", None, or a mask, indices or names, default="from_dtype"
+        Features whose values are categories, at most ``max_bins``: at a node they are put in the order of
+        their mean target and split as ordered bins. "from_dtype": the columns of a categorical dtype. Missing
+        values are one more category, and unknown values count as missing. A category without rows at a node
+        goes where more of its rows go.
     balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 """
 
@@ -83,18 +89,25 @@ class _DecisionTree(TreeEstimator):
                 f"splitter must be 'best' or 'random', got {model.splitter!r}."
             )
         asked = TreeParameters.of(self, self._criteria, random=model.splitter == "random")
+        features = self._categorical(X)
+        X = numbered(X, {} if features is None else features.levels)
         seed = seed_from(model.random_state)
         how: dict[str, Any] = {"target": self._target, "min_classes": 1}
         if self._target == "classes":
             how["class_weights"] = self._class_weights
         with self._opened(X, y, sample_weight, **how) as (data, executor):
             facts = data.facts
-            with prepared(executor, data, seed, asked.max_bins, poisson=asked.poisson) as ground:
+            with prepared(
+                executor, data, seed, asked.max_bins, poisson=asked.poisson, features=features
+            ) as ground:
                 growth = asked.growth(ground, Sampling(facts.n_rows))
                 key = int(generator(seed, "trees").integers(2**64, dtype=np.uint64))
                 grown = grow_forest(ground, growth, [key])
-        tree = as_tree(grown.trees[0], grown.growth.rules, facts.n_features)
+        tree = as_tree(
+            grown.trees[0], grown.growth.rules, facts.n_features, coding=grown.growth.binning.coding
+        )
         self.tree_ = pruned(tree, model.ccp_alpha)
+        self._keep_categorical(features)
         self.growth_ = grown.way
         self.max_features_ = asked.features_of(facts.n_features)
         self.n_outputs_ = 1
@@ -151,7 +164,7 @@ class _DecisionTree(TreeEstimator):
                 "decision_path makes one sparse matrix of all rows, so X must be in memory: pass "
                 "X.compute(), or ask for the leaf of each row with apply(X), which stays lazy."
             )
-        return self.tree_.decision_path(self._checked_rows(X))
+        return self.tree_.decision_path(self._checked_rows(self._numbered(X)))
 
     def to_sklearn(self) -> Any:
         """scikit-learn's estimator of the same name with the same tree: equal predictions.
@@ -161,6 +174,7 @@ class _DecisionTree(TreeEstimator):
         sklearn.tree.DecisionTreeClassifier or DecisionTreeRegressor
         """
         check_is_fitted(self)
+        self._refuse_sets()
         given = self.get_params(deep=False)
         out = self._reference(**{k: given[k] for k in self._reference().get_params() if k in given})
         names = (
@@ -239,6 +253,7 @@ class DecisionTreeClassifier(  # noqa: D101
         ccp_alpha: float = 0.0,
         monotonic_cst: Any = None,
         max_bins: int = 255,
+        categorical_features: Any = "from_dtype",
         balance: str | None = None,
     ) -> None:
         self.criterion = criterion
@@ -255,6 +270,7 @@ class DecisionTreeClassifier(  # noqa: D101
         self.ccp_alpha = ccp_alpha
         self.monotonic_cst = monotonic_cst
         self.max_bins = max_bins
+        self.categorical_features = categorical_features
         self.balance = balance
 
     def predict(self, X: ArrayLike) -> Any:
@@ -353,6 +369,7 @@ class DecisionTreeRegressor(  # noqa: D101
         ccp_alpha: float = 0.0,
         monotonic_cst: Any = None,
         max_bins: int = 255,
+        categorical_features: Any = "from_dtype",
         balance: str | None = None,
     ) -> None:
         self.criterion = criterion
@@ -368,6 +385,7 @@ class DecisionTreeRegressor(  # noqa: D101
         self.ccp_alpha = ccp_alpha
         self.monotonic_cst = monotonic_cst
         self.max_bins = max_bins
+        self.categorical_features = categorical_features
         self.balance = balance
 
     def predict(self, X: ArrayLike) -> Any:

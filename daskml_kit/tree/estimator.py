@@ -10,13 +10,15 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import Tags
 from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from daskml_kit.base import BlockEstimator, check_number
-from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
+from daskml_kit.exceptions import InvalidDataError, InvalidDataTypeError, InvalidParameterError
 from daskml_kit.kernels.tree_splits import CRITERIA, POISSON, Rules
+from daskml_kit.runtime.in_kind import RowFunction
 from daskml_kit.runtime.ingest import DataFacts, Spec
 from daskml_kit.tree.binning import Survey
+from daskml_kit.tree.categorical import Features, categorical_in, no_frame_by_dtype, numbered
 from daskml_kit.tree.ground import Ground, Growth
 from daskml_kit.tree.growing import Sampling, units_of
 from daskml_kit.typing import Array, ArrayLike, FloatArray, IntArray, Matrix
@@ -54,6 +56,53 @@ class TreeEstimator(BlockEstimator):
             allow_nan=tags.allow_nan,
             **target,
         )
+
+    def _numbered(self, X: ArrayLike) -> Any:
+        """X as ``fit`` has seen it: columns of a categorical dtype as numbers."""
+        return numbered(X, getattr(self, "_levels", {}))
+
+    def _map_rows(self, X: ArrayLike, fn: RowFunction, **how: Any) -> Any:
+        check_is_fitted(self)
+        return super()._map_rows(self._numbered(X), fn, **how)
+
+    def _categorical(self, X: ArrayLike) -> Features | None:
+        """The categorical features of the rows to be fitted."""
+        asked = getattr(self, "categorical_features", None)
+        if no_frame_by_dtype(X, asked):
+            return None
+        rows: Any = X if hasattr(X, "shape") else np.asarray(X)
+        if rows.ndim != 2:
+            return None  # refused later, in the words that all estimators have for it
+        n_features = rows.shape[1]
+        found = categorical_in(rows, asked, n_features)
+        if found is None:
+            return None
+        if sparse.issparse(X):
+            raise InvalidDataTypeError(
+                f"categorical_features={asked!r} needs dense rows, got a sparse matrix. "
+                "Pass X.toarray(), or categorical_features=None."
+            )
+        signs = getattr(self, "monotonic_cst", None)
+        signs = np.zeros(0) if signs is None else np.asarray(signs)
+        if signs.shape == (n_features,) and signs[found.categorical > 0].any():
+            raise InvalidParameterError(
+                "Categorical features cannot have monotonic constraints: monotonic_cst must be 0 for the "
+                f"features {np.flatnonzero(found.categorical).tolist()}, got {signs!r}."
+            )
+        return found
+
+    def _keep_categorical(self, features: Features | None) -> None:
+        self.is_categorical_ = None if features is None else features.categorical.astype(bool)
+        self._levels = {} if features is None else features.levels
+
+    def _refuse_sets(self) -> None:
+        marks: Array | None = getattr(self, "is_categorical_", None)
+        if marks is not None:
+            raise InvalidParameterError(
+                "scikit-learn's trees have no splits of categories, so to_sklearn() can't give this one. The "
+                f"features {np.flatnonzero(marks).tolist()} are categorical: fit with "
+                "categorical_features=None on one-hot or ordinal codes to get a tree that it has."
+            )
 
     def _checked_rows(self, X: Any) -> Matrix:
         rows: Matrix = validate_data(

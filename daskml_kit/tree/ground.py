@@ -22,6 +22,7 @@ from daskml_kit.runtime.config import setting
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.tree.binning import Binning, Survey, binned, bins_of, survey
+from daskml_kit.tree.categorical import Features
 from daskml_kit.tree.growing import Columns, Sampling, grow_tree, payload_of
 from daskml_kit.typing import Array, IntArray
 
@@ -46,11 +47,26 @@ class Ground:
 
 @contextmanager
 def prepared(
-    executor: Executor, data: BlockDataset, seed: int, max_bins: int, *, poisson: bool = False
+    executor: Executor,
+    data: BlockDataset,
+    seed: int,
+    max_bins: int,
+    *,
+    poisson: bool = False,
+    features: Features | None = None,
 ) -> Iterator[Ground]:
-    """``data`` binned, which replaces them and is released here: two passes, one of them a round."""
-    found = survey(executor, data, seed, poisson)
-    binning = bins_of(found.rows, max_bins)
+    """``data`` binned, which replaces them and is released here: two passes, one of them a round.
+
+    Raises
+    ------
+    InvalidDataError
+        A categorical feature has more than ``max_bins`` categories.
+    """
+    marks = None if features is None else features.categorical
+    found = survey(executor, data, seed, poisson, marks)
+    if features is not None:
+        features.check(found.categories, max_bins)
+    binning = bins_of(found.rows, max_bins, marks, found.categories)
     codes = binned(executor, data, binning)
     data.release()
     with codes:

@@ -183,7 +183,8 @@ def cut_back(nodes: Nodes, split: Array) -> Nodes:
         ints[inner, side] = number[ints[inner, side]]
     floats = nodes.floats[kept]
     floats[~inner, kernel.GAIN] = 0.0
-    return Nodes(ints, floats, nodes.sums[kept], nodes.squares[kept], nodes.keys[kept])
+    sets = np.where(inner[:, None], nodes.sets[kept], np.uint64(0))
+    return Nodes(ints, floats, nodes.sums[kept], nodes.squares[kept], nodes.keys[kept], sets)
 
 
 __all__ = ["Columns", "Sampling", "Units", "best_first", "grow_tree", "payload_of", "units_of"]

@@ -21,18 +21,21 @@ from typing import NamedTuple
 import numpy as np
 
 from daskml_kit.kernels import tree_growth as kernel, tree_levels
+from daskml_kit.kernels.tree_categories import completed, has_bin
 from daskml_kit.kernels.tree_growth import Nodes, Payload
 from daskml_kit.kernels.tree_splits import SQUARED, Rules
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.reduction import Reduction
+from daskml_kit.tree.binning import Binning
 from daskml_kit.tree.ground import Ground, Growth
 from daskml_kit.tree.growing import Columns, best_first, for_weight, in_bag, payload_of
-from daskml_kit.typing import FloatArray, IntArray
+from daskml_kit.typing import Array, FloatArray, IntArray
 
 HISTOGRAM_BYTES = 1 << 27
 """Histograms that one round brings to the driver; a level with more of them takes several rounds."""
 
 _SCRATCH = "tree-levels"
+_NO_SET = np.empty(0, np.uint64)
 
 
 class Wanted(NamedTuple):
@@ -43,6 +46,7 @@ class Wanted(NamedTuple):
 
     key: int
     splits: IntArray  # (s, 6)
+    sets: Array  # (s, words) uint64: codes that go left by a categorical split
     nodes: IntArray  # (n,)
     features: IntArray  # (n, m)
 
@@ -92,10 +96,13 @@ def _level(growth: Growth, kept: dict[str, object], wanted: Wanted) -> Level:
     if rows is None or rows.applied > len(wanted.splits):
         rows = _fresh(growth, columns, wanted.key)
         trees[wanted.key] = rows
-    for node, feature, cut, missing, left, right in wanted.splits[rows.applied :]:
+    categorical = growth.binning.categorical
+    for i in range(rows.applied, len(wanted.splits)):
+        node, feature, cut, missing, left, right = wanted.splits[i]
+        chosen = wanted.sets[i] if categorical[feature] else _NO_SET
         low, high = rows.runs.pop(node)
         at = kernel.partition(
-            columns.codes, rows.payload, rows.spare, low, high, feature, cut, missing
+            columns.codes, rows.payload, rows.spare, low, high, feature, cut, missing, chosen
         )
         rows.runs[left], rows.runs[right] = (low, at), (at, high)
     rows.applied = len(wanted.splits)
@@ -154,6 +161,9 @@ class _Node:
     threshold: float = 0.0
     gain: float = 0.0
     children: tuple[int, int] = (-1, -1)
+    sets: Array | None = (
+        None  # of a categorical split: categories that go left, and all that have rows
+    )
 
 
 @dataclass(eq=False)
@@ -164,6 +174,7 @@ class _Tree:
     nodes: list[_Node]
     rules: Rules | None = None
     splits: list[tuple[int, int, int, int, int, int]] = field(default_factory=list)
+    sets: list[Array] = field(default_factory=list)
     waiting: list[int] = field(default_factory=lambda: [0])
 
     def split(self, growth: Growth, i: int, left: IntArray) -> None:
@@ -188,6 +199,7 @@ class _Tree:
             self.waiting.append(first + side)
         missing = growth.rules.missing_bin if missing_left == 1 else -1
         self.splits.append((i, feature, cut, missing, first, first + 1))
+        self.sets.append(_NO_SET if node.sets is None else node.sets[0])
 
 
 def level_by_level(ground: Ground, growth: Growth, keys: Sequence[int]) -> list[Nodes]:
@@ -204,7 +216,7 @@ def level_by_level(ground: Ground, growth: Growth, keys: Sequence[int]) -> list[
         found = ground.executor.reduce(ground.data, reduction, Ask(fit, asked))
         for (tree, nodes), wanted, level in zip(chosen, asked, found, strict=True):
             _decide(growth, tree, nodes, wanted, level, d)
-    done = [_finished(tree) for tree in trees]
+    done = [_finished(tree, growth.binning) for tree in trees]
     if growth.max_leaf_nodes is None:
         return done
     return [best_first(nodes, growth.max_leaf_nodes) for nodes in done]
@@ -252,7 +264,10 @@ def _wanted(growth: Growth, tree: _Tree, nodes: Sequence[int], d: int) -> Wanted
         for i in nodes
     ]
     splits = np.array(tree.splits, np.int64).reshape(-1, 6)
-    return Wanted(tree.key, splits, np.array(nodes), np.array(features))
+    sets = np.zeros((len(splits), growth.binning.set_words), np.uint64)
+    for row, chosen in zip(sets, tree.sets, strict=True):
+        row[: len(chosen)] = chosen
+    return Wanted(tree.key, splits, sets, np.array(nodes), np.array(features))
 
 
 def _decide(
@@ -269,14 +284,16 @@ def _decide(
         if wanted.features.shape[1] == 0:
             continue
         node.sums, left = np.empty(rules.stride, np.int64), np.empty(rules.stride, np.int64)
+        sets = np.empty((2, rules.missing_bin // 64 + 1), np.uint64)
         feature, cut, missing_left, threshold, gain, go_on = tree_levels.settle(
             level.hist[j].astype(np.int64), wanted.features[j], growth.binning.bins, growth.signs, tree.rules,
             node.rows, node.depth, node.square, node.lower, node.upper, np.uint64(node.key),
-            every, none, node.sums, left,
+            every, none, node.sums, left, sets,
         )  # fmt: skip
         stop = _searched_at(growth, node, d)[1]
         if feature >= 0:
             node.split, node.threshold, node.gain = (feature, cut, missing_left), threshold, gain
+            node.sets = sets if growth.binning.categorical[feature] else None
             tree.split(growth, i, left)
         elif go_on and stop < d:
             node.start = stop
@@ -291,7 +308,7 @@ def _weight(rules: Rules, hist: IntArray) -> float:
     return float(total) * rules.unit_weight
 
 
-def _finished(tree: _Tree) -> Nodes:
+def _finished(tree: _Tree, binning: Binning) -> Nodes:
     """The nodes in the order of a depth-first walk, left before right, as trees that grow whole have them."""
     order: list[int] = []
     parents: list[tuple[int, int]] = []  # place of the parent, column of the side
@@ -306,6 +323,7 @@ def _finished(tree: _Tree) -> Nodes:
             stack += [(right, place, kernel.RIGHT), (left, place, kernel.LEFT)]
     ints = np.full((len(order), kernel.NODE_INTS), -1, np.int64)
     floats: FloatArray = np.zeros((len(order), kernel.NODE_FLOATS))
+    sets = np.zeros((len(order), binning.set_words), np.uint64)
     low = 0
     for place, (i, (parent, side)) in enumerate(zip(order, parents, strict=True)):
         node = tree.nodes[i]
@@ -319,8 +337,11 @@ def _finished(tree: _Tree) -> Nodes:
             low += node.rows
         else:
             feature, cut, missing_left = node.split
-            if missing_left < 0:
-                left, right = (tree.nodes[c].rows for c in node.children)
+            left, right = (tree.nodes[c].rows for c in node.children)
+            if node.sets is not None:
+                sets[place] = completed(node.sets, left > right)
+                missing_left = int(has_bin(sets[place], binning.missing_bin))
+            elif missing_left < 0:
                 missing_left = int(left > right)
             ints[place, [kernel.FEATURE, kernel.CUT, kernel.MISSING_LEFT]] = (
                 feature,
@@ -335,6 +356,7 @@ def _finished(tree: _Tree) -> Nodes:
         np.array([n.sums for n in own]),
         np.array([n.square for n in own], np.int64),
         np.array([n.key for n in own], np.uint64),
+        sets,
     )
 
 
