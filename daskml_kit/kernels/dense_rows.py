@@ -96,6 +96,18 @@ def add_scaled(width: int, count: int, scale: Array, left: Array, tile: Array, g
     add_gram(left, tile, count, gram)
 
 
+def add_squares(rows: Array, start: int, stop: int, scale: Array, squares: Array) -> None:
+    """``squares[k, j] += sum_i scale[i, k, k] rows[start + i, j]^2``, with a one behind each row."""
+    d = rows.shape[1]
+    for i in range(stop - start):
+        row = rows[start + i]
+        for k in range(squares.shape[0]):
+            factor, sums = scale[i, k, k], squares[k]
+            for j in range(d):
+                sums[j] += factor * row[j] * row[j]
+            sums[d] += factor
+
+
 def squared_distance(rows: Array, i: int, centers: Array, k: int, half: float) -> float:
     """``|rows[i] - centers[k]|^2``, computed as written."""
     total = 0.0
@@ -108,6 +120,7 @@ def squared_distance(rows: Array, i: int, centers: Array, k: int, half: float) -
 __all__ = [
     "add_kept",
     "add_rows",
+    "add_squares",
     "add_tile",
     "add_weighted",
     "count_rows",

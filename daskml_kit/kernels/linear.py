@@ -24,12 +24,14 @@ from daskml_kit.kernels.compiled_loss import CompiledLoss, n_outputs_of
 from daskml_kit.kernels.products import mirrored, padded
 from daskml_kit.typing import Array, FloatArray, Matrix
 
+SKETCHES = ("", "diagonal", "shared")
+
 
 class LinearSums(NamedTuple):
     """Sums over the rows of a block. Adding field by field adds blocks.
 
     ``gradient`` has the shape of ``w``; ``hessian`` is (w.size, w.size) in the order of
-    ``w.ravel()``, or None.
+    ``w.ravel()``, what a ``sketch`` gives of it, or None.
     """
 
     value: float
@@ -48,6 +50,7 @@ def linear_sums(
     order: int,
     every: int = 1,
     start: int = 0,
+    sketch: str = "",
 ) -> LinearSums:
     """Value, gradient and, for ``order=2``, exact Hessian of ``sum_i weight_i loss(y_i, eta_i)``.
 
@@ -73,6 +76,9 @@ def linear_sums(
         on their global numbers alone.
     start
         Global number of the first row.
+    sketch
+        For ``order=1``, what of the Hessian comes beside: "diagonal", of the shape of ``w``; or "shared", one
+        (width, width) matrix ``X' diag(c) X`` for all outputs, where c is the mean of their curvatures.
 
     Returns
     -------
@@ -82,7 +88,7 @@ def linear_sums(
     Raises
     ------
     InvalidDataError, InvalidDataTypeError
-        A shape or type does not fit, or ``order`` is neither 1 nor 2.
+        A shape or type does not fit, ``order`` is neither 1 nor 2, or there is no such sketch.
 
     Notes
     -----
@@ -108,10 +114,15 @@ def linear_sums(
         raise InvalidDataError(
             f"order must be 1 (gradient) or 2 (gradient and Hessian), got {order!r}."
         )
+    wanted = "full" if order == 2 else sketch
+    if sketch not in SKETCHES or (sketch and order == 2):
+        raise InvalidDataError(
+            f"sketch must be one of {SKETCHES}, and none beside a Hessian, got {sketch!r} with order={order}."
+        )
     check_coefficients(X, w, fit_intercept, n_outputs)
     fit = _single if n_outputs is None else _several
-    sums = fit(loss, rows, targets, weights, w, X.shape[1], order, (start, int(every)))
-    if sums.hessian is not None and every > 1:
+    sums = fit(loss, rows, targets, weights, w, X.shape[1], wanted, (start, int(every)))
+    if sums.hessian is not None and every > 1 and sketch != "diagonal":
         return sums._replace(hessian=sums.hessian * every)
     return sums
 
@@ -144,20 +155,20 @@ def _single(
     weight: Array,
     w: Array,
     d: int,
-    order: int,
+    wanted: str,
     sample: tuple[int, int],
 ) -> LinearSums:
     coef = np.zeros(d + 1)  # without an intercept in w, it is zero here, and cut off below
     coef[: w.size] = w
     gradient = np.zeros(d + 1)
     width = gram_width(rows, d)
-    grams = np.zeros((int(order == 2), width, width))
-    gathered = tile_rows(d + 1) if order == 2 else 0
+    grams = np.zeros((int(wanted in ("full", "shared")), width, width))
+    squares = np.zeros((int(wanted == "diagonal"), d + 1))
+    gathered = tile_rows(d + 1) if len(grams) else 0
     value = specialised(linear_tiles.single_output, loss)(
-        loss, rows, y, weight, coef, gradient, grams, stream_rows(d + 1), gathered, *sample
+        loss, rows, y, weight, coef, gradient, grams, squares, stream_rows(d + 1), gathered, *sample
     )
-    hessian = mirrored(grams[0], w.size) if order == 2 else None
-    return LinearSums(float(value), gradient[: w.size], hessian)
+    return LinearSums(float(value), gradient[: w.size], _asked(wanted, grams, squares, w))
 
 
 def _several(
@@ -167,21 +178,33 @@ def _several(
     weight: Array,
     w: Array,
     d: int,
-    order: int,
+    wanted: str,
     sample: tuple[int, int],
 ) -> LinearSums:
     n_outputs, size = w.shape
     width = gram_width(rows, d)
     coef, gradient = np.zeros((2, width, padded(n_outputs)))
     coef[:size, :n_outputs] = w.T
-    pairs = n_outputs * (n_outputs + 1) // 2 if order == 2 else 0
+    pairs = {"full": n_outputs * (n_outputs + 1) // 2, "shared": 1}.get(wanted, 0)
     grams = np.zeros((pairs, width, width))
-    gathered = tile_rows(width) if order == 2 else 0
+    squares = np.zeros((n_outputs if wanted == "diagonal" else 0, d + 1))
+    gathered = tile_rows(width) if pairs else 0
     value = specialised(linear_tiles.several_outputs, loss)(
-        loss, rows, y, weight, coef, gradient, grams, n_outputs, tile_rows(width), gathered, *sample
-    )
-    hessian = blocks_of_pairs(mirrored(grams, size), n_outputs) if order == 2 else None
+        loss, rows, y, weight, coef, gradient, grams, squares, n_outputs,
+        tile_rows(width), gathered, *sample,
+    )  # fmt: skip
+    hessian = _asked(wanted, grams, squares, w)
     return LinearSums(float(value), np.ascontiguousarray(gradient[:size, :n_outputs].T), hessian)
+
+
+def _asked(wanted: str, grams: FloatArray, squares: FloatArray, w: Array) -> FloatArray | None:
+    """What was asked of the Hessian, from the kernel's sums."""
+    size = w.shape[-1]
+    if wanted == "diagonal":
+        return squares[:, :size].reshape(w.shape)
+    if wanted == "shared" or (wanted and w.ndim == 1):
+        return mirrored(grams[0], size)
+    return blocks_of_pairs(mirrored(grams, size), len(w)) if wanted else None
 
 
 def linear_product(

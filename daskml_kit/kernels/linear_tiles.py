@@ -14,6 +14,7 @@ from daskml_kit.kernels.compiled_loss import CompiledLoss, pointwise, rowwise
 from daskml_kit.kernels.rows import (
     add_kept,
     add_rows,
+    add_squares,
     add_tile,
     count_rows,
     dot_rows,
@@ -33,12 +34,13 @@ def single_output(
     coef: Array,
     gradient: Array,
     grams: Array,
+    squares: Array,
     tile_size: int,
     gram_size: int,
     first: int,
     every: int,
 ) -> float:
-    """Value; adds to ``gradient`` (d + 1,) and to ``grams`` (1, width, width), if there is one.
+    """Value; adds to ``gradient`` (d + 1,), ``grams`` (1, width, width) and ``squares`` (1, d + 1), if any.
 
     ``coef`` is (d + 1,), the intercept last. Tiles of ``gram_size`` rows are gathered for ``gram``, of the
     rows that :func:`drawn` keeps, one of ``every``; the number of the first row is ``first``.
@@ -59,6 +61,8 @@ def single_output(
             count = gather(
                 rows, start, stop, first, every, bends, kept, scale, tile, left, grams, count
             )
+        if squares.shape[0]:
+            add_squares(rows, start, stop, bends, squares)
     if count:
         add_pairs(rows, kept, count, scale, left, tile, grams)
     return value
@@ -162,26 +166,31 @@ def several_outputs(
     coef: Array,
     gradient: Array,
     grams: Array,
+    squares: Array,
     n_outputs: int,
     tile_size: int,
     gram_size: int,
     first: int,
     every: int,
 ) -> float:
-    """Value; adds to ``gradient`` (width, columns) and to ``grams`` (pairs, width, width), if any.
+    """Value; adds to ``gradient`` (width, columns), ``grams`` (pairs, width, width) and ``squares``
+    (n_outputs, d + 1), if any.
 
     ``coef`` is (width, columns): one column an output, then padding; the intercepts in row d.
-    Pairs of outputs come in the order (0,0) (1,0) (1,1) (2,0) ... The rest as for one output.
+    Pairs of outputs come in the order (0,0) (1,0) (1,1) (2,0) ... A single Gram matrix is that of
+    the outputs' mean curvature. The rest as for one output.
     """
     n = count_rows(rows)
     width, columns = coef.shape
-    order = n_outputs if grams.shape[0] else 0
+    order = n_outputs if grams.shape[0] or squares.shape[0] else 0
+    sides = 1 if grams.shape[0] == 1 else order
+    mean = np.empty((tile_size, 1, 1))
     eta, slope = np.empty((tile_size, columns)), np.zeros((tile_size, columns))
     bend = np.empty((tile_size, order, order))
     tile = np.zeros((tile_size, width))
     chosen, left = np.zeros((gram_size, width)), np.zeros((gram_size, width))
     kept, count = np.empty(gram_size, np.int64), 0
-    scale = np.empty((gram_size, order, order))
+    scale = np.empty((gram_size, sides, sides))
     value = 0.0
     for start in range(0, n, tile_size):
         stop = min(start + tile_size, n)
@@ -189,13 +198,28 @@ def several_outputs(
         dot_tile(rows, start, stop, coef, tile, eta)
         value += tile_loss_rowwise(loss, y, weight, start, stop, n_outputs, eta, slope, bend)
         add_tile(rows, start, stop, slope, tile, gradient)
-        if order:
+        if grams.shape[0] == 1:
+            mean_curvature(bend, stop - start, mean)
+        if grams.shape[0]:
+            bends = mean if sides == 1 else bend
             count = gather(
-                rows, start, stop, first, every, bend, kept, scale, chosen, left, grams, count
+                rows, start, stop, first, every, bends, kept, scale, chosen, left, grams, count
             )
+        if squares.shape[0]:
+            add_squares(rows, start, stop, bend, squares)
     if count:
         add_pairs(rows, kept, count, scale, left, chosen, grams)
     return value
+
+
+@register_jitable
+def mean_curvature(bend: Array, count: int, mean: Array) -> None:
+    """Mean of the outputs' second derivatives, a row each."""
+    for i in range(count):
+        total = 0.0
+        for k in range(bend.shape[1]):
+            total += bend[i, k, k]
+        mean[i, 0, 0] = total / bend.shape[1]
 
 
 @compiled

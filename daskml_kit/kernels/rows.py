@@ -15,6 +15,7 @@ at index d.
 ``squared_distance``  ``|X[i] - centers[k]|^2``
 ``add_weighted``      ``gram += X[start:stop]' diag(c) X[start:stop]``, upper triangle
 ``add_kept``          the same of rows here and there, which the tile already holds
+``add_squares``       ``squares[k] += sum_i c[i, k, k] X[i]^2``, the diagonals of those Gram matrices
 ====================  ==========================================================================
 """
 
@@ -54,10 +55,12 @@ add_tile = by_form(dense_rows.add_tile, sparse_rows.add_tile)
 add_weighted = by_form(dense_rows.add_weighted, sparse_rows.add_weighted)
 squared_distance = by_form(dense_rows.squared_distance, sparse_rows.squared_distance)
 add_kept = by_form(dense_rows.add_kept, sparse_rows.add_kept)
+add_squares = by_form(dense_rows.add_squares, sparse_rows.add_squares)
 
 __all__ = [
     "add_kept",
     "add_rows",
+    "add_squares",
     "add_tile",
     "add_weighted",
     "by_form",

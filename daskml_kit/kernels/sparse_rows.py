@@ -99,6 +99,17 @@ def add_outer(rows: CsrRows, i: int, scale: float, gram: Array) -> None:
     gram[intercept, intercept] += scale
 
 
+def add_squares(rows: CsrRows, start: int, stop: int, scale: Array, squares: Array) -> None:
+    """``squares[k, j] += sum_i scale[i, k, k] rows[start + i, j]^2``, with a one behind each row."""
+    d = squares.shape[1] - 1
+    for i in range(stop - start):
+        for k in range(squares.shape[0]):
+            factor, sums = scale[i, k, k], squares[k]
+            for p in range(rows.starts[start + i], rows.starts[start + i + 1]):
+                sums[rows.columns[p]] += factor * rows.values[p] * rows.values[p]
+            sums[d] += factor
+
+
 def squared_distance(rows: CsrRows, i: int, centers: Array, k: int, half: float) -> float:
     """``|rows[i] - centers[k]|^2``, where ``half`` is ``|centers[k]|^2 / 2``.
 
@@ -132,6 +143,7 @@ def squares_of_others(rows: CsrRows, i: int, center: Array) -> float:
 __all__ = [
     "add_kept",
     "add_rows",
+    "add_squares",
     "add_tile",
     "add_weighted",
     "count_rows",

@@ -13,7 +13,13 @@ from sklearn.utils.validation import check_is_fitted
 from daskml_kit.base import BlockEstimator, ClassifierMixin, check_number
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.kernels import predict_linear
-from daskml_kit.linear_model.choice import SMOOTH, newton_is_cheaper, rows_a_sample, solver_named
+from daskml_kit.linear_model.choice import (
+    SMOOTH,
+    newton_is_cheaper,
+    rows_a_sample,
+    sketch_for,
+    solver_named,
+)
 from daskml_kit.linear_model.objective import Finish, LinearObjective, unpenalised_intercept
 from daskml_kit.losses import Binomial, Multinomial
 from daskml_kit.penalties import L2, BoundedL1
@@ -235,7 +241,8 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
             outputs = 1 if len(shape) == 1 else shape[0]
             small = newton_is_cheaper(facts, outputs, shape[-1])
             name = "newton" if small else "lbfgs" if kinks is None else "gd"
-        return solver_named(name, kinks, rows_a_sample(facts, int(np.prod(shape))))
+        every = rows_a_sample(facts, int(np.prod(shape)))
+        return solver_named(name, kinks, every, sketch_for(facts, shape[-1]))
 
     def _bounds(self, shape: tuple[int, ...]) -> tuple[FloatArray, FloatArray]:
         """Lower and upper bounds of all coefficients, the intercept's last."""

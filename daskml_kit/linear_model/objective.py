@@ -36,7 +36,8 @@ def _chunk(
     block: Block,
     question: FloatArray | Question,
 ) -> LinearSums:
-    w, every, vector = question if isinstance(question, Question) else Question(question)
+    asks = question if isinstance(question, Question) else Question(question)
+    w, vector = asks.w, asks.vector
     y = np.asarray(block.y)
     if target is not None:
         y = np.ascontiguousarray(y[:, target])
@@ -45,8 +46,9 @@ def _chunk(
         product = linear_product(*rows, w, vector, fit_intercept=fit_intercept)
         return LinearSums(0.0, product, None)
     return linear_sums(
-        *rows, w, fit_intercept=fit_intercept, order=order, every=every, start=block.start
-    )
+        *rows, w, fit_intercept=fit_intercept, order=order, every=asks.every, start=block.start,
+        sketch=asks.sketch,
+    )  # fmt: skip
 
 
 def _combine(a: LinearSums, b: LinearSums) -> LinearSums:
@@ -83,8 +85,19 @@ class Finish:
         diagonal += np.broadcast_to(self.penalty.strength, w.shape).ravel()
         return Evaluation(value, gradient, hessian)
 
+    def sketched(self, question: Question, sums: LinearSums) -> Evaluation:
+        """With the asked sketch of the Hessian; outputs that share one share their mean penalty too."""
+        at = self(question.w, sums._replace(hessian=None))
+        assert sums.hessian is not None
+        strength = np.broadcast_to(self.penalty.strength, question.w.shape)
+        if question.sketch == "shared":
+            strength = np.diag(np.atleast_2d(strength).mean(axis=0))
+        return at._replace(hessian=sums.hessian / self.weight_sum + strength)
+
     def answer(self, question: Question, sums: LinearSums) -> Evaluation | Product:
         """What the sums say to a question."""
+        if question.sketch:
+            return self.sketched(question, sums)
         if question.vector is None:
             return self(question.w, sums)
         return Product(sums.gradient / self.weight_sum + self.penalty.gradient(question.vector))

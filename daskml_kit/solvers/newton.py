@@ -19,15 +19,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import linalg
 
+from daskml_kit.solvers.cholesky import factorised
 from daskml_kit.solvers.line_search import LineSearch
 from daskml_kit.solvers.protocol import Evaluation, Question
 from daskml_kit.solvers.vectors import inner, length
 from daskml_kit.typing import FloatArray
 
-_FIRST_SHIFT = 1e-13  # of a diagonal scaled to one: above the rounding of the factorisation
-_SHIFT_GROWTH = 100.0
 POOR = 0.7  # share of the gradient that a good step does not leave
 _FEWER = 4
 
@@ -116,21 +114,6 @@ def newton_direction(evaluation: Evaluation) -> FloatArray:
     """``-H^-1 g``, with H scaled to a unit diagonal and shifted until it is positive definite."""
     hessian, gradient = evaluation.hessian, evaluation.gradient
     assert hessian is not None
-    scale = _scale(np.diag(hessian))
-    scaled = hessian * np.outer(scale, scale)
-    shift, eye = _FIRST_SHIFT, np.arange(len(hessian))
-    while True:
-        shifted = scaled.copy()
-        shifted[eye, eye] += shift
-        try:
-            factor = linalg.cho_factor(shifted, lower=True, overwrite_a=True)
-        except linalg.LinAlgError:
-            shift *= _SHIFT_GROWTH
-            continue
-        step: FloatArray = scale * linalg.cho_solve(factor, scale * gradient.ravel())
-        return -step.reshape(gradient.shape)
-
-
-def _scale(diagonal: FloatArray) -> FloatArray:
-    """What makes the diagonal one, so that the shift means the same for features of any unit."""
-    return 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    diagonal = np.diag(hessian)
+    factor = factorised(hessian, 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)))
+    return -factor.solve(gradient.ravel()).reshape(gradient.shape)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
+
 from daskml_kit.typing import FloatArray
 
 
@@ -19,7 +21,7 @@ class Evaluation(NamedTuple):
 
     value: float
     gradient: FloatArray  # of the shape of the point
-    hessian: FloatArray | None = None  # (size, size) in C order of the point
+    hessian: FloatArray | None = None  # (size, size) in C order of the point; or a sketch
 
 
 class Question(NamedTuple):
@@ -28,6 +30,7 @@ class Question(NamedTuple):
     w: FloatArray
     every: int = 1  # the Hessian may be estimated from one of so many rows
     vector: FloatArray | None = None  # only the product of the Hessian with this is asked
+    sketch: str = ""  # of the Hessian, beside the gradient: see :mod:`daskml_kit.solvers.metric`
 
 
 class Product(NamedTuple):
@@ -138,11 +141,23 @@ class FunctionObjective:
 
     def answer(self, question: Question, order: int) -> Any:
         """What one round would tell."""
+        if question.sketch:
+            return self._sketched(question)
         if question.vector is None:
             return self.function(question.w, order)
         hessian = self.function(question.w, 2).hessian
         assert hessian is not None
         return Product((hessian @ question.vector.ravel()).reshape(question.w.shape))
+
+    def _sketched(self, question: Question) -> Evaluation:
+        """An evaluation with the diagonal of the Hessian, or the mean of the outputs' blocks."""
+        w = question.w
+        at = self.function(w, 2)
+        assert at.hessian is not None
+        if question.sketch == "diagonal":
+            return at._replace(hessian=np.diag(at.hessian).reshape(w.shape))
+        blocks = at.hessian.reshape(np.atleast_2d(w).shape * 2)
+        return at._replace(hessian=np.einsum("kikj->ij", blocks) / len(blocks))
 
 
 Callback = Callable[[Any], None]

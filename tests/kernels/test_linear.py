@@ -103,6 +103,29 @@ def test_a_sampled_hessian_is_that_of_rows_chosen_by_their_numbers(case, loss, e
     np.testing.assert_array_equal(got.gradient, whole.gradient)
 
 
+@few
+@given(
+    case=cases,
+    loss=st.sampled_from(LOSSES),
+    every=st.integers(1, 5),
+    sketch=st.sampled_from(["diagonal", "shared"]),
+)
+def test_a_sketch_is_part_of_the_hessian(case, loss, every, sketch):
+    """The diagonal is of all rows; the shared matrix is the mean of the outputs' blocks, of a sample."""
+    y, w = targets(case, loss), coefficients(case, loss, True)
+    rows = loss, case.X, y, case.weight, w
+    got = linear_sums(*rows, fit_intercept=True, order=1, every=every, sketch=sketch)
+    exact = every if sketch == "shared" else 1
+    sampled = linear_sums(*rows, fit_intercept=True, order=2, every=exact)
+    hessian = sampled.hessian
+    blocks = hessian.reshape(np.atleast_2d(w).shape * 2)
+    shared = np.einsum("kikj->ij", blocks) / len(blocks)
+    expected = np.diag(hessian).reshape(w.shape) if sketch == "diagonal" else shared
+    assert got.value == sampled.value
+    np.testing.assert_array_equal(got.gradient, sampled.gradient)
+    close(got.hessian, expected, 100.0 * (1 + case.n) * every)
+
+
 def test_a_sample_has_about_as_many_of_every_kind():
     """One of 50 rows, of data that repeat every 50, 100 or 3 rows."""
     rows = np.array([drawn(stratum, 50) for stratum in range(10_000)])

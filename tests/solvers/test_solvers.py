@@ -27,6 +27,8 @@ SOLVERS = [
     Newton(),
     LBFGS(),
     LBFGS(memory=2),
+    LBFGS(sketch="diagonal"),
+    LBFGS(sketch="shared"),
     NewtonCG(),
     GradientDescent(),
     GradientDescent(momentum=False),
@@ -96,7 +98,7 @@ def test_logistic(solver):
     np.testing.assert_allclose(got.w, best.x, atol=1e-6)
 
 
-@pytest.mark.parametrize("solver", SOLVERS[:4], ids=str)
+@pytest.mark.parametrize("solver", SOLVERS[:6], ids=str)
 def test_a_curved_valley(solver):
     """Not convex: Newton must shift its Hessian, L-BFGS bracket its steps."""
     start = np.array([-1.2, 1.0, -0.5, 2.0])
@@ -108,7 +110,13 @@ def test_a_curved_valley(solver):
 
 @pytest.mark.parametrize(
     ("solver", "most"),
-    [(Newton(), 2), (NewtonCG(), 40), (LBFGS(), 30), (GradientDescent(), 250)],
+    [
+        (Newton(), 2),
+        (NewtonCG(), 40),
+        (LBFGS(), 30),
+        (LBFGS(sketch="shared"), 3),  # the sketch is the Hessian, but for a shift of 1e-6
+        (GradientDescent(), 250),
+    ],
     ids=str,
 )
 def test_evaluations_are_few(solver, most):
@@ -345,3 +353,39 @@ def test_callbacks_see_every_state_and_may_end_the_fit():
         solve(
             FunctionObjective(function), LBFGS(), np.zeros(6), max_iter=5, tol=0.0, callbacks=[stop]
         )
+
+
+def test_a_diagonal_sketch_does_not_care_about_units():
+    """As many rounds with one feature in millimetres and one in miles, and one that is always zero."""
+    units = np.array([1e-5, 1e3, 1.0, 0.0])
+
+    def scaled(w, order):
+        value, gradient, hessian = logistic(w * units, 2)
+        return Evaluation(value, gradient * units, hessian * np.outer(units, units))
+
+    plain, other = (
+        solve(
+            FunctionObjective(function),
+            LBFGS(sketch="diagonal"),
+            np.zeros(4),
+            max_iter=99,
+            tol=1e-9,
+        )
+        for function in (logistic, scaled)
+    )
+    assert other.status == "converged"
+    assert other.n_evaluations <= plain.n_evaluations + 3
+
+
+def test_a_misleading_sketch_is_given_up():
+    """A metric that promises far too long steps every time: L-BFGS goes on without one."""
+
+    def lying(w, order):
+        value, gradient, hessian = quadratic(10.0)[0](w, order)
+        return Evaluation(value, gradient, 1e-30 * hessian)
+
+    got = solve(
+        FunctionObjective(lying), LBFGS(sketch="diagonal"), np.zeros(6), max_iter=99, tol=1e-8
+    )
+    assert got.status == "converged"
+    assert got.n_evaluations < 90
