@@ -46,7 +46,7 @@ def load_table(run: Run) -> str:
     for event in run.rounds:
         for worker, seconds in event.busy_seconds.items():
             busy[worker] += seconds
-        for task in event.tasks if event.name == "load" else ():
+        for task in event.measured if event.name == "load" else ():
             rows[task.worker] += task.rows
             size[task.worker] += task.nbytes
     body = [[w, f"{rows[w]:,}", f"{size[w] / 1e6:.2f}", f"{busy[w]:.2f}"] for w in sorted(busy)]

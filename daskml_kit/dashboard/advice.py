@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from daskml_kit.dashboard.aggregate import FitRecord, transfer_of
+from daskml_kit.dashboard.aggregate import FitRecord
 from daskml_kit.dashboard.loads import WorkerLoad, short_names
 from daskml_kit.dashboard.units import nbytes, percent, rate, seconds
 from daskml_kit.runtime.machines import WorkerFacts
@@ -155,11 +155,11 @@ def memory(loads: Sequence[WorkerLoad]) -> Iterator[Advice]:
 
 def messages(fit: FitRecord) -> Iterator[Advice]:
     """Short rounds that spend most of their time in messages."""
-    rounds = [r for r in fit.window if r.name != "load" and r.tasks]
-    if len(rounds) < 3 or all(t.worker.startswith("local-") for t in rounds[-1].tasks):
+    rounds = [r for r in fit.window if r.name != "load" and r.measured]
+    if len(rounds) < 3 or all(t.worker.startswith("local-") for t in rounds[-1].measured):
         return
     length = median(r.seconds for r in rounds)
-    hop = median(transfer_of(r) for r in rounds)
+    hop = median(r.seconds - r.slowest_seconds for r in rounds)
     if length < SHORT_ROUND and hop > MESSAGES * length:
         remedy = (
             "Use more rows a worker; if these rounds are task graphs, config_context(executor='actor')."

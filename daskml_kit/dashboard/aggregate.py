@@ -18,7 +18,15 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from daskml_kit.runtime.events import Event, FitEvent, RoundEvent, TaskEvent
+from daskml_kit.runtime.events import (
+    Event,
+    FitEvent,
+    RoundEvent,
+    TaskEvent,
+    busy_by_worker,
+    imbalance,
+    slowest_seconds,
+)
 
 WINDOW_ROUNDS = 50
 """Rounds of a fit that the live page sums the load over, as long as their tasks are few enough."""
@@ -61,13 +69,20 @@ class Point:
     gradient_norm: float | None
     imbalance: float
     seconds: float
+    compute: float = 0.0  # of the slowest worker
+    driver: float = 0.0  # seconds since the end of the round before
+
+    @property
+    def critical_path(self) -> CriticalPath:
+        """What the time from the end of the round before to the end of this was spent on."""
+        return CriticalPath(self.compute, max(self.seconds - self.compute, 0.0), self.driver)
 
 
 @dataclass(frozen=True, slots=True)
 class CriticalPath:
-    """What a fit's seconds were spent on, along the slowest worker of each round.
+    """What the seconds of a fit or a round were spent on, along the slowest worker of each round.
 
-    ``compute`` of the slowest, ``transfer`` of messages, and ``driver`` between the rounds.
+    ``compute`` of the slowest, ``transfer`` of messages, and ``driver`` between the rounds: the overhead.
     """
 
     compute: float = 0.0
@@ -83,16 +98,32 @@ class CriticalPath:
         return self.compute / total, self.transfer / total, self.driver / total
 
 
-def tally(spent: dict[str, Seconds], tasks: Iterable[TaskEvent]) -> dict[str, Seconds]:
-    """Add tasks to the seconds by worker; compute counts once for tasks that ran side by side."""
-    for t in tasks:
-        own = spent.get(t.worker)
+def tally(spent: dict[str, Seconds], event: RoundEvent) -> tuple[float, float]:
+    """Add a round to the seconds by worker; what its slowest took, and its imbalance.
+
+    Compute counts once for tasks that ran side by side. The sums over a worker's tasks are its shares of
+    the round: all of its messages, and the wait for the slowest.
+    """
+    busy = busy_by_worker(event.measured)
+    slowest = slowest_seconds(busy, event.measured, event.seconds)
+    transfer = max(event.seconds - slowest, 0.0)
+    for worker, seconds in busy.items():
+        own = spent.get(worker)
         if own is None:
-            own = spent[t.worker] = Seconds()
-        own.compute += t.compute_seconds / t.threads
-        own.transfer += t.transfer_seconds
-        own.wait += t.wait_seconds
-        own.rows += t.rows
+            own = spent[worker] = Seconds()
+        own.compute += seconds
+        own.transfer += transfer
+        own.wait += slowest - seconds
+    for worker, _, _, rows, *_ in event.measured:
+        spent[worker].rows += rows
+    return slowest, imbalance(busy.values())
+
+
+def tallied(rounds: Iterable[RoundEvent]) -> dict[str, Seconds]:
+    """The seconds by worker of some rounds."""
+    spent: dict[str, Seconds] = {}
+    for event in rounds:
+        tally(spent, event)
     return spent
 
 
@@ -184,6 +215,7 @@ class FitRecord:
 
     def add_round(self, event: RoundEvent) -> None:
         """One more round."""
+        before = self.ended if self.ended is not None else event.started
         self._span(event.started, event.started + event.seconds)
         self.n_rounds += 1
         self.n_passes += event.passes
@@ -194,18 +226,18 @@ class FitRecord:
             self.n_iter += 1
         if event.gradient_norm is not None:
             self.gradient_norm = event.gradient_norm
-        balance = event.imbalance
+        slowest, balance = tally(self.totals, event)
+        slowest = min(slowest, event.seconds)
         self._imbalances += balance
-        self.critical_seconds += max(event.seconds - transfer_of(event), 0.0)
+        self.critical_seconds += slowest
         self.points.append(
             Point(
                 event.round, event.name, self.seconds, event.objective, event.gradient_norm, balance,
-                event.seconds,
+                event.seconds, slowest, max(event.started - before, 0.0),
             )
         )  # fmt: skip
-        tally(self.totals, event.tasks)
         self._remember(event)
-        self._place(event.tasks)
+        self._place(event.measured)
 
     def _span(self, began: float, ended: float) -> None:
         self.began = began if self.began is None else min(self.began, began)
@@ -213,25 +245,17 @@ class FitRecord:
 
     def _remember(self, event: RoundEvent) -> None:
         self.window.append(event)
-        self._window_tasks += len(event.tasks)
+        self._window_tasks += len(event.measured)
         while len(self.window) > 1 and (
             len(self.window) > WINDOW_ROUNDS or self._window_tasks > _WINDOW_TASKS
         ):
-            self._window_tasks -= len(self.window.popleft().tasks)
+            self._window_tasks -= len(self.window.popleft().measured)
 
     def _place(self, tasks: Sequence[TaskEvent]) -> None:
         """A round over all rows says where everything is; any other, where its bundles are."""
-        if sum(t.rows for t in tasks) >= self.rows:
+        if sum([t.rows for t in tasks]) >= self.rows:
             self.held.clear()
-        self.held.update((t.bundle, t) for t in tasks)
-
-
-def transfer_of(event: RoundEvent) -> float:
-    """Seconds of a round in messages: the same for each of its workers."""
-    if not event.tasks:
-        return 0.0
-    first = event.tasks[0].worker
-    return sum(t.transfer_seconds for t in event.tasks if t.worker == first)
+        self.held.update({t.bundle: t for t in tasks})
 
 
 class Aggregate:

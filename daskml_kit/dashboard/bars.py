@@ -1,4 +1,4 @@
-"""Bars: how each worker spent its seconds and what it holds, and what each fit's seconds were spent on."""
+"""Bars: how each worker spent its seconds and what it holds, and what fits and rounds spent theirs on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from bokeh.core.properties import without_property_validation
 
-from daskml_kit.dashboard.aggregate import FitRecord
+from daskml_kit.dashboard.aggregate import CriticalPath, FitRecord
 from daskml_kit.dashboard.figures import (
     bar_height,
     beside,
@@ -18,9 +18,11 @@ from daskml_kit.dashboard.figures import (
 )
 from daskml_kit.dashboard.loads import WorkerLoad, folded, short_names
 from daskml_kit.dashboard.look import LIGHT, Look
+from daskml_kit.dashboard.tail import path_of_rounds
 from daskml_kit.dashboard.units import byte_unit, count, count_unit, nbytes, rate, seconds
 
 PATH = ("compute", "transfer", "driver")
+_PATH_NAMES = ("slowest worker computes", "messages", "driver")
 
 _BAR = {"y": "worker", "height": 0.72}
 _SPENT_TOOLTIPS = [
@@ -144,13 +146,7 @@ class PathPanel:
         drawn = self.root.hbar_stack(
             PATH, y="fit", height=0.72, source=self._source, color=colours, line_color=None
         )
-        names = ("slowest worker computes", "messages", "driver")
-        items = [
-            models.LegendItem(label=n, renderers=[r]) for n, r in zip(names, drawn, strict=True)
-        ]
-        legend_above(self.root, items, look)
-        tips = [("fit", "@fit"), *((k, f"@{k}_text (@{k}{{0 %}})") for k in PATH)]
-        self.root.add_tools(models.HoverTool(tooltips=tips))
+        _explain_path(self.root, drawn, look, ("fit", "@fit"))
 
     @without_property_validation
     def show(self, fits: Sequence[FitRecord]) -> None:
@@ -161,6 +157,40 @@ class PathPanel:
         self._source.data = data
 
 
+class RoundPathPanel:
+    """One bar a round, or a few rounds: the same shares, so that one sees when they change."""
+
+    def __init__(self, look: Look = LIGHT) -> None:
+        self._source = models.ColumnDataSource(_round_path_columns([]), name="path of rounds")
+        self.root = figure("", look, height=230, y_range=(0, 1))
+        self.root.yaxis.axis_label = "Share of the time"
+        self.root.yaxis.formatter = models.NumeralTickFormatter(format="0 %")
+        self.root.xaxis.axis_label = "Round"
+        self.root.xgrid.grid_line_color = None
+        drawn = self.root.vbar_stack(
+            PATH, x="middle", width="width", source=self._source, line_color=None,
+            color=[look.compute, look.transfer, look.wait],
+        )  # fmt: skip
+        _explain_path(self.root, drawn, look, ("round", "@rounds"))
+
+    @without_property_validation
+    def show(self, fits: Sequence[FitRecord]) -> None:
+        """Draw the last of these fits."""
+        self.root.title.text = "Critical path of each round"
+        if fits:
+            self.root.title.text += f" of {fits[-1].label}"
+        self._source.data = _round_path_columns(fits[-1:])
+
+
+def _explain_path(fig: Any, drawn: Sequence[Any], look: Look, of: tuple[str, str]) -> None:
+    items = [
+        models.LegendItem(label=n, renderers=[r]) for n, r in zip(_PATH_NAMES, drawn, strict=True)
+    ]
+    legend_above(fig, items, look)
+    tips = [of, *((k, f"@{k}_text (@{k}{{0 %}})") for k in PATH)]
+    fig.add_tools(models.HoverTool(tooltips=tips))
+
+
 def _scaled(data: dict[str, list[Any]], field: str, label: str) -> str:
     """Add a column in the unit that suits it; the label of its axis."""
     unit, scale = count_unit(max(data[field], default=0))
@@ -169,8 +199,21 @@ def _scaled(data: dict[str, list[Any]], field: str, label: str) -> str:
 
 
 def _path_columns(fits: Sequence[FitRecord]) -> dict[str, list[Any]]:
-    paths = [fit.critical_path for fit in fits]
-    data: dict[str, list[Any]] = {"fit": [fit.label for fit in fits]}
+    return {"fit": [fit.label for fit in fits], **_shares([fit.critical_path for fit in fits])}
+
+
+def _round_path_columns(fits: Sequence[FitRecord]) -> dict[str, list[Any]]:
+    groups = [group for fit in fits for group in path_of_rounds(fit)]
+    return {
+        **_shares([g.path for g in groups]),
+        "middle": [(g.first + g.last) / 2 for g in groups],
+        "width": [g.last - g.first + 0.9 for g in groups],
+        "rounds": [str(g.first) if g.first == g.last else f"{g.first}-{g.last}" for g in groups],
+    }
+
+
+def _shares(paths: Sequence[CriticalPath]) -> dict[str, list[Any]]:
+    data: dict[str, list[Any]] = {}
     for i, kind in enumerate(PATH):
         data[kind] = [path.shares[i] for path in paths]
         data[f"{kind}_text"] = [seconds(getattr(path, kind)) for path in paths]

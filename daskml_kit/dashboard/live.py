@@ -7,7 +7,7 @@
     load               whose? [latest | all | a fit]   words, bars, numbers
     rounds             the strip: one row a worker, one box a task
     curves             over [rounds | seconds]: objective by estimator, gradient, imbalance
-    critical path      a bar a fit
+    critical path      a bar a fit, and a bar a round of the latest
 
 Every :data:`INTERVAL_MS` each open page compares one number; only where it has changed, models change.
 Drawing costs more the more there is to draw, so a page measures it and then rests for so long that all
@@ -26,7 +26,7 @@ from weakref import WeakSet
 from daskml_kit.dashboard import text
 from daskml_kit.dashboard.advice import advise
 from daskml_kit.dashboard.aggregate import WINDOW_ROUNDS, Aggregate, FitRecord
-from daskml_kit.dashboard.bars import LoadPanel, PathPanel
+from daskml_kit.dashboard.bars import LoadPanel, PathPanel, RoundPathPanel
 from daskml_kit.dashboard.curves import (
     ROUNDS,
     SECONDS,
@@ -245,17 +245,18 @@ class ImbalanceView:
 
 
 class PathView:
-    """Compute, messages and driver as shares of each fit's time."""
+    """Compute, messages and driver as shares of each fit's time, and of each round of the latest fit."""
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
-        self._panel = PathPanel(scene.look)
-        self.root = self._panel.root
+        self._fits, self._rounds = PathPanel(scene.look), RoundPathPanel(scene.look)
+        self.root = panels([self._fits.root, self._rounds.root], across=2)
         self.update()
 
     def update(self) -> None:
         """Show what is new."""
-        self._panel.show(list(reversed(self._scene.seen.recent(FITS_SHOWN))))
+        self._fits.show(list(reversed(self._scene.seen.recent(FITS_SHOWN))))
+        self._rounds.show(self._scene.seen.latest())
 
 
 class Page:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from daskml_kit.dashboard.aggregate import FitRecord, Seconds, merge, tally
+from daskml_kit.dashboard.aggregate import FitRecord, Seconds, merge, tallied
 from daskml_kit.runtime.machines import WorkerFacts
 
 MOST_BARS = 100
@@ -65,7 +65,7 @@ def worker_loads(
     spent: dict[str, Seconds] = {}
     wall: dict[str, float] = {}
     for fit in fits:
-        own = tally({}, (t for r in fit.window for t in r.tasks)) if window else fit.totals
+        own = tallied(fit.window) if window else fit.totals
         merge(spent, own)
         for name in own:
             wall[name] = wall.get(name, 0.0) + (fit.window_seconds if window else fit.seconds)

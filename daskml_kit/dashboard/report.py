@@ -18,7 +18,7 @@ from bokeh.resources import INLINE
 from daskml_kit.dashboard import text
 from daskml_kit.dashboard.advice import advise
 from daskml_kit.dashboard.aggregate import Aggregate, FitRecord
-from daskml_kit.dashboard.bars import LoadPanel, PathPanel
+from daskml_kit.dashboard.bars import LoadPanel, PathPanel, RoundPathPanel
 from daskml_kit.dashboard.curves import (
     finite,
     gradient_norm,
@@ -164,7 +164,9 @@ def _fill(page: _Page, fits: Sequence[FitRecord], workers: Mapping[str, WorkerFa
     load = f'<p>{text.verdict(loads)}</p><div class="scroll">{text.worker_table(loads)}</div>'
     page.add("Load of the workers", load, _loads(fits, workers))
     page.add(
-        "Critical path", _cut(len(busy), MAX_LINES, "drawn"), _shown(PathPanel(), busy[:MAX_LINES])
+        "Critical path",
+        _cut(len(busy), MAX_LINES, "drawn"),
+        stacked(_shown(PathPanel(), busy[:MAX_LINES]), _per_fit(busy[:MAX_TABS], RoundPathPanel)),
     )
     page.add(
         "Imbalance",

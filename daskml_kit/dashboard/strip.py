@@ -11,7 +11,7 @@ from typing import Any
 
 from bokeh.core.properties import without_property_validation
 
-from daskml_kit.dashboard.aggregate import FitRecord, tally
+from daskml_kit.dashboard.aggregate import FitRecord
 from daskml_kit.dashboard.figures import (
     bar_height,
     colour,
@@ -20,15 +20,11 @@ from daskml_kit.dashboard.figures import (
     legend_above,
     models,
 )
-from daskml_kit.dashboard.loads import MOST_BARS, natural, short_names
+from daskml_kit.dashboard.loads import short_names
 from daskml_kit.dashboard.look import LIGHT, Look
+from daskml_kit.dashboard.tail import busiest, last_rounds, placed
 from daskml_kit.dashboard.units import count, seconds
 from daskml_kit.runtime.events import RoundEvent, TaskEvent
-
-ROUNDS_SHOWN = 12
-"""Rounds in the strip, for each of its fits: more, and a short round is thinner than a pixel."""
-
-MOST_BOXES = 1200
 
 _COLUMNS = ("worker", "left", "right", "color", "fit", "round", "took", "wait", "rows", "bundle")
 
@@ -65,7 +61,7 @@ class StripPanel:
     def show(self, fits: Sequence[FitRecord]) -> None:
         """Draw the last rounds of these fits."""
         rounds = last_rounds(fits)
-        names = short_names(_busiest([r for _, r in rounds]))
+        names = short_names(busiest([r for _, r in rounds]))
         workers = list(names)
         zero = min((r.started for _, r in rounds), default=0.0)
         boxes: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
@@ -99,30 +95,4 @@ class StripPanel:
             boxes[name].append(value)
 
 
-def last_rounds(fits: Sequence[FitRecord]) -> list[tuple[FitRecord, RoundEvent]]:
-    """The rounds of these fits that ended last, in the order in which they did.
-
-    Loading is left out once there is something else: it takes longer than all that follows.
-    """
-    most = ROUNDS_SHOWN * len(fits)
-    found = [(fit, r) for fit in fits for r in list(fit.window)[-most:]]
-    training = [(fit, r) for fit, r in found if r.name != "load"]
-    found = sorted(training or found, key=lambda pair: pair[1].started + pair[1].seconds)[-most:]
-    n_boxes = 0
-    for i in range(len(found) - 1, -1, -1):
-        n_boxes += len(found[i][1].tasks)
-        if n_boxes > MOST_BOXES:
-            return found[i + 1 :] or found[-1:]
-    return found
-
-
-def _busiest(rounds: Sequence[RoundEvent]) -> list[str]:
-    """The workers of these rounds in natural order; of too many, those that computed longest."""
-    busy = tally({}, (t for r in rounds for t in r.tasks))
-    return sorted(sorted(busy, key=lambda w: -busy[w].compute)[:MOST_BARS], key=natural)
-
-
-def placed(event: RoundEvent, task: TaskEvent) -> float:
-    """When a task began, on the driver's clock: inside of its round."""
-    latest = event.started + max(event.seconds - task.compute_seconds, 0.0)
-    return min(max(task.started, event.started), latest)
+__all__ = ["StripPanel"]

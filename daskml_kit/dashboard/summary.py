@@ -1,4 +1,4 @@
-"""How runs and fitted estimators show themselves in a notebook: plain HTML and SVG, no JavaScript."""
+"""How fits, runs and fitted estimators show themselves in a notebook: plain HTML and SVG, no JavaScript."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 from daskml_kit.dashboard import text
 from daskml_kit.dashboard.advice import advise
-from daskml_kit.dashboard.aggregate import Aggregate
+from daskml_kit.dashboard.aggregate import Aggregate, FitRecord
 from daskml_kit.dashboard.loads import worker_loads
-from daskml_kit.dashboard.look import LIGHT
-from daskml_kit.dashboard.picture import load_picture
+from daskml_kit.dashboard.look import LIGHT, Look
+from daskml_kit.dashboard.picture import fits_picture
 from daskml_kit.dashboard.units import count, nbytes, seconds
 from daskml_kit.runtime.events import Run
+from daskml_kit.runtime.machines import WorkerFacts
 
 _WIDTH, _HEIGHT = 220, 36
 
@@ -23,10 +24,33 @@ def run_html(run: Run) -> str:
     seen = Aggregate(max_fits=None)
     seen.extend(list(run.events))
     if not seen.fits:
-        return _framed("<p>No fit was recorded yet.</p>")
-    advice = text.advice_list(advise(seen.fits, worker_loads(seen.fits, run.workers), run.workers))
-    table = f'<div class="scroll">{text.fit_table(seen.fits)}</div>'
-    return _framed(f"{table}{advice}{load_picture(run).text}")
+        return NO_FIT_YET
+    return fits_html(seen.fits, run.workers)
+
+
+def fits_html(
+    fits: Sequence[FitRecord],
+    workers: Mapping[str, WorkerFacts],
+    look: Look = LIGHT,
+    *,
+    drawn: Sequence[FitRecord] | None = None,
+) -> str:
+    """Some fits as a table, with advice and the load of the workers in words, numbers and a picture.
+
+    Parameters
+    ----------
+    fits : those in the table
+    workers : threads and memory by address
+    look : the theme
+    drawn : those whose last rounds are summed and drawn, as on the live page; None sums all rounds of all
+    """
+    shown, window = (fits, False) if drawn is None else (drawn, True)
+    loads = worker_loads(shown, workers, window=window)
+    table = f'<div class="scroll">{text.fit_table(fits)}</div>'
+    advice = text.advice_list(advise(shown, loads, workers))
+    numbers = f'<div class="scroll">{text.worker_table(loads)}</div>' if window else ""
+    picture = fits_picture(shown, look, window=window).text
+    return _framed(f"{table}{advice}{picture}{numbers}", look)
 
 
 def fit_html(history: Sequence[Mapping[str, Any]]) -> str:
@@ -64,9 +88,14 @@ def sparkline(values: Sequence[float]) -> str:
     )
 
 
-def _framed(html: str) -> str:
-    ground = f"background:{LIGHT.ground};padding:6px 10px;overflow-x:auto;max-width:100%"
-    return f'<style>{LIGHT.css}</style><div style="display:inline-block;{ground}">{text.framed(html)}</div>'
+def _framed(html: str, look: Look = LIGHT) -> str:
+    """In a theme of its own, whatever the notebook's: a style sheet that holds in this frame only."""
+    ground = f"background:{look.ground};color-scheme:{look.name};padding:6px 10px"
+    frame = f'<div style="display:inline-block;{ground};overflow-x:auto;max-width:100%">'
+    css = look.css.replace(".dk", f".dk-{look.name} .dk")
+    return f'<style>{css}</style><div class="dk-{look.name}">{frame}{text.framed(html)}</div></div>'
 
 
-__all__ = ["fit_html", "run_html"]
+NO_FIT_YET = _framed("<p>No fit was recorded yet.</p>")
+
+__all__ = ["NO_FIT_YET", "fit_html", "fits_html", "run_html"]

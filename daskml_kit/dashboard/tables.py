@@ -11,8 +11,8 @@ from daskml_kit.dashboard.aggregate import Aggregate, FitRecord
 from daskml_kit.exceptions import InvalidDataTypeError
 from daskml_kit.runtime.events import RoundEvent, Run, TaskEvent
 
-_OF_ROUND = [f.name for f in fields(RoundEvent) if f.name != "tasks"]
-_OF_TASK = [f.name for f in fields(TaskEvent)]
+_OF_ROUND = [f.name for f in fields(RoundEvent) if f.name != "measured"]
+_OF_TASK = list(TaskEvent._fields)
 _ROUND_NAMES = {"started": "round_started", "seconds": "round_seconds"}
 
 MEASURES = (

@@ -191,7 +191,7 @@ class Balancer:
 def rows_by_worker(event: RoundEvent) -> dict[str, int]:
     """Rows that each worker read in a round."""
     rows: dict[str, int] = {}
-    for task in event.tasks:
+    for task in event.measured:
         rows[task.worker] = rows.get(task.worker, 0) + task.rows
     return rows
 

@@ -9,8 +9,8 @@ The seconds of a round add up, whatever the clocks of the machines say, because 
 slowest task of the round) and ``transfer`` (the round's remaining time: messages, scheduling, merging),
 which is the same for all its workers.
 
-Recording costs a round about 10 microseconds and 3 more a task, sending included: a task travels as a
-list of its values, not as a dict (``benchmarks/recording.py``).
+Recording is cheap: a task is a tuple, what it waited is worked out only when somebody asks, and tasks travel
+column by column, not one by one (``benchmarks/recording.py``).
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from __future__ import annotations
 import itertools
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.runtime.drawing import Drawing
@@ -38,9 +39,12 @@ TOPIC = "daskml-kit"
 """Topic of the scheduler's event log under which a cluster's fits publish their events."""
 
 
-@dataclass(frozen=True, slots=True)
-class TaskEvent:
-    """One task of a round: what one worker did."""
+class TaskEvent(NamedTuple):
+    """One task of a round: what one worker did.
+
+    A tuple, since a round has one for each worker and thread: a hundred are made, completed, pickled and sent
+    in the time that a hundred dataclasses take to be made.
+    """
 
     worker: str  # address, or "local-<thread>"
     bundle: int  # position of the bundle in the data set
@@ -82,7 +86,7 @@ class RoundEvent:
     seconds: float
     bytes_moved: int  # parameters to each task, parts back
     passes: int  # reads of every row
-    tasks: tuple[TaskEvent, ...]
+    measured: tuple[TaskEvent, ...]  # as the workers reported them
     objective: float | None = None
     gradient_norm: float | None = (
         None  # largest absolute component, where the solver has a gradient
@@ -90,19 +94,29 @@ class RoundEvent:
     id: str = ""  # of the fit, unique everywhere; the fit's log fills it in
 
     @property
+    def tasks(self) -> tuple[TaskEvent, ...]:
+        """The tasks, with what each waited and what it spent in messages; made anew whenever asked for."""
+        return attribute_waits(self.measured, self.seconds)
+
+    @property
     def imbalance(self) -> float:
         """Largest over mean busy seconds of the workers of the round; 1.0 is perfect balance."""
-        return imbalance(busy_by_worker(self.tasks).values())
+        return imbalance(self.busy_seconds.values())
 
     @property
     def busy_seconds(self) -> dict[str, float]:
         """Compute seconds by worker."""
-        return busy_by_worker(self.tasks)
+        return busy_by_worker(self.measured)
+
+    @property
+    def slowest_seconds(self) -> float:
+        """What the slowest worker of the round took; the rest of the round is messages."""
+        return slowest_seconds(self.busy_seconds, self.measured, self.seconds)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain builtins (msgpack and JSON serialisable); a task is a list of its values."""
+        """Plain builtins (msgpack and JSON serialisable); tasks column by column, as measured."""
         record = dict(zip(_ROUND_FIELDS, _round_values(self), strict=True))
-        record["tasks"] = [_task_values(task) for task in self.tasks]
+        record["measured"] = list(zip(*self.measured, strict=True))[:_MEASURED]
         return {"kind": "round", **record}
 
 
@@ -127,10 +141,9 @@ class FitEvent:
 
 Event = RoundEvent | FitEvent
 
-_TASK_FIELDS, _ROUND_FIELDS, _FIT_FIELDS = (
-    tuple(f.name for f in fields(kind)) for kind in (TaskEvent, RoundEvent, FitEvent)
+_ROUND_FIELDS, _FIT_FIELDS = (
+    tuple(f.name for f in fields(kind)) for kind in (RoundEvent, FitEvent)
 )
-_task_values = attrgetter(*_TASK_FIELDS)
 _round_values = attrgetter(*_ROUND_FIELDS)
 _fit_values = attrgetter(*_FIT_FIELDS)
 
@@ -140,16 +153,17 @@ def event_from_dict(record: dict[str, Any]) -> Event:
     values = {k: v for k, v in record.items() if k not in ("kind", "client")}
     if record["kind"] == "fit":
         return FitEvent(**values)
-    values["tasks"] = tuple(TaskEvent(*t) for t in values["tasks"])
+    columns = (*values["measured"], itertools.repeat(0.0), itertools.repeat(0.0))
+    tasks = zip(*columns, strict=False) if values["measured"] else ()
+    values["measured"] = tuple([tuple.__new__(TaskEvent, t) for t in tasks])
     return RoundEvent(**values)
 
 
 def busy_by_worker(tasks: Sequence[TaskEvent]) -> dict[str, float]:
     """Busy seconds by worker, in the order of first appearance: compute over threads used."""
     busy: dict[str, float] = {}
-    for task in tasks:
-        seconds = task.compute_seconds / task.threads
-        busy[task.worker] = busy.get(task.worker, 0.0) + seconds
+    for worker, _, _, _, _, _, seconds, threads, _, _ in tasks:
+        busy[worker] = busy.get(worker, 0.0) + seconds / threads
     return busy
 
 
@@ -177,6 +191,9 @@ def _length(intervals: list[tuple[float, float]]) -> float:
     return total
 
 
+_MEASURED = TaskEvent._fields.index("transfer_seconds")  # from here on: derived from the round
+
+
 def attribute_waits(tasks: Sequence[TaskEvent], seconds: float) -> tuple[TaskEvent, ...]:
     """Fill in ``wait_seconds`` and ``transfer_seconds`` of a round that took ``seconds``.
 
@@ -185,27 +202,25 @@ def attribute_waits(tasks: Sequence[TaskEvent], seconds: float) -> tuple[TaskEve
     times in equal parts, so that sums over a worker are right.
     """
     busy = busy_by_worker(tasks)
+    slowest = slowest_seconds(busy, tasks, seconds)
+    count = dict.fromkeys(busy, 1) if len(busy) == len(tasks) else Counter(t.worker for t in tasks)
+    transfer = max(seconds - slowest, 0.0)
+    waits = {w: (transfer / n, (slowest - busy[w]) / n) for w, n in count.items()}
+    return tuple([TaskEvent._make(t[:_MEASURED] + waits[t.worker]) for t in tasks])
+
+
+def slowest_seconds(busy: dict[str, float], tasks: Sequence[TaskEvent], seconds: float) -> float:
+    """What a round's slowest worker took: its busy seconds, or longer where its threads waited for one."""
     slowest = max(busy.values(), default=0.0)
-    share = dict.fromkeys(busy, 1)
     if len(busy) < len(tasks):
-        share = dict.fromkeys(busy, 0)
-        for t in tasks:
-            share[t.worker] += 1
         longest = max(span_by_worker(tasks).values(), default=0.0)
         slowest = max(slowest, min(longest, seconds))
-    transfer = max(seconds - slowest, 0.0)
-    return tuple(
-        TaskEvent(
-            t.worker, t.bundle, t.n_blocks, t.rows, t.nbytes, t.started, t.compute_seconds, t.threads,
-            transfer / share[t.worker],
-            (slowest - busy[t.worker]) / share[t.worker],
-        )
-        for t in tasks
-    )  # fmt: skip
+    return slowest
 
 
 _numbers: Iterator[int] = itertools.count(1)
 _runs: list[Run] = []
+_everywhere: list[Listener] = []
 _lock = threading.Lock()
 
 
@@ -228,7 +243,7 @@ class FitLog:
     def emit(self, event: Event) -> None:
         """Put the fit's id on the event, keep it and hand it to every listener and recording run."""
         if isinstance(event, RoundEvent):
-            event = replace(event, id=self.id)
+            event = event if event.id == self.id else replace(event, id=self.id)
             self.rounds.append(event)
         else:
             event = replace(event, id=self.id, max_iter=self.max_iter, tol=self.tol)
@@ -236,7 +251,7 @@ class FitLog:
             runs = list(_runs)
         for run in runs:
             run.events.append(event)
-        for listener in self.listeners:
+        for listener in (*self.listeners, *_everywhere):
             listener(event)
 
     def draw(self, name: str, make: Callable[[], Drawing]) -> None:
@@ -390,6 +405,16 @@ def record() -> Iterator[Run]:
         run.workers = known_workers()
 
 
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Hand every event of every fit of this process to a listener, in the thread of the fit."""
+    _everywhere.append(listener)
+    try:
+        yield
+    finally:
+        _everywhere.remove(listener)
+
+
 __all__ = [
     "TOPIC",
     "Event",
@@ -404,6 +429,8 @@ __all__ = [
     "busy_by_worker",
     "event_from_dict",
     "imbalance",
+    "listening",
     "record",
+    "slowest_seconds",
     "span_by_worker",
 ]

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from daskml_kit.runtime.block import Bundle
 from daskml_kit.runtime.dataset import BlockDataset
-from daskml_kit.runtime.events import FitLog, RoundEvent, TaskEvent, attribute_waits
+from daskml_kit.runtime.events import FitLog, RoundEvent, TaskEvent
 from daskml_kit.runtime.reduction import Reduction
 
 State = TypeVar("State")
@@ -117,7 +117,7 @@ def emit_round(
     tasks: Sequence[TaskEvent],
     objective: float | None,
 ) -> None:
-    """Record a round of one pass; what each task waited follows from ``seconds``."""
+    """Record a round of one pass."""
     log.emit(
         RoundEvent(
             fit=log.name,
@@ -127,9 +127,10 @@ def emit_round(
             seconds=seconds,
             bytes_moved=bytes_moved,
             passes=1,
-            tasks=attribute_waits(tasks, seconds),
+            measured=tuple(tasks),
             objective=None if objective is None else float(objective),
             gradient_norm=getattr(objective, "gradient_norm", None),  # of a Measured
+            id=log.id,
         )
     )
 

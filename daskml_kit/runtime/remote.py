@@ -270,7 +270,7 @@ class GraphExecutor:
             rows = moves.rows_by_home(data, self.workers)
             if not rows.keys() <= self.workers.keys():
                 return  # a worker was lost a moment ago: this round gives its bundles new homes
-            name = next(e.name for e in reversed(self.log.rounds) if e.tasks)
+            name = next(e.name for e in reversed(self.log.rounds) if e.measured)
             speeds = self._balancer.speeds(name, self.workers)
             targets = moves.targets(self.client, self.workers, data, speeds)
             row_bytes = data.facts.nbytes / max(data.facts.n_rows, 1)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from daskml_kit.runtime.events import Event, FitEvent, RoundEvent, TaskEvent, attribute_waits
+from daskml_kit.runtime.events import Event, FitEvent, RoundEvent, TaskEvent
 
 WORKERS = tuple(f"tcp://10.0.0.{i}:40{i}" for i in range(1, 5))
 
@@ -39,9 +39,10 @@ def fit_events(
         ]
         took = max(seconds[: len(workers)]) + 0.05
         value = objective(r) if objective is not None and r else None
-        waits = attribute_waits(tasks, took)
         norm = gradient(r) if gradient is not None and r else None
-        events.append(RoundEvent(fit, r, "loss", at, took, 500, 1, waits, value, norm, fit_id))
+        events.append(
+            RoundEvent(fit, r, "loss", at, took, 500, 1, tuple(tasks), value, norm, fit_id)
+        )
         at += took + 0.01
     if end is not None:
         events.append(FitEvent(fit, end, at, *size, max_iter, tol, fit_id))

@@ -26,9 +26,8 @@ def stretched(events, seconds):
     out = []
     for event in events:
         if hasattr(event, "tasks"):
-            tasks = tuple(replace(t, transfer_seconds=seconds) for t in event.tasks)
-            busy = max(t.compute_seconds for t in tasks)
-            event = replace(event, tasks=tasks, seconds=busy + seconds)
+            busy = max(t.compute_seconds for t in event.measured)
+            event = replace(event, seconds=busy + seconds)
         out.append(event)
     return out
 

@@ -4,14 +4,13 @@ from daskml_kit.dashboard.aggregate import (
     WINDOW_ROUNDS,
     Aggregate,
     Seconds,
-    tally,
+    tallied,
 )
 from daskml_kit.dashboard.loads import short_names, worker_loads
 from daskml_kit.runtime.events import (
     FitEvent,
     RoundEvent,
     TaskEvent,
-    attribute_waits,
     event_from_dict,
 )
 
@@ -43,8 +42,8 @@ def test_seconds_of_each_worker_add_up_to_the_fit(make_fit):
 
 
 def test_compute_of_tasks_side_by_side_counts_once():
-    tasks = [TaskEvent("a", b, 1, 10, 80, 0.0, 1.0, threads=2) for b in range(2)]
-    spent = tally({}, attribute_waits(tasks, 1.5))
+    tasks = tuple(TaskEvent("a", b, 1, 10, 80, 0.0, 1.0, threads=2) for b in range(2))
+    spent = tallied([RoundEvent("F-1", 0, "loss", 0.0, 1.5, 0, 1, tasks)])
     assert spent == {"a": Seconds(compute=1.0, transfer=0.5, wait=0.0, rows=20)}
 
 

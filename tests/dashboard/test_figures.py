@@ -17,7 +17,8 @@ from daskml_kit.dashboard.curves import (
 )
 from daskml_kit.dashboard.figures import bar_height
 from daskml_kit.dashboard.loads import worker_loads
-from daskml_kit.dashboard.strip import MOST_BOXES, ROUNDS_SHOWN, StripPanel
+from daskml_kit.dashboard.strip import StripPanel
+from daskml_kit.dashboard.tail import MOST_BOXES, ROUNDS_SHOWN
 from daskml_kit.runtime.machines import WorkerFacts
 
 
@@ -146,8 +147,8 @@ def test_the_strip_has_a_box_for_each_task_of_the_last_rounds(make_fit):
 
 def test_a_worker_with_another_clock_stays_in_its_round(make_fit):
     events = make_fit(n=2)
-    tasks = tuple(replace(t, started=t.started - 3600.0) for t in events[2].tasks)
-    fits = fits_of([events[0], replace(events[2], tasks=tasks)])
+    late = tuple(t._replace(started=t.started - 3600.0) for t in events[2].measured)
+    fits = fits_of([events[0], replace(events[2], measured=late)])
     strip = StripPanel()
     strip.show(fits)
     assert set(strip._boxes.data["left"]) == {0.0}
