@@ -72,8 +72,12 @@ class BlockEstimator(BaseEstimator):
         min_classes: int = 2,
         class_weights: ClassWeights | None = None,
         edges: RowEdges | None = None,
-    ) -> Iterator[tuple[BlockDataset, Executor]]:
-        """Resident, checked data for the length of one fit, and where its rounds run."""
+        opener: Any = open_dataset,
+    ) -> Iterator[tuple[Any, Executor]]:
+        """Resident, checked data for the length of one fit, and where its rounds run.
+
+        ``opener`` makes them resident: by rows, or with :func:`~daskml_kit.runtime.columns.open_columns`.
+        """
         name = type(self).__name__
         spec = self._spec(X, target=target, multi_output=multi_output, min_classes=min_classes)
         log = FitLog(name, max_iter=_bound(self, "max_iter"), tol=_bound(self, "tol"))
@@ -82,7 +86,7 @@ class BlockEstimator(BaseEstimator):
             log.listeners.append(line)
         try:
             with fit_context(balance=self.balance):
-                data, executor = open_dataset(
+                data, executor = opener(
                     X,
                     y,
                     _weight_column(sample_weight, X),
@@ -150,7 +154,8 @@ class BlockEstimator(BaseEstimator):
             whole_rows(unwrap(X))
         if _checked_in_parts(X):
             validate_data(self, stand_in(X), reset=False, skip_check_array=True)
-        return map_rows(X, _Checked(self._row_checker(X), fn), **how)
+        checked = _CheckedColumns if hasattr(fn, "of_columns") else _Checked
+        return map_rows(X, checked(self._row_checker(X), fn), **how)
 
     def _target_names(self, n_outputs: int) -> dict[str, Any]:
         """How :meth:`_map_rows` names the columns of several outputs: as y named them."""
@@ -189,6 +194,23 @@ class _Checked:
 
     def __call__(self, part: Any) -> Array:
         return self.fn(self.check(part))
+
+
+class _CheckedColumns(_Checked):
+    """The same of a function that can also take some columns at a time."""
+
+    fn: Any
+
+    @property
+    def n_outputs(self) -> int:
+        return int(self.fn.n_outputs)
+
+    def of_columns(self, low: int, high: int) -> _Checked:
+        return _Checked(self.check, self.fn.of_columns(low, high))
+
+    def of_sums(self) -> RowFunction:
+        made: RowFunction = self.fn.of_sums()
+        return made
 
 
 class _PartChecker:

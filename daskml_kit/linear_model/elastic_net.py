@@ -12,6 +12,7 @@ from daskml_kit.base import check_number
 from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
 from daskml_kit.kernels import Moments
 from daskml_kit.linear_model import least_squares
+from daskml_kit.linear_model.by_columns import check_choice, fit_least_squares, goes_by_columns
 from daskml_kit.linear_model.coordinate_descent import Descent, Path
 from daskml_kit.linear_model.least_squares import MOMENTS, about_origin
 from daskml_kit.linear_model.regressor import LinearRegressor, check_flag
@@ -108,6 +109,10 @@ class ElasticNet(LinearRegressor):
         Draws the coordinates for ``selection="random"``.
     selection : {"cyclic", "random"}, default="cyclic"
     verbose : int, default=0
+    solver : {"auto", "rows", "columns"}, default="auto"
+        Whether workers hold rows, or all rows of some columns (working sets, with the duality gap as above).
+        "auto" goes by columns where X is a dask array of several chunks of columns, of more columns than
+        rows and more than 5,000.
     balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
@@ -154,6 +159,7 @@ class ElasticNet(LinearRegressor):
         random_state: Any = None,
         selection: str = "cyclic",
         verbose: int = 0,
+        solver: str = "auto",
         balance: str | None = None,
     ) -> None:
         self.alpha = alpha
@@ -166,6 +172,7 @@ class ElasticNet(LinearRegressor):
         self.random_state = random_state
         self.selection = selection
         self.verbose = verbose
+        self.solver = solver
         self.balance = balance
 
     def __sklearn_tags__(self) -> Any:
@@ -189,6 +196,9 @@ class ElasticNet(LinearRegressor):
         check_number("alpha", self.alpha, least=0)
         check_ratio(self.l1_ratio)
         descent = descent_of(self)
+        check_choice(self.solver)
+        if goes_by_columns(self.solver, X) and (self.alpha > 0 or self.solver == "columns"):
+            return self._fit_by_columns(X, y, sample_weight)
         if self.alpha == 0:
             warnings.warn(
                 "With alpha=0 coordinate descent converges slowly: LinearRegression solves this exactly.",
@@ -208,6 +218,20 @@ class ElasticNet(LinearRegressor):
         if not many:
             about = total if self.fit_intercept else about_origin(total)
             self._keep_paths(facts, about, descent, start)
+        return self
+
+    def _fit_by_columns(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike) -> Self:
+        pair = self.alpha * self.l1_ratio, self.alpha * (1.0 - self.l1_ratio)
+        warm = self.warm_start and hasattr(self, "coef_") and self.alpha * self.l1_ratio > 0
+        found = fit_least_squares(
+            self, X, y, sample_weight,
+            strengths=lambda facts: [pair] * max(facts.n_outputs, 1),
+            max_iter=self.max_iter,
+            by_gap=True,
+            start=np.atleast_2d(np.asarray(self.coef_, dtype=np.float64)) if warm else None,
+        )  # fmt: skip
+        gaps = np.array([f.gap for f in found], dtype=self.coef_.dtype)
+        self._keep_cost(gaps, [f.n_iter for f in found])
         return self
 
     def _keep_wide(self, data: BlockDataset, executor: Executor, start: FloatArray | None) -> None:
@@ -274,7 +298,7 @@ class Lasso(ElasticNet):
     Parameters
     ----------
     alpha : float, default=1.0
-    fit_intercept, max_iter, tol, warm_start, positive, random_state, selection, verbose
+    fit_intercept, max_iter, tol, warm_start, positive, random_state, selection, verbose, solver
         See :class:`ElasticNet`.
     balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
@@ -302,6 +326,7 @@ class Lasso(ElasticNet):
         random_state: Any = None,
         selection: str = "cyclic",
         verbose: int = 0,
+        solver: str = "auto",
         balance: str | None = None,
     ) -> None:
         super().__init__(
@@ -315,6 +340,7 @@ class Lasso(ElasticNet):
             random_state=random_state,
             selection=selection,
             verbose=verbose,
+            solver=solver,
             balance=balance,
         )
 

@@ -10,6 +10,7 @@ from scipy import linalg, optimize
 from daskml_kit.base import check_number
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.kernels import Moments, combine_moments, moments
+from daskml_kit.linear_model.by_columns import check_choice, fit_least_squares, goes_by_columns
 from daskml_kit.linear_model.objective import Finish, LinearObjective, unpenalised_intercept
 from daskml_kit.linear_model.regressor import LinearRegressor, check_flag
 from daskml_kit.losses import HalfSquared
@@ -322,8 +323,12 @@ class Ridge(_LeastSquares):
     tol : float, default=1e-4
         Largest component of the gradient of the averaged objective, where it iterates.
     positive : bool, default=False
-        Coefficients of at least 0; for at most 5,000 features.
+        Coefficients of at least 0; by rows for at most 5,000 features.
     verbose : int, default=0
+    solver : {"auto", "rows", "columns"}, default="auto"
+        Whether workers hold rows, or all rows of some columns (conjugate gradients in the space of the
+        rows, until ``tol``). "auto" goes by columns where X is a dask array of several chunks of columns,
+        of more columns than rows and more than 5,000.
     balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
@@ -357,6 +362,7 @@ class Ridge(_LeastSquares):
         tol: float = 1e-4,
         positive: bool = False,
         verbose: int = 0,
+        solver: str = "auto",
         balance: str | None = None,
     ) -> None:
         self.alpha = alpha
@@ -365,6 +371,7 @@ class Ridge(_LeastSquares):
         self.tol = tol
         self.positive = positive
         self.verbose = verbose
+        self.solver = solver
         self.balance = balance
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Self:
@@ -387,7 +394,24 @@ class Ridge(_LeastSquares):
         if self.max_iter is not None:
             check_number("max_iter", self.max_iter, least=1, whole=True)
         max_iter = 1000 if self.max_iter is None else self.max_iter
+        check_choice(self.solver)
+        if goes_by_columns(self.solver, X) and (np.all(alpha > 0) or self.solver == "columns"):
+            return self._fit_by_columns(X, y, sample_weight, alpha, max_iter)
         return self._fit(X, y, sample_weight, alpha, max_iter)
+
+    def _fit_by_columns(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike, alpha: Any, max_iter: int
+    ) -> Self:
+        check_flag("fit_intercept", self.fit_intercept)
+        check_flag("positive", self.positive)
+        found = fit_least_squares(
+            self, X, y, sample_weight,
+            strengths=lambda facts: [(0.0, a / facts.weight_sum) for a in _strengths(alpha, facts)],
+            max_iter=max_iter,
+            by_gap=False,
+        )  # fmt: skip
+        self.n_iter_ = np.array([f.n_iter for f in found], dtype=np.int32)
+        return self
 
 
 __all__ = ["LinearRegression", "Ridge"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from daskml_kit.base import BlockEstimator, RegressorMixin
 from daskml_kit.exceptions import InvalidParameterError
-from daskml_kit.kernels import predict_linear
+from daskml_kit.linear_model.prediction import LinearRows
 from daskml_kit.runtime.ingest import DataFacts
-from daskml_kit.typing import ArrayLike, FloatArray, Matrix
+from daskml_kit.typing import ArrayLike, FloatArray
 
 
 class LinearRegressor(RegressorMixin, BlockEstimator):
@@ -47,14 +46,8 @@ class LinearRegressor(RegressorMixin, BlockEstimator):
         """
         check_is_fitted(self)
         names = {} if self.coef_.ndim == 1 else self._target_names(len(self.coef_))
-        rows = partial(linear_prediction, self.coef_, self.intercept_)
+        rows = LinearRows(self.coef_, self.intercept_)
         return self._map_rows(X, rows, dtype=self.coef_.dtype, **names)
-
-
-def linear_prediction(coef: FloatArray, intercept: Any, X: Matrix) -> FloatArray:
-    """``X coef + intercept``, (n,) or (n, n_targets)."""
-    out: FloatArray = predict_linear(X, coef, False) + intercept
-    return out
 
 
 def check_flag(name: str, value: Any) -> None:
@@ -68,4 +61,4 @@ def check_flag(name: str, value: Any) -> None:
         raise InvalidParameterError(f"{name} must be True or False, got {value!r}.")
 
 
-__all__ = ["LinearRegressor", "check_flag", "linear_prediction"]
+__all__ = ["LinearRegressor", "check_flag"]

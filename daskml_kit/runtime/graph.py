@@ -187,7 +187,8 @@ def _upstream_pins(
             if key in tasks and home not in users[key]:
                 users[key].add(home)
                 stack.extend(tasks[key].dependencies)
-    return {k: next(iter(at)) for k, at in users.items() if len(at) == 1 and _runs(tasks[k])}
+    once = {k: next(iter(at)) for k, at in users.items() if len(at) == 1 and k not in source.free}
+    return {k: at for k, at in once.items() if _runs(tasks[k])}
 
 
 MANY_INPUTS = 64

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import dask.array as da
@@ -79,6 +80,12 @@ def map_rows(
     ------
     ClusterError
         If X is held by a closed client, or by another one than the active client.
+
+    Notes
+    -----
+    Of an array in several chunks of columns each row is brought together first, unless ``fn`` can do
+    without: ``fn.of_columns(low, high)`` then gives (n_rows, ``fn.n_outputs``) numbers for those columns, and
+    ``fn.of_sums()`` makes the answer of their sums.
     """
     refuse_foreign_collections(X)
     if isinstance(X, xr.DataArray):
@@ -96,7 +103,10 @@ def map_rows(
 
 
 def _array(X: da.Array, fn: RowFunction, dtype: Any, columns: Sequence[Any] | None) -> Any:
-    if X.numblocks[1] > 1:
+    parts: Any = fn
+    if X.numblocks[1] > 1 and hasattr(fn, "of_columns"):
+        X, fn = _partial_sums(X, parts), parts.of_sums()
+    elif X.numblocks[1] > 1:
         X = X.rechunk({1: -1})
     rows: Any = X
     held = _held(fn)
@@ -105,6 +115,22 @@ def _array(X: da.Array, fn: RowFunction, dtype: Any, columns: Sequence[Any] | No
     chunks = (X.chunks[0], (len(columns),))
     meta = np.empty((0, 0), dtype)
     return rows.map_blocks(_call, fn=held, dtype=dtype, chunks=chunks, meta=meta)
+
+
+def _partial_sums(X: da.Array, fn: Any) -> da.Array:
+    """Sums over chunks of columns of ``fn.of_columns(low, high)`` of each: no task sees a whole row of X."""
+    edges = np.concatenate([[0], np.cumsum(X.chunks[1])]).astype(int).tolist()
+    chunks = (X.chunks[0], (fn.n_outputs,))
+    meta = np.empty((0, 0))
+    parts: list[Any] = []
+    for j, (low, high) in enumerate(pairwise(edges)):
+        own: Any = X.blocks[:, j]
+        held = _held(fn.of_columns(low, high))
+        parts.append(own.map_blocks(_call, fn=held, dtype=np.float64, chunks=chunks, meta=meta))
+    while len(parts) > 1:
+        parts = [sum(parts[i + 1 : i + 8], parts[i]) for i in range(0, len(parts), 8)]
+    total: da.Array = parts[0]
+    return total
 
 
 def _held(fn: RowFunction) -> Any:

@@ -79,7 +79,17 @@ def open_dataset(
         Before any training round.
     """
     log = log if log is not None else FitLog(spec.estimator)
-    source = open_source(X, y, weight)
+    return open_parts(open_source(X, y, weight), spec, log, class_weights, edges)
+
+
+def open_parts(
+    source: LocalSource | DaskSource,
+    spec: Spec,
+    log: FitLog,
+    class_weights: ClassWeights | None = None,
+    edges: RowEdges | None = None,
+) -> tuple[BlockDataset, Executor]:
+    """:func:`open_dataset` of parts that are aligned already."""
     lane = setting("executor")
     client = None if isinstance(source, LocalSource) else active_client()
     if isinstance(source, DaskSource):
@@ -189,7 +199,7 @@ def _open_remote(
     threads = {a: w.n_threads for a, w in executor.workers.items()}
     tasks = _load_events(blocks, [at for _, at in known], threads)
     _opened(executor.log, data, started, time.perf_counter() - begun, tasks)
-    executor.even_out(data)
+    executor.settle(data)
     return data
 
 
@@ -302,4 +312,4 @@ def _load_events(
     return events
 
 
-__all__ = ["ClassWeights", "RowEdges", "open_dataset"]
+__all__ = ["ClassWeights", "RowEdges", "open_dataset", "open_parts"]

@@ -87,6 +87,8 @@ class DaskSource:
     X, y, weight : list of keys, one for each part; y and weight may be None
     rows : list of float
         Rows of each part, nan where unknown.
+    free : set of keys
+        Tasks that run where their inputs are, rather than where the part will be.
     """
 
     graph: dict[Any, Any]
@@ -94,6 +96,7 @@ class DaskSource:
     y: list[Any] | None
     weight: list[Any] | None
     rows: list[float]
+    free: frozenset[Any] = frozenset()
 
     @property
     def sizes(self) -> list[float]:
@@ -127,7 +130,7 @@ def open_source(X: Any, y: Any, weight: Any) -> LocalSource | DaskSource:
     """
     X, y, weight = unwrap(X), unwrap(y), unwrap(weight)
     if not is_dask(X):
-        _refuse_text(X)
+        refuse_text(X)
         return LocalSource(X, *(a.compute() if is_dask(a) else a for a in (y, weight)))
     X = whole_rows(X)
     y = _aligned("y", y, X)
@@ -137,12 +140,12 @@ def open_source(X: Any, y: Any, weight: Any) -> LocalSource | DaskSource:
 
 def _keyed(X: Any, y: Any, weight: Any) -> DaskSource:
     graph: dict[Any, Any] = {}
-    keys = [None if a is None else _optimised_into(graph, a) for a in (X, y, weight)]
+    keys = [None if a is None else optimised_into(graph, a) for a in (X, y, weight)]
     assert keys[0] is not None
     return DaskSource(graph, keys[0], keys[1], keys[2], _part_rows(X))
 
 
-def _optimised_into(graph: dict[Any, Any], a: Any) -> list[Any]:
+def optimised_into(graph: dict[Any, Any], a: Any) -> list[Any]:
     """Add the optimised tasks of a collection to ``graph``; the keys of its parts.
 
     One collection at a time: optimising two columns of one dataframe together was seen to give both
@@ -184,7 +187,7 @@ def whole_rows(X: Any) -> Any:
             "Expected 2D data for X, got a Series. Pass a DataFrame: df[['column']]."
         )
     if isinstance(X, dd.DataFrame):
-        _refuse_text(X._meta)
+        refuse_text(X._meta)
         return X
     if X.ndim == 2 and math.isnan(X.shape[1]):
         raise InvalidDataError(UNKNOWN_COLUMNS)
@@ -193,11 +196,18 @@ def whole_rows(X: Any) -> Any:
             f"Expected 2D array for X, got {X.ndim}D array of shape {X.shape}. Reshape your data with "
             "X.reshape(-1, 1) for one feature or X.reshape(1, -1) for one sample."
         )
-    _refuse_text(X)
+    refuse_text(X)
     return X if X.numblocks[1] == 1 else X.rechunk({1: -1})
 
 
-def _refuse_text(frame: Any) -> None:
+def refuse_text(frame: Any) -> None:
+    """Refuse columns that hold no numbers.
+
+    Raises
+    ------
+    InvalidDataError
+        Naming them.
+    """
     if isinstance(frame, np.ndarray | da.Array) and frame.dtype.kind in "USMm":
         raise InvalidDataError(
             f"X has dtype {frame.dtype}, numbers are needed. Encode it first, for example with "
@@ -348,8 +358,10 @@ __all__ = [
     "constant_column",
     "is_dask",
     "open_source",
+    "optimised_into",
     "refuse_foreign_collections",
     "refuse_foreign_futures",
+    "refuse_text",
     "unwrap",
     "wanted_dtype",
     "whole_rows",

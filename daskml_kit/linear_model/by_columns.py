@@ -1,0 +1,258 @@
+"""Fits by columns: which data and models take that way, and which solver there.
+
+======================================  ============================================================
+penalty                                 solver
+======================================  ============================================================
+L1, with or without L2                  working sets (:mod:`~daskml_kit.linear_model.column_sets`)
+L2                                      Newton in the space of the rows
+                                        (:mod:`~daskml_kit.linear_model.column_ridge`)
+L2 and positive coefficients            descent on all blocks side by side
+                                        (:mod:`~daskml_kit.linear_model.column_blocks`)
+======================================  ============================================================
+
+``solver="auto"`` goes by columns where X comes in several chunks of columns, has more than
+``COLUMN_FEATURES`` of them, and more than rows: the user cut it so because a worker should not hold whole
+rows, and by rows the model itself would be what every round sends.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
+from daskml_kit.linear_model.column_blocks import Solve
+from daskml_kit.linear_model.column_problem import ByColumns, Problem
+from daskml_kit.linear_model.column_ridge import solve_ridge_by_columns
+from daskml_kit.linear_model.column_sets import solve_sparse_by_columns
+from daskml_kit.losses import Binomial, HalfSquared
+from daskml_kit.runtime.columns import (
+    MOST_ROWS,
+    ColumnDataset,
+    open_columns,
+    shape_by_columns,
+)
+from daskml_kit.runtime.executor import Executor
+from daskml_kit.runtime.sources import is_dask, unwrap
+from daskml_kit.typing import ArrayLike, FloatArray
+
+COLUMN_FEATURES = 5_000
+"""Up to so many, least squares needs the Gram matrix of the features alone, which is one pass by rows."""
+
+CHOICES = ("auto", "rows", "columns")
+
+
+def check_choice(solver: Any) -> None:
+    """Refuse a solver of least squares that is not there.
+
+    Raises
+    ------
+    InvalidParameterError
+    """
+    if solver not in CHOICES:
+        raise InvalidParameterError(f"solver must be one of {list(CHOICES)}, got {solver!r}.")
+
+
+def goes_by_columns(solver: str, X: ArrayLike) -> bool:
+    """Whether a fit of X goes by columns: asked for, or wide and cut by columns."""
+    if solver != "auto":
+        return solver == "columns"
+    n_rows, n_columns = shape_by_columns(X) or (0, 0)
+    return n_columns > COLUMN_FEATURES and n_rows < n_columns and n_rows <= MOST_ROWS
+
+
+def solve_by_columns(
+    data: ColumnDataset,
+    executor: Executor,
+    problem: Problem,
+    *,
+    max_iter: int,
+    gap_tol: float | None = None,
+    gradient_tol: float = 0.0,
+    number: int = 0,
+    warm: FloatArray | None = None,
+) -> ByColumns:
+    """Minimise the objective of ``problem`` by the solver that its penalty asks for.
+
+    Parameters
+    ----------
+    data, executor : opened by columns
+    max_iter : most iterations of that solver
+    gap_tol : converged when the duality gap is at most this
+    gradient_tol : or when no component of the smallest subgradient exceeds this
+    number : of this solve among those of one fit, and its column of starting coefficients
+    warm : (d,) those coefficients, where the data hold any
+
+    Raises
+    ------
+    InvalidParameterError
+        There is no penalty, and then no solution to speak of where columns outnumber rows.
+    """
+    l1, l2 = problem.strengths
+    if l1 == 0.0 and l2 == 0.0:
+        raise InvalidParameterError(
+            "solver='columns' needs a penalty: with more columns than rows, nothing else decides which of "
+            "many solutions is meant. Use alpha > 0 (a finite C), or another solver."
+        )
+    limits: dict[str, Any] = {
+        "max_iter": max_iter, "gap_tol": gap_tol, "gradient_tol": gradient_tol
+    }  # fmt: skip
+    if l1 > 0.0:
+        found = solve_sparse_by_columns(
+            data, executor, problem, number=number, target=number, warm=warm, **limits
+        )
+    elif not problem.positive:
+        found = solve_ridge_by_columns(data, executor, problem, **limits)
+    else:
+        solve = Solve(data, executor, problem, number, number)
+        found = solve.run(solve.start(warm), max_iter, gap_tol, gradient_tol)
+    if not found.converged:
+        warnings.warn(
+            f"Objective did not converge in max_iter={max_iter}: duality gap {found.gap:.3e}. Increase "
+            "max_iter, scale the features, or use a stronger penalty.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+    return found
+
+
+def fit_least_squares(
+    model: Any,
+    X: ArrayLike,
+    y: ArrayLike,
+    sample_weight: ArrayLike,
+    *,
+    strengths: Any,
+    max_iter: int,
+    by_gap: bool,
+    start: FloatArray | None = None,
+) -> list[ByColumns]:
+    """A least-squares model of every target, kept in ``model``.
+
+    Parameters
+    ----------
+    model : a LinearRegressor with ``fit_intercept positive tol``
+    strengths : callable facts -> (n_targets, 2) l1 and l2 of the averaged objective
+    max_iter : most iterations a target
+    by_gap : whether ``tol`` bounds the duality gap, relative to the squares of y, or the gradient
+    start : (n_targets, d) where to begin, or None
+    """
+    with model._opened(
+        X, y, sample_weight, target="values", multi_output=True,
+        opener=partial(open_columns, start=start),
+    ) as (data, executor):  # fmt: skip
+        facts, block = data.row_facts, data.rows
+        targets = block.y.reshape(block.n_rows, -1)
+        found = []
+        for t, (l1, l2) in enumerate(strengths(facts)):
+            own = np.ascontiguousarray(targets[:, t], dtype=np.float64)
+            problem = Problem(
+                HalfSquared(), own, block.weight, facts.weight_sum, (float(l1), float(l2)),
+                model.fit_intercept, model.positive,
+            )  # fmt: skip
+            _, at_zero, _ = problem.centred(np.zeros(block.n_rows), 0.0)
+            found.append(
+                solve_by_columns(
+                    data,
+                    executor,
+                    problem,
+                    max_iter=max_iter,
+                    gap_tol=2.0 * at_zero * model.tol if by_gap else None,
+                    gradient_tol=0.0 if by_gap else model.tol,
+                    number=t,
+                    warm=None if start is None else start[t],
+                )
+            )
+        coef = np.array([f.coef for f in found])
+        model._keep(facts, coef, np.array([f.intercept for f in found]))
+    return found
+
+
+def has_two_labels(y: Any) -> bool:
+    """Whether y, in memory, has at most two distinct labels, as far as can be seen before it is checked."""
+    values = np.asarray(y)
+    return values.ndim != 1 or len(pd.unique(values)) <= 2
+
+
+def fit_logistic(model: Any, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike) -> bool:
+    """A logistic regression of two classes, kept in ``model``; False where it should go by rows.
+
+    Raises
+    ------
+    InvalidParameterError
+        By columns was asked for, and the model has bounds, no penalty, or several classes.
+    """
+    asked = model.solver == "columns"
+    bounded = model.coef_bounds is not None or model.intercept_bounds is not None
+    if asked and bounded:
+        raise InvalidParameterError(
+            "solver='columns' takes no bounds. Use solver='auto', or coef_bounds=None and "
+            "intercept_bounds=None."
+        )
+    if not asked and (bounded or math.isinf(model.C)):
+        return False
+    y = unwrap(y)
+    y = y.compute() if is_dask(y) else y  # a label a row is all that this mode keeps here anyway
+    if not asked and not has_two_labels(y):
+        return False
+    start = _logistic_start(model, X)
+    with model._opened(
+        X, y, sample_weight, target="classes", class_weights=model._class_weights,
+        opener=partial(open_columns, start=start),
+    ) as (data, executor):  # fmt: skip
+        facts, block = data.row_facts, data.rows
+        if len(facts.classes) > 2:
+            raise InvalidParameterError(
+                f"solver='columns' is for two classes, got {len(facts.classes)}. Use solver='auto', or "
+                "sklearn.multiclass.OneVsRestClassifier around this."
+            )
+        weight_sum = model._weight_sum(facts)
+        strength = 1.0 / (model.C * weight_sum)
+        problem = Problem(
+            Binomial(), np.asarray(block.y, dtype=np.float64), block.weight, weight_sum,
+            (model.l1_ratio * strength, (1.0 - model.l1_ratio) * strength), model.fit_intercept,
+        )  # fmt: skip
+        found = solve_by_columns(
+            data,
+            executor,
+            problem,
+            max_iter=model.max_iter,
+            gradient_tol=model.tol,
+            warm=None if start is None else start[0],
+        )
+        model.classes_ = facts.classes
+        model.coef_ = found.coef[None].astype(facts.dtype)
+        model.intercept_ = np.array([found.intercept], dtype=facts.dtype)
+        model.n_iter_ = np.array([found.n_iter], dtype=np.int32)
+        model.dual_gap_ = found.gap
+    return True
+
+
+def _logistic_start(model: Any, X: ArrayLike) -> FloatArray | None:
+    """The last fit's coefficients (1, d) for a warm start; a ridge penalty has no use for them."""
+    if not model.warm_start or not hasattr(model, "coef_") or model.l1_ratio == 0:
+        return None
+    start = np.atleast_2d(np.asarray(model.coef_, dtype=np.float64))
+    shape = (1, unwrap(X).shape[1])
+    if start.shape != shape:
+        raise InvalidParameterError(
+            f"warm_start=True needs data of the last fit's shape: coefficients {start.shape}, data ask for "
+            f"{shape}. Set warm_start=False or pass the same features and classes."
+        )
+    return start
+
+
+__all__ = [
+    "CHOICES",
+    "COLUMN_FEATURES",
+    "check_choice",
+    "fit_least_squares",
+    "fit_logistic",
+    "goes_by_columns",
+    "solve_by_columns",
+]

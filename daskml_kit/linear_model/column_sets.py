@@ -1,0 +1,222 @@
+"""Fitting by columns with an L1 penalty: working sets.
+
+Few coefficients of a lasso are not zero. A round over all columns names those that violate optimality most;
+they and the columns in use are brought together on one worker, which solves the small problem, columns that
+the blocks keep, as if there were no others. Then the next round looks over all columns again::
+
+    all columns, a round          the working set, a round
+    gradient, gap, leaders  --->  its solution and product  --->  all columns, a round ...
+
+The set doubles at least with the number of columns in use, so there are few rounds, and each answers the
+question whether the whole problem is solved. Which columns are chosen depends on no chunk. A set may become
+as large as the largest block and no larger: beyond, all blocks descend side by side
+(:mod:`~daskml_kit.linear_model.column_blocks`).
+
+References
+----------
+Johnson, Guestrin (2015). Blitz: a principled meta-algorithm for scaling sparse optimization. ICML,
+Algorithm 2.
+Massias, Gramfort, Salmon (2018). Celer: a fast solver for the lasso with dual extrapolation. ICML,
+Algorithm 4 (the doubling of the set).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from daskml_kit.kernels.column_descent import columns_product
+from daskml_kit.linear_model.column_blocks import MAX_SWEEPS, Point, Solve, slice_of
+from daskml_kit.linear_model.column_problem import ROUNDING, ByColumns, Problem
+from daskml_kit.linear_model.column_rounds import Answer
+from daskml_kit.runtime.block import Block, Bundle
+from daskml_kit.runtime.columns import ColumnDataset
+from daskml_kit.runtime.dataset import BundleRef
+from daskml_kit.runtime.events import FitLog
+from daskml_kit.runtime.executor import Executor
+from daskml_kit.runtime.local import LocalExecutor
+from daskml_kit.typing import FloatArray, IntArray
+
+FIRST = 200
+"""Columns of the first working set."""
+
+MOST_BYTES = 256_000_000
+"""Of a working set, if the largest block is not smaller."""
+
+SWEEPS = 20  # of a small problem's round
+SMALL_ROUNDS = 2_000
+
+
+class _Task(NamedTuple):
+    """A small problem: everything but the columns."""
+
+    problem: Problem
+    at: IntArray  # columns in use
+    values: FloatArray
+    b: float
+    gap_tol: float | None
+    gradient_tol: float
+
+
+class _Solved(NamedTuple):
+    at: IntArray
+    values: FloatArray
+    product: FloatArray
+    b: float
+
+
+def _cut(bundle: Bundle, wanted: IntArray) -> list[tuple[IntArray, Any]]:
+    """The columns of a bundle that belong to the working set."""
+    at, rows = [], []
+    for block in bundle:
+        own = wanted[(wanted >= block.start) & (wanted < block.start + block.n_rows)]
+        at.append(own)
+        rows.append(block.X[own - block.start])
+    return [(np.concatenate(at), _stacked(rows))]
+
+
+def _stacked(parts: Sequence[Any]) -> Any:
+    if any(sparse.issparse(p) for p in parts):
+        return sparse.vstack(parts, format="csr")
+    return np.concatenate(parts)
+
+
+def _solve_set(pieces: Sequence[tuple[IntArray, Any]], task: _Task) -> _Solved:
+    """Where the working set was brought together: its solution, to the tolerances of the task."""
+    pieces = [piece for piece in pieces if len(piece[0])]
+    at, rows = np.concatenate([p[0] for p in pieces]), _stacked([p[1] for p in pieces])
+    order = np.argsort(at)  # not by who came first
+    at, block = at[order], Block(rows[order])
+    w = np.zeros(len(at))
+    w[np.searchsorted(at, task.at)] = task.values
+    data = _alone(block)
+    executor = LocalExecutor(FitLog("working-set"))
+    solve = Solve(data, executor, task.problem, 0, 0)
+    solve.told = (slice_of(w, 0, len(w)),)
+    begin = solve.at(w, columns_product(block.X, w), task.b)
+    found = solve.run(begin, SMALL_ROUNDS, task.gap_tol, task.gradient_tol, SWEEPS)
+    used = np.flatnonzero(found.coef)
+    product = columns_product(block.X, found.coef)
+    return _Solved(at[used], found.coef[used], product, found.intercept)
+
+
+def _alone(block: Block) -> ColumnDataset:
+    """One block as a data set."""
+    bundle = Bundle((block,))
+    ref = BundleRef(bundle, "local-0", block.n_rows, block.nbytes, 1)
+    facts: Any = _Shape(block.n_rows, int(block.X.shape[1]))
+    return ColumnDataset([ref], facts, True)
+
+
+class _Shape(NamedTuple):
+    """The facts that a solve asks for."""
+
+    n_rows: int
+    n_features: int
+
+
+def solve_sparse_by_columns(
+    data: ColumnDataset,
+    executor: Executor,
+    problem: Problem,
+    *,
+    max_iter: int,
+    gap_tol: float | None = None,
+    gradient_tol: float = 0.0,
+    number: int = 0,
+    target: int = 0,
+    warm: FloatArray | None = None,
+) -> ByColumns:
+    """Minimise an objective with l1.
+
+    Parameters
+    ----------
+    data, executor : opened by columns
+    max_iter : most rounds over all columns
+    gap_tol : converged when the duality gap is at most this
+    gradient_tol : or when no component of the smallest subgradient exceeds this
+    number : of this solve among those of one fit
+    target : column of the starting coefficients
+    warm : (d,) those coefficients, where the data hold any
+
+    Returns
+    -------
+    ByColumns
+
+    Raises
+    ------
+    ClusterError
+        Blocks went on forgetting their coefficients.
+    """
+    solve = Solve(data, executor, problem, number, target)
+    point, best_dual, gap = solve.start(warm), -np.inf, np.inf
+    size = FIRST
+    for _ in range(max_iter):
+        answer = solve.ask(point, max_sweeps=0, wanted=size)
+        dual, scale = problem.dual(point.gradient, answer.largest, answer.excess)
+        best_dual = max(best_dual, dual)
+        gap = max(point.value - best_dual, 0.0)
+        floor = ROUNDING * abs(point.value)
+        enough = gap_tol is not None and gap <= max(gap_tol, floor)
+        if enough or answer.violation <= gradient_tol:
+            return ByColumns(point.w, point.b, gap, solve.version, True)
+        solve.look_at(point.value - dual, scale)
+        chosen = _working_set(point, answer, size)
+        if len(chosen) > _most(data) or not len(chosen):
+            solve.told = (slice_of(point.w, 0, len(point.w)),)
+            return solve.run(point, max_iter, gap_tol, gradient_tol, MAX_SWEEPS)
+        before = point.value
+        point = _on_the_set(solve, point, chosen, gap, answer, gap_tol, gradient_tol)
+        solve.told = (slice_of(point.w, 0, len(point.w)),)
+        used = int(np.count_nonzero(point.w))
+        size = max(FIRST, used) if point.value < before - floor else 2 * size
+    return ByColumns(point.w, point.b, gap, solve.version, False)
+
+
+def _most(data: ColumnDataset) -> int:
+    """Columns of the largest working set."""
+    column = max(data.facts.nbytes / max(data.facts.n_rows, 1), 1.0)
+    largest = max(b.nbytes for b in data.bundles)
+    return int(min(MOST_BYTES, largest) / column)
+
+
+def _working_set(point: Point, answer: Answer, size: int) -> IntArray:
+    """The columns in use, and the ``size`` that violate optimality most."""
+    at = np.concatenate([s.start + s.at for s in answer.leaders] or [np.zeros(0, int)])
+    over = np.concatenate([s.values for s in answer.leaders] or [np.zeros(0)])
+    best = at[np.lexsort((at, -over))[:size]]
+    return np.union1d(np.flatnonzero(point.w), best)
+
+
+def _on_the_set(
+    solve: Solve,
+    point: Point,
+    chosen: IntArray,
+    gap: float,
+    answer: Answer,
+    gap_tol: float | None,
+    gradient_tol: float,
+) -> Point:
+    """The solution on the working set: one round, in which only its columns travel."""
+    used = np.flatnonzero(point.w)
+    task = _Task(
+        replace(solve.problem),
+        used,
+        point.w[used],
+        point.b,
+        None if gap_tol is None else max(0.1 * gap_tol, 1e-3 * gap),
+        max(0.1 * gradient_tol, 1e-3 * answer.violation if gap_tol is None else 0.0),
+    )
+    (found,) = solve.executor.exchange(
+        solve.data, "columns-working-set", _cut, _solve_set, chosen, [task]
+    )
+    w = np.zeros(len(point.w))
+    w[found.at] = found.values
+    return solve.at(w, found.product, found.b)
+
+
+__all__ = ["solve_sparse_by_columns"]
