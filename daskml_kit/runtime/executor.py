@@ -21,6 +21,7 @@ Total = TypeVar("Total")
 Params = TypeVar("Params")
 Shared = TypeVar("Shared")
 Item = TypeVar("Item")
+Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
 
@@ -76,6 +77,26 @@ class Executor(Protocol):
         What ``prepare`` makes of all rows is made once and copied to each worker that needs it: one round
         and one pass, whatever the number of items. No more items run at once than there are threads.
         """
+        ...
+
+    def exchange(
+        self,
+        data: BlockDataset,
+        name: str,
+        cut: Callable[[Bundle, Params], list[Piece]],
+        fn: Callable[[Sequence[Piece], Item], Result],
+        params: Params,
+        items: Sequence[Item],
+    ) -> list[Result]:
+        """``fn(pieces, item)`` for each item, side by side, with the item's piece of every bundle, in order.
+
+        ``cut(bundle, params)`` cuts a piece for each item where the bundle is. Pieces go from worker to
+        worker, never through the driver: one round and one pass.
+        """
+        ...
+
+    def lanes(self) -> int:
+        """How many items run side by side."""
         ...
 
     def close(self) -> None:
@@ -139,6 +160,7 @@ __all__ = [
     "Executor",
     "Item",
     "Params",
+    "Piece",
     "Result",
     "Shared",
     "State",

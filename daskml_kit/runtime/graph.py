@@ -538,3 +538,73 @@ def fan_plan(
         pins[key] = address
         outputs.append(key)
     return Plan(tasks, pins, outputs)
+
+
+# ---------------------------------------------------------------- rows that change their worker
+
+
+def cut_up(cut: Callable[[Bundle, Any], list[Any]], bundle: Bundle, params: Any) -> list[Any]:
+    """The task that cuts one bundle's piece for each share."""
+    return cut(bundle, params)
+
+
+def piece_of(pieces: Sequence[Any], share: int) -> Any:
+    """One piece as a result of its own: only that travels."""
+    return pieces[share]
+
+
+def run_share(
+    index: int,
+    threads: int,
+    fn: Callable[[Any, Any], Any],
+    size: tuple[int, int],
+    pieces: Sequence[Any],
+    item: Any,
+) -> Stamped:
+    """One share's task, timed. What it brought here counts as moved."""
+    done = run_item(index, threads, fn, size, pieces, item)
+    return replace(done, part_bytes=done.part_bytes + sum(map(sizeof, pieces)))
+
+
+def exchange_plan(
+    sites: Sequence[Site],
+    name: str,
+    cut: Callable[[Bundle, Any], list[Any]],
+    fn: Callable[[Any, Any], Any],
+    params: Any,
+    items: Sequence[Any],
+    size: tuple[int, int],
+    workers: Sequence[tuple[str, int]],
+) -> Plan:
+    """Each bundle cut where it is, and each share's pieces brought together.
+
+    Outputs: a stamped result for each share::
+
+        cut-0 (worker a) -+-> piece-0-0 ---> share-0 (worker a)
+                          +-> piece-0-1 -+-^
+        cut-1 (worker b) -+-> piece-1-0 -+
+                          +-> piece-1-1 ---> share-1 (worker b)
+    """
+    name = _name(name)
+    tasks: dict[Key, GraphNode] = {}
+    pins: dict[Key, str] = {}
+    given = (f"{name}-params", 0)
+    tasks[given] = DataNode(given, params)
+    for i, site in enumerate(sites):
+        whole = (f"{name}-cut", i)
+        tasks[whole] = Task(whole, cut_up, cut, site.handle, TaskRef(given))
+        pins[whole] = site.worker
+        for s in range(len(items)):
+            piece = (f"{name}-piece", i * len(items) + s)
+            tasks[piece] = Task(piece, piece_of, TaskRef(whole), s)
+            pins[piece] = site.worker
+    lanes = [(address, n) for address, n in workers for _ in range(n)]
+    outputs: list[Key] = []
+    for s, item in enumerate(items):
+        address, threads = lanes[s % len(lanes)]
+        key = (f"{name}-share", s)
+        pieces = List(*(TaskRef((f"{name}-piece", i * len(items) + s)) for i in range(len(sites))))
+        tasks[key] = Task(key, run_share, s, threads, fn, size, pieces, item)
+        pins[key] = address
+        outputs.append(key)
+    return Plan(tasks, pins, outputs, (), sizeof(params) * len({site.worker for site in sites}))

@@ -19,6 +19,7 @@ from daskml_kit.runtime.events import FitLog
 from daskml_kit.runtime.executor import (
     Item,
     Params,
+    Piece,
     Result,
     Shared,
     State,
@@ -32,6 +33,15 @@ from daskml_kit.runtime.reduction import Reduction
 @cache
 def _blas() -> ThreadpoolController:
     return ThreadpoolController()
+
+
+def _side_by_side(
+    fn: Callable[..., Result], calls: Sequence[tuple[Any, ...]], threads: int
+) -> list[Result]:
+    if threads == 1:
+        return [fn(*call) for call in calls]
+    with ThreadPoolExecutor(threads, thread_name_prefix=graph.LOCAL_THREADS) as pool:
+        return list(pool.map(lambda call: fn(*call), calls))
 
 
 class LocalExecutor:
@@ -117,11 +127,39 @@ class LocalExecutor:
         threads = max(1, min(len(items), CPU_COUNT))
         size = data.facts.n_rows, sum(b.nbytes for b in data.bundles)
         calls = [(i, threads, fn, size, shared, item) for i, item in enumerate(items)]
-        if threads == 1:
-            stamped = [graph.run_item(*call) for call in calls]
-        else:
-            with ThreadPoolExecutor(threads, thread_name_prefix=graph.LOCAL_THREADS) as pool:
-                stamped = list(pool.map(lambda call: graph.run_item(*call), calls))
+        stamped = _side_by_side(graph.run_item, calls, threads)
+        return self._reported(name, started, begun, stamped)
+
+    def exchange(
+        self,
+        data: BlockDataset,
+        name: str,
+        cut: Callable[[Bundle, Params], list[Piece]],
+        fn: Callable[[Sequence[Piece], Item], Result],
+        params: Params,
+        items: Sequence[Item],
+    ) -> list[Result]:
+        """The bundles, then the items, on all threads of this process."""
+        started, begun = time.time(), time.perf_counter()
+        handles = [b.handle for b in data.bundles]
+        threads = max(1, min(len(items), CPU_COUNT))
+        cuts = [(cut, handle, params) for handle in handles]
+        pieces = _side_by_side(graph.cut_up, cuts, min(len(cuts), CPU_COUNT))
+        n = max(1, len(items))
+        size = data.facts.n_rows // n, sum(b.nbytes for b in data.bundles) // n
+        calls = [
+            (i, threads, fn, size, [own[i] for own in pieces], item) for i, item in enumerate(items)
+        ]
+        stamped = _side_by_side(graph.run_share, calls, threads)
+        return self._reported(name, started, begun, stamped)
+
+    def lanes(self) -> int:
+        """One a processor."""
+        return CPU_COUNT
+
+    def _reported(
+        self, name: str, started: float, begun: float, stamped: Sequence[graph.Stamped]
+    ) -> list[Any]:
         emit_round(
             self.log,
             name,

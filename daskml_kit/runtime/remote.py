@@ -25,6 +25,7 @@ from daskml_kit.runtime.events import FitLog, RoundEvent, TaskEvent
 from daskml_kit.runtime.executor import (
     Item,
     Params,
+    Piece,
     Result,
     Shared,
     State,
@@ -205,6 +206,34 @@ class GraphExecutor:
             [(w.address, w.n_threads) for w in self.workers.values()],
         )
         self.log.draw(name, lambda: plan.drawing(name, name))
+        return self._fanned(plan, name, started, begun, nbytes)
+
+    def exchange(
+        self,
+        data: BlockDataset,
+        name: str,
+        cut: Callable[[Bundle, Params], list[Piece]],
+        fn: Callable[[Sequence[Piece], Item], Result],
+        params: Params,
+        items: Sequence[Item],
+    ) -> list[Result]:
+        """The items on all threads of all workers, as one graph."""
+        started, begun = time.time(), time.perf_counter()
+        n = max(1, len(items))
+        size = data.facts.n_rows // n, sum(b.nbytes for b in data.bundles) // n
+        lanes = [(w.address, w.n_threads) for w in self.workers.values()]
+        plan = graph.exchange_plan(self.sites(data), name, cut, fn, params, items, size, lanes)
+        self.log.draw(name, lambda: plan.drawing(name, name))
+        return self._fanned(plan, name, started, begun, 0)
+
+    def lanes(self) -> int:
+        """One a thread of a worker."""
+        return max(1, sum(w.n_threads for w in self.workers.values()))
+
+    def _fanned(
+        self, plan: graph.Plan, name: str, started: float, begun: float, copied: int
+    ) -> list[Any]:
+        """What the items of a plan gave. ``copied``: bytes that each worker with an item has fetched."""
         stamped: list[graph.Stamped] = self._gather(plan)
         events = [e for s in stamped for e in s.events]
         emit_round(
@@ -212,7 +241,9 @@ class GraphExecutor:
             name,
             started,
             time.perf_counter() - begun,
-            sum(s.part_bytes for s in stamped) + nbytes * len({e.worker for e in events}),
+            sum(s.part_bytes for s in stamped)
+            + plan.params_bytes
+            + copied * len({e.worker for e in events}),
             events,
             None,
         )

@@ -1,0 +1,76 @@
+"""One tree over the rows of one block: its next level's histograms, and rows cut out to be sent."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from daskml_kit.kernels.tree_growth import same_type
+from daskml_kit.kernels.tree_histograms import fill
+from daskml_kit.kernels.tree_rows import Payload, partition, square_of
+from daskml_kit.kernels.tree_splits import Rules, exactly
+from daskml_kit.typing import Array
+
+
+@exactly
+def part_rows(
+    codes: Array,
+    p: Payload,
+    spare: Payload,
+    runs: Array,
+    splits: Array,
+    sets: Array,
+    categorical: Array,
+    missing_bin: int,
+) -> None:
+    """Moves rows to their nodes by some splits: ``runs[node]`` is where the rows of a node begin and end.
+
+    A row of ``splits`` is node, feature, cut, whether missing values go left, left and right child.
+    """
+    view, no_set = same_type(codes), np.empty(0, np.uint64)
+    for i in range(len(splits)):
+        node, feature, cut = splits[i, 0], splits[i, 1], splits[i, 2]
+        missing = missing_bin if splits[i, 3] == 1 else -1
+        low, high = runs[node]
+        chosen = sets[i] if categorical[feature] else no_set
+        at = partition(view, p, spare, low, high, feature, cut, missing, chosen)
+        left, right = splits[i, 4], splits[i, 5]
+        runs[left, 0], runs[left, 1] = low, at
+        runs[right, 0], runs[right, 1] = at, high
+
+
+@exactly
+def fill_nodes(
+    codes: Array,
+    p: Payload,
+    runs: Array,
+    nodes: Array,
+    features: Array,
+    rules: Rules,
+    hist: Array,
+    rows: Array,
+    squares: Array,
+) -> None:
+    """The histograms (nodes, features x bins x channels) of some nodes, each with features of its own."""
+    view, width = same_type(codes), (rules.missing_bin + 1) * rules.stride
+    for i in range(len(nodes)):
+        low, high = runs[nodes[i]]
+        fill(view, p, low, high, features[i], rules, width, hist[i])
+        rows[i], squares[i] = high - low, square_of(p, low, high)
+
+
+@exactly
+def cut_out(codes: Array, idx: Array, runs: Array, nodes: Array, out: Array, at: int) -> int:
+    """Copies the codes of the rows of some nodes to columns ``at`` and on; returns where they end."""
+    # Unsigned, or each index would be checked for counting from the end.
+    to, one = np.uint64(at), np.uint64(1)
+    for f in range(len(codes)):
+        column, own, to = codes[f], out[f], np.uint64(at)
+        for i in range(len(nodes)):
+            low, high = runs[nodes[i]]
+            for j in range(np.uint64(low), np.uint64(high)):
+                own[to] = column[np.uint64(idx[j])]
+                to += one
+    return int(to)
+
+
+__all__ = ["cut_out", "fill_nodes", "part_rows"]
