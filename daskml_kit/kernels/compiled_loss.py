@@ -69,6 +69,21 @@ def _rowwise(loss: Any, y: Any, eta: Any, gradient: Any, curvature: Any) -> Any:
     return call
 
 
+def dual_step(loss: CompiledLoss, y: float, eta: float, alpha: float, bend: float) -> float:
+    """A row's best dual variable; stands for ``type(loss).dual_step``."""
+    raise NotImplementedError("dual_step exists in compiled code only")
+
+
+@overload(dual_step)
+def _dual_step(loss: Any, y: Any, eta: Any, alpha: Any, bend: Any) -> Any:
+    method = method_of(loss.instance_class, "dual_step")
+
+    def call(loss: Any, y: Any, eta: Any, alpha: Any, bend: Any) -> Any:
+        return method(loss, y, eta, alpha, bend)
+
+    return call
+
+
 def n_outputs_of(loss: CompiledLoss) -> int | None:
     """K for a loss with ``rowwise``, None for one with ``pointwise``.
 
@@ -88,4 +103,4 @@ def n_outputs_of(loss: CompiledLoss) -> int | None:
     )
 
 
-__all__ = ["CompiledLoss", "n_outputs_of", "pointwise", "rowwise"]
+__all__ = ["CompiledLoss", "dual_step", "n_outputs_of", "pointwise", "rowwise"]

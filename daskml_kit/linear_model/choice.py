@@ -25,6 +25,10 @@ PROXIMAL: dict[str, Any] = {
 }
 """Those that take L1 strengths and bounds."""
 
+LOCAL = ("admm", "giant", "cocoa")
+"""Those whose rounds hold local computations (:mod:`~daskml_kit.linear_model.pieces`). They are asked for by
+name: where a Hessian can be formed, Newton needs fewer rounds, and else Newton-CG is as good or better."""
+
 NEWTON_ROUNDS, LBFGS_ROUNDS = 8, 60
 """Rounds to a gradient of 1e-6 on problems of condition 100 to 1,000 (``docs/design.md``)."""
 
@@ -96,8 +100,15 @@ def solver_named(
     InvalidParameterError
         There is no such solver, or it needs a gradient everywhere.
     """
+    if name in LOCAL:
+        raise InvalidParameterError(
+            f"solver={name!r} computes on pieces of the rows, which cross-validation by folds does not. Use "
+            f"one of {['auto', *SMOOTH]}."
+        )
     if name not in SMOOTH:
-        raise InvalidParameterError(f"solver must be one of {['auto', *SMOOTH]}, got {name!r}.")
+        raise InvalidParameterError(
+            f"solver must be one of {['auto', *SMOOTH, *LOCAL, 'columns']}, got {name!r}."
+        )
     more = {"every": every} if name == "newton" else {}
     if kinks is None and name == "lbfgs" and lbfgs is not None:
         return lbfgs
@@ -111,4 +122,4 @@ def solver_named(
     return PROXIMAL[name](kinks, **more)
 
 
-__all__ = ["PROXIMAL", "SMOOTH", "newton_is_cheaper", "sketch_for", "solver_named"]
+__all__ = ["LOCAL", "PROXIMAL", "SMOOTH", "newton_is_cheaper", "sketch_for", "solver_named"]

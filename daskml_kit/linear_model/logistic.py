@@ -12,8 +12,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from daskml_kit.base import BlockEstimator, ClassifierMixin, check_number
 from daskml_kit.exceptions import InvalidParameterError
-from daskml_kit.kernels import predict_linear
+from daskml_kit.linear_model.by_columns import fit_logistic, goes_by_columns
 from daskml_kit.linear_model.choice import (
+    LOCAL,
     SMOOTH,
     newton_is_cheaper,
     rows_a_sample,
@@ -21,11 +22,13 @@ from daskml_kit.linear_model.choice import (
     solver_named,
 )
 from daskml_kit.linear_model.objective import Finish, LinearObjective, unpenalised_intercept
+from daskml_kit.linear_model.pieces import edges_of, in_pieces
+from daskml_kit.linear_model.prediction import LinearRows
 from daskml_kit.losses import Binomial, Multinomial
 from daskml_kit.penalties import L2, BoundedL1
 from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.solvers import Solution, solve
-from daskml_kit.typing import Array, ArrayLike, FloatArray, Matrix
+from daskml_kit.typing import Array, ArrayLike, FloatArray
 
 Bounds = tuple[Any, Any] | None
 
@@ -50,11 +53,18 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
     fit_intercept : bool, default=True
     class_weight : dict, "balanced" or None
         Multiplied into the row weights.
-    solver : {"auto", "newton", "newton-cg", "lbfgs", "gd"}, default="auto"
+    solver : str, default="auto"
+        One of "auto", "newton", "newton-cg", "lbfgs", "gd", "admm", "giant", "cocoa", "columns".
         "auto" takes "newton" for dense data of few coefficients, where its few dear rounds cost less than
         the many cheap ones of the others. With L1 or bounds "newton" and "gd" are proximal (and "gd" is
         FISTA), and the others are refused. "newton-cg" takes several rounds an iteration, each with one
-        product of the Hessian and a vector.
+        product of the Hessian and a vector. The last three compute on pieces of the rows by themselves, for
+        fewer messages: "admm" takes every penalty, "giant" none with L1 or bounds, "cocoa" two classes and
+        a penalty with L2 (it also ends where its duality gap is at most ``tol**2``). Pieces are ranges of
+        global rows that follow from the shape of the data, so chunks and workers change no answer.
+        "columns" lets workers hold all rows of some columns, for two classes: working sets with L1, Newton in
+        the space of the rows without. "auto" takes it where X is a dask array of several chunks of
+        columns, of more columns than rows and more than 5,000.
     max_iter : int, default=100
         Most accepted steps.
     verbose : int, default=0
@@ -90,6 +100,8 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
     >>> LogisticRegression().fit(X, y).score(X, y)
     0.9733333333333334
     """
+
+    _local_solvers: tuple[str, ...] = (*LOCAL, "columns")
 
     def __init__(
         self,
@@ -141,8 +153,15 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
             Before any training round.
         """
         self._check_parameters()
+        if goes_by_columns(self.solver, X) and fit_logistic(self, X, y, sample_weight):
+            return self
         with self._opened(
-            X, y, sample_weight, target="classes", class_weights=self._class_weights
+            X,
+            y,
+            sample_weight,
+            target="classes",
+            class_weights=self._class_weights,
+            edges=self._edges if self.solver in LOCAL else None,
         ) as (data, executor):
             facts = data.facts
             assert facts.classes is not None
@@ -156,9 +175,16 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
             )
             finish = Finish(weight_sum, L2((1.0 - self.l1_ratio) * strength))
             loss = Multinomial(len(facts.classes)) if several else Binomial()
+            objective = LinearObjective(data, executor, loss, self.fit_intercept, finish)
+            l1 = self.l1_ratio * strength
+            if self.solver in LOCAL:
+                kinks = self._kinks(w0.shape, l1)
+                objective, solver = in_pieces(self.solver, objective, self._edges(facts), kinks)
+            else:
+                solver = self._solver(facts, w0.shape, l1)
             solution = solve(
-                LinearObjective(data, executor, loss, self.fit_intercept, finish),
-                self._solver(facts, w0.shape, self.l1_ratio * strength),
+                objective,
+                solver,
                 w0,
                 max_iter=self.max_iter,
                 tol=self.tol,
@@ -183,7 +209,7 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
             raise InvalidParameterError(
                 f"intercept_bounds={self.intercept_bounds!r} needs an intercept: set fit_intercept=True."
             )
-        if self.solver not in ("auto", *SMOOTH):
+        if self.solver not in ("auto", *SMOOTH, *self._local_solvers):
             solver_named(self.solver, None)
 
     def _class_weights(self, facts: DataFacts) -> FloatArray | None:
@@ -211,12 +237,16 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
             return facts.weight_sum
         return float(weights @ facts.class_weight_sums)
 
-    def _start(self, facts: DataFacts) -> FloatArray:
-        """Zeros, or the last fit's coefficients."""
+    def _shape(self, facts: DataFacts) -> tuple[int, ...]:
+        """Of the coefficients, the intercept's column included."""
         assert facts.classes is not None
         width = facts.n_features + int(self.fit_intercept)
         n_classes = len(facts.classes)
-        shape = (width,) if n_classes == 2 else (n_classes, width)
+        return (width,) if n_classes == 2 else (n_classes, width)
+
+    def _start(self, facts: DataFacts) -> FloatArray:
+        """Zeros, or the last fit's coefficients."""
+        shape = self._shape(facts)
         if not self.warm_start or not hasattr(self, "coef_"):
             return np.zeros(shape)
         w = np.asarray(self._w(), dtype=np.float64)
@@ -231,11 +261,19 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
     def _bounded(self) -> bool:
         return self.coef_bounds is not None or self.intercept_bounds is not None
 
+    def _edges(self, facts: DataFacts) -> list[int]:
+        """Where the rows are cut for solvers that compute on pieces."""
+        return edges_of(facts, int(np.prod(self._shape(facts))))
+
+    def _kinks(self, shape: tuple[int, ...], l1: FloatArray) -> BoundedL1 | None:
+        """What of the penalty has no gradient."""
+        if self._bounded or np.any(l1 > 0):
+            return BoundedL1(l1, *self._bounds(shape))
+        return None
+
     def _solver(self, facts: DataFacts, shape: tuple[int, ...], l1: FloatArray) -> Any:
         """The solver, with what it has to know of the penalty."""
-        kinks = None
-        if self._bounded or np.any(l1 > 0):
-            kinks = BoundedL1(l1, *self._bounds(shape))
+        kinks = self._kinks(shape, l1)
         name = self.solver
         if name == "auto":
             outputs = 1 if len(shape) == 1 else shape[0]
@@ -295,7 +333,7 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
         """
         check_is_fitted(self)
         columns = None if len(self.classes_) == 2 else list(self.classes_)
-        return self._map_rows(X, self._model(_scores), dtype=self.coef_.dtype, columns=columns)
+        return self._map_rows(X, self._model(None), dtype=self.coef_.dtype, columns=columns)
 
     def predict(self, X: ArrayLike) -> Any:
         """The most probable label of each row, in kind.
@@ -309,7 +347,7 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
         (n,), lazy where X is
         """
         check_is_fitted(self)
-        fn = partial(self._model(_labels), self.classes_)
+        fn = self._model(partial(_labels, self.classes_))
         return self._map_rows(X, fn, dtype=self.classes_.dtype)
 
     def predict_proba(self, X: ArrayLike) -> Any:
@@ -343,9 +381,11 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
         columns = list(self.classes_)
         return self._map_rows(X, self._model(fn), dtype=self.coef_.dtype, columns=columns)
 
-    def _model(self, fn: Any) -> Any:
-        """``fn`` of rows at the fitted coefficients, picklable without the estimator."""
-        return partial(fn, self._w(), self.fit_intercept)
+    def _model(self, finish: Any) -> LinearRows:
+        """``finish`` of the raw predictions at the fitted coefficients, picklable without the estimator."""
+        if len(self.coef_) == 1:
+            return LinearRows(self.coef_[0], self.intercept_[0], finish)
+        return LinearRows(self.coef_, self.intercept_, finish)
 
 
 def _fill(part: FloatArray, bounds: Any, side: int, name: str) -> None:
@@ -367,12 +407,7 @@ def _fill(part: FloatArray, bounds: Any, side: int, name: str) -> None:
         )
 
 
-def _scores(w: FloatArray, fit_intercept: bool, X: Matrix) -> FloatArray:
-    return predict_linear(X, w, fit_intercept)
-
-
-def _labels(w: FloatArray, fit_intercept: bool, classes: Array, X: Matrix) -> Array:
-    scores = predict_linear(X, w, fit_intercept)
+def _labels(classes: Array, scores: FloatArray) -> Array:
     codes = (scores > 0).astype(np.intp) if scores.ndim == 1 else scores.argmax(axis=1)
     out: Array = classes[codes]
     return out
@@ -382,13 +417,13 @@ def _two_columns(scores: FloatArray) -> FloatArray:
     return np.column_stack([np.zeros_like(scores), scores]) if scores.ndim == 1 else scores
 
 
-def _probabilities(w: FloatArray, fit_intercept: bool, X: Matrix) -> FloatArray:
-    out: FloatArray = softmax(_two_columns(predict_linear(X, w, fit_intercept)), axis=1)
+def _probabilities(scores: FloatArray) -> FloatArray:
+    out: FloatArray = softmax(_two_columns(scores), axis=1)
     return out
 
 
-def _log_probabilities(w: FloatArray, fit_intercept: bool, X: Matrix) -> FloatArray:
-    out: FloatArray = log_softmax(_two_columns(predict_linear(X, w, fit_intercept)), axis=1)
+def _log_probabilities(scores: FloatArray) -> FloatArray:
+    out: FloatArray = log_softmax(_two_columns(scores), axis=1)
     return out
 
 

@@ -239,6 +239,8 @@ class LogisticRegressionCV(LogisticRegression):
     C, l1_ratio, unroll, warm_start = 1.0, 0.0, 1, False
     coef_bounds = intercept_bounds = None
 
+    _local_solvers: tuple[str, ...] = ()  # folds share their rounds, and pieces hold no folds
+
     def __init__(
         self,
         *,

@@ -43,5 +43,15 @@ class HalfSquared(NamedTuple):
         residual = eta - y
         return 0.5 * residual * residual, residual, 1.0
 
+    def conjugate(self, y: Array, alpha: Array, weight: Array | None) -> float:
+        """Sum of the convex conjugate at ``-alpha``: ``alpha^2 / 2 - alpha y``."""
+        return float(weighted(alpha * (0.5 * alpha - y), weight).sum())
+
+    @staticmethod
+    def dual_step(loss: HalfSquared, y: float, eta: float, alpha: float, bend: float) -> float:
+        """Maximises ``-conjugate(-a) - (a - alpha) eta - bend/2 (a - alpha)^2`` over a: ``a = y - eta'`` at
+        the prediction ``eta' = eta + bend (a - alpha)`` that the row has then."""
+        return alpha + (y - eta - alpha) / (1.0 + bend)
+
 
 __all__ = ["HalfSquared"]

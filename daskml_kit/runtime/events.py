@@ -59,7 +59,8 @@ class TaskEvent(NamedTuple):
 
 
 class Measured(float):
-    """An objective that carries what else its round says: the largest component of the gradient.
+    """An objective that carries what else its round says: the largest component of the gradient, and the
+    reads of every row where they were more than one.
 
     Executors take it for the number that it is.
 
@@ -68,10 +69,14 @@ class Measured(float):
     """
 
     gradient_norm: float | None
+    passes: int
 
-    def __new__(cls, objective: float, gradient_norm: float | None = None) -> Measured:
+    def __new__(
+        cls, objective: float, gradient_norm: float | None = None, passes: int = 1
+    ) -> Measured:
         measured = super().__new__(cls, objective)
         measured.gradient_norm = gradient_norm
+        measured.passes = passes
         return measured
 
 

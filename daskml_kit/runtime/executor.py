@@ -138,7 +138,7 @@ def emit_round(
     tasks: Sequence[TaskEvent],
     objective: float | None,
 ) -> None:
-    """Record a round of one pass."""
+    """Record a round, of one pass unless a ``Measured`` says more; waits follow from ``seconds``."""
     log.emit(
         RoundEvent(
             fit=log.name,
@@ -147,7 +147,7 @@ def emit_round(
             started=started,
             seconds=seconds,
             bytes_moved=bytes_moved,
-            passes=1,
+            passes=getattr(objective, "passes", 1),  # of a Measured
             measured=tuple(tasks),
             objective=None if objective is None else float(objective),
             gradient_norm=getattr(objective, "gradient_norm", None),  # of a Measured

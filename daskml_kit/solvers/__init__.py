@@ -1,6 +1,9 @@
 """Solvers: ask for a point, be told what was measured there. They know no loss, penalty or estimator."""
 
+from daskml_kit.solvers.admm import ADMM
+from daskml_kit.solvers.cocoa import CoCoA
 from daskml_kit.solvers.composite import Kinked, Proximal
+from daskml_kit.solvers.giant import GIANT
 from daskml_kit.solvers.gradient_descent import GradientDescent
 from daskml_kit.solvers.lbfgs import LBFGS
 from daskml_kit.solvers.loop import Solution, solve
@@ -17,7 +20,10 @@ from daskml_kit.solvers.protocol import (
 from daskml_kit.solvers.proximal_newton import ProximalNewton
 
 __all__ = [
+    "ADMM",
+    "GIANT",
     "LBFGS",
+    "CoCoA",
     "Evaluation",
     "FunctionObjective",
     "GradientDescent",

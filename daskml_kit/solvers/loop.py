@@ -48,7 +48,9 @@ def solve(
     max_iter : int
         Most accepted steps.
     tol : float
-        The solve has converged when no component of the gradient exceeds ``tol`` in absolute value.
+        The solve has converged when no component of the gradient exceeds ``tol`` in absolute value, or
+        when the solver's duality gap, where it knows one, is at most ``tol**2``: near a minimum the
+        value is off by the square of the gradient.
     unroll : int
         Rounds submitted together. More saves messages; up to ``unroll - 1`` rounds run for nothing
         after convergence.
@@ -81,7 +83,7 @@ def solve(
 def _status(state: State, max_iter: int, tol: float) -> Status | None:
     if not np.isfinite(state.value):
         return "stalled"
-    if _norm(state.gradient) <= tol:
+    if _norm(state.gradient) <= tol or getattr(state, "gap", np.inf) <= tol**2:
         return "converged"
     if state.n_iter >= max_iter:
         return "max_iter"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -21,7 +22,9 @@ class Evaluation(NamedTuple):
 
     value: float
     gradient: FloatArray  # of the shape of the point
-    hessian: FloatArray | None = None  # (size, size) in C order of the point; or a sketch
+    hessian: FloatArray | None = (
+        None  # (size, size) in C order of the point; or a sketch
+    )
 
 
 class Question(NamedTuple):
@@ -30,6 +33,7 @@ class Question(NamedTuple):
     w: FloatArray
     every: int = 1  # the Hessian may be estimated from one of so many rows
     vector: FloatArray | None = None  # only the product of the Hessian with this is asked
+    local: Local | None = None  # what every piece of the rows computes for itself
     sketch: str = ""  # of the Hessian, beside the gradient: see :mod:`daskml_kit.solvers.metric`
 
 
@@ -37,6 +41,82 @@ class Product(NamedTuple):
     """The Hessian at a point times a vector: the answer to a question that has one."""
 
     vector: FloatArray  # of the shape of the point
+
+
+class Piece(Protocol):
+    """A piece of the rows, as a local computation sees it: its share ``f_k`` of the smooth objective.
+
+    The shares of all pieces add up to the objective. Which rows make a piece is fixed by their global
+    numbers, so that an answer depends on the pieces, not on chunks or workers.
+    """
+
+    @property
+    def index(self) -> int:
+        """Which piece, from 0."""
+        ...
+
+    @property
+    def share(self) -> float:
+        """Of the total weight of all rows."""
+        ...
+
+    @property
+    def direct(self) -> bool:
+        """Whether a Hessian is cheaper than the products that would stand for it."""
+        ...
+
+    def evaluate(self, w: FloatArray, order: int) -> Evaluation:
+        """``f_k`` at a point: one read of the piece's rows."""
+        ...
+
+    def product(self, w: FloatArray, vector: FloatArray) -> FloatArray:
+        """The Hessian of ``f_k`` at ``w`` times ``vector``: one read."""
+        ...
+
+
+class Local(Protocol):
+    """A computation that every piece makes for itself, in one round; a small picklable value."""
+
+    @property
+    def name(self) -> str:
+        """Of the round."""
+        ...
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether value and gradient at the question's point are wanted beside."""
+        ...
+
+    def __call__(self, piece: Any, w: FloatArray) -> Summed | Apart:
+        """The piece's result; ``w`` is the question's point."""
+        ...
+
+
+class Summed(NamedTuple):
+    """Results that add up over the pieces."""
+
+    values: tuple[Any, ...]
+
+    def merge(self, other: Summed) -> Summed:
+        """The result of the pieces of both."""
+        return Summed(tuple(a + b for a, b in zip(self.values, other.values, strict=True)))
+
+
+class Apart(NamedTuple):
+    """Results that are kept apart, by the index of their piece."""
+
+    by_piece: dict[int, FloatArray]
+
+    def merge(self, other: Apart) -> Apart:
+        """The result of the pieces of both."""
+        return Apart({**self.by_piece, **other.by_piece})
+
+
+class Reply(NamedTuple):
+    """What the pieces found: the answer to a question that has a local computation."""
+
+    evaluation: Evaluation | None  # at the question's point, where it was wanted
+    result: Any  # Summed or Apart
 
 
 class StateLike(Protocol):
@@ -126,10 +206,13 @@ class Objective(Protocol):
 class FunctionObjective:
     """An objective in this process, for tests and for problems on the driver.
 
-    ``function(w, order)`` returns an :class:`Evaluation`.
+    ``function(w, order)`` returns an :class:`Evaluation`, ``product(w, vector)`` the Hessian times a vector
+    (without it the Hessian is formed), and the functions of ``pieces`` add up to ``function``.
     """
 
     function: Callable[[FloatArray, int], Evaluation]
+    product: Callable[[FloatArray, FloatArray], FloatArray] | None = None
+    pieces: Sequence[Piece] = ()
 
     def advance(self, solver: Solver[State], state: State, n_rounds: int) -> list[State]:
         """Evaluate ``n_rounds`` times."""
@@ -141,10 +224,16 @@ class FunctionObjective:
 
     def answer(self, question: Question, order: int) -> Any:
         """What one round would tell."""
+        if question.local is not None:
+            found = [question.local(piece, question.w) for piece in self.pieces]
+            at = self.function(question.w, 1) if question.local.evaluates else None
+            return Reply(at, reduce(lambda a, b: a.merge(b), found))  # type: ignore[arg-type]
         if question.sketch:
             return self._sketched(question)
         if question.vector is None:
             return self.function(question.w, order)
+        if self.product is not None:
+            return Product(self.product(question.w, question.vector))
         hessian = self.function(question.w, 2).hessian
         assert hessian is not None
         return Product((hessian @ question.vector.ravel()).reshape(question.w.shape))
@@ -163,15 +252,21 @@ class FunctionObjective:
 Callback = Callable[[Any], None]
 Callbacks = Sequence[Callback]
 
+
 __all__ = [
+    "Apart",
     "Asking",
     "Callbacks",
     "Evaluation",
     "FunctionObjective",
+    "Local",
     "Objective",
+    "Piece",
     "Product",
     "Question",
+    "Reply",
     "Solver",
     "State",
+    "Summed",
     "asked",
 ]
