@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import time
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ import daskml_kit
 from benchmarks.harness import interleave, table
 from daskml_kit.cluster import KMeans
 from daskml_kit.linear_model import LogisticRegression
+from daskml_kit.runtime.events import RoundEvent
 
 N_ROWS, N_COLUMNS, N_CLUSTERS = 200_000, 20, 20
 SLOWER = 3.0
@@ -56,7 +58,8 @@ def report() -> str:
             rows, target
         ),
     }
-    body = _slow_worker(X, y, fits) + _one_sided(X, y, fits)
+    one_sided, steady = _one_sided(X, y, fits)
+    body = _slow_worker(X, y, fits) + one_sided
     header = [
         "fit",
         "situation",
@@ -71,9 +74,13 @@ def report() -> str:
 
 {table(header, body)}
 
+{table(["fit", "a round after the move (ms)", "evenly placed (ms)", "ratio"], steady)}
+
 "Over even" compares with the same fit on equal workers with equal rows; the ideal beside a slow worker is
-that time by the total speed that is left (4 against 3 and a third). The fits begin with data that lie evenly,
-or all on one worker, and move rows as they find out. "Data stay" is the same with `balance="data"`. Every
+that time by the total speed that is left (4 against 3 and a third). The second table has the medians of the
+last third of a fit's rounds, all data having been on one of two workers at first. The fits begin with data
+that lie evenly, or all on one worker, and move rows as they find out. "Data stay" is the same with
+`balance="data"`. Every
 worker takes {PACE:.0f} times its CPU seconds for a part: four do not compete for {os.cpu_count()} cores.
 """
 
@@ -104,8 +111,11 @@ def _slow_worker(X: np.ndarray, y: np.ndarray, fits: dict[str, Callable]) -> lis
     return body
 
 
-def _one_sided(X: np.ndarray, y: np.ndarray, fits: dict[str, Callable]) -> list[list[str]]:
-    body = []
+def _one_sided(
+    X: np.ndarray, y: np.ndarray, fits: dict[str, Callable]
+) -> tuple[list[list[str]], list[list[str]]]:
+    """Rows of whole fits, and of the rounds once the data have moved."""
+    body, steady = [], []
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
@@ -116,14 +126,28 @@ def _one_sided(X: np.ndarray, y: np.ndarray, fits: dict[str, Callable]) -> list[
         aside = [client.persist(part + 0, workers=[first]) for part in even]
         wait(aside)
         for name, fit in fits.items():
+            late: dict[str, list[float]] = {"even": [], "adaptive": []}
             cases = {
-                "even": lambda f=fit: f(*even),
-                "adaptive": lambda f=fit: f(*aside),
+                "even": lambda f=fit, late=late: late["even"].extend(_late_rounds(f, even)),
+                "adaptive": lambda f=fit, late=late: late["adaptive"].extend(
+                    _late_rounds(f, aside)
+                ),
                 "data": lambda f=fit: _staying(f, aside),
             }
             seconds = {k: v.median for k, v in interleave(cases, REPEATS).items()}
             body.append(_row(name, "all data on 1 of 2 workers", seconds, seconds["even"]))
-    return body
+            moved, placed = (statistics.median(late[k]) for k in ("adaptive", "even"))
+            cells = (f"{1e3 * moved:.1f}", f"{1e3 * placed:.1f}", f"{moved / placed:.2f}x")
+            steady.append([name, *cells])
+    return body, steady
+
+
+def _late_rounds(fit: Callable, data: list[da.Array]) -> list[float]:
+    """Seconds of the last third of a fit's rounds."""
+    with daskml_kit.record() as run:
+        fit(*data)
+    rounds: list[RoundEvent] = [r for r in run.rounds if r.name != "balance"]
+    return [r.seconds for r in rounds[-(len(rounds) // 3) :]]
 
 
 def _staying(fit: Callable, data: list[da.Array]) -> None:

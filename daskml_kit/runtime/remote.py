@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import dask.config
 import distributed
@@ -37,6 +38,9 @@ from daskml_kit.runtime.reduction import Reduction
 
 _LOOK_SECONDS = 1.0  # how often a fit looks for new workers
 
+_bandwidths: WeakKeyDictionary[distributed.Client, float] = WeakKeyDictionary()
+"""Bytes a second between the workers of a cluster, as the moves of earlier fits found them."""
+
 
 def _secede() -> bool:
     """Inside of a task: give up the worker's thread while waiting for tasks that may need it."""
@@ -57,7 +61,8 @@ class GraphExecutor:
         self._seceded = _secede()
         self.workers = require_package(client, workers_of(client))
         self.balance = setting("balance")
-        self._balancer = Balancer(parse_bytes(dask.config.get("distributed.scheduler.bandwidth")))
+        bandwidth = parse_bytes(dask.config.get("distributed.scheduler.bandwidth"))
+        self._balancer = Balancer(_bandwidths.get(client, bandwidth))
         self._observed: BlockDataset | None = None  # whose rounds the balancer has seen
         self._looked = time.monotonic()
         self._publisher = Publisher(client)
@@ -269,8 +274,14 @@ class GraphExecutor:
         )
         data.bundles = [replace(b, worker=h) for b, h in zip(data.bundles, homes, strict=True)]
 
-    def even_out(self, data: BlockDataset) -> None:
-        """Where the configuration asks for it: as many rows on every thread, before the first round."""
+    def settle(self, data: BlockDataset) -> None:
+        """After loading. "even": as many rows on every thread. "adaptive": loading was a round, too.
+
+        So where the rows of a fit lie on one worker, what loading them there lost may already pay for a move
+        before the first round.
+        """
+        if self.balance == "adaptive":
+            self._observe(data, 1)
         if self.balance != "even" or data.fixed:
             return
         threads = {a: float(w.n_threads) for a, w in self.workers.items()}
@@ -313,6 +324,7 @@ class GraphExecutor:
         travelled = moves.move(self.client, self.workers, data, self.sites(data), targets)
         seconds = time.perf_counter() - begun
         self._balancer.has_moved(travelled, seconds)
+        _bandwidths[self.client] = self._balancer.bandwidth
         name, number = self.log.name, len(self.log.rounds)
         self.log.emit(RoundEvent(name, number, "balance", started, seconds, travelled, 0, ()))
 
