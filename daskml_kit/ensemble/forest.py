@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
+from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -23,13 +24,12 @@ from daskml_kit.tree.answers import Packing, all_leaves, all_paths, mean_values
 from daskml_kit.tree.categorical import numbered
 from daskml_kit.tree.estimator import (
     CLASS_CRITERIA,
+    MOST_TIMES,
     VALUE_CRITERIA,
     TreeEstimator,
     TreeParameters,
     classes_by,
     flat,
-    is_count,
-    is_share,
     log_of,
 )
 from daskml_kit.tree.forest import grow_forest
@@ -37,7 +37,7 @@ from daskml_kit.tree.ground import Ground, prepared
 from daskml_kit.tree.growing import Sampling
 from daskml_kit.tree.out_of_bag import Asked, OutOfBag, out_of_bag
 from daskml_kit.tree.structure import as_tree, pruned
-from daskml_kit.typing import ArrayLike, FloatArray, TargetKind
+from daskml_kit.typing import Array, ArrayLike, FloatArray, IntArray, TargetKind
 
 
 class _Forest(TreeEstimator):
@@ -49,7 +49,8 @@ class _Forest(TreeEstimator):
 
     n_estimators: int
     bootstrap: bool
-    oob_score: bool
+    oob_score: Any
+    n_jobs: Any
     random_state: Any
     warm_start: bool
     max_samples: Any
@@ -78,6 +79,11 @@ class _Forest(TreeEstimator):
         """
         asked = TreeParameters.of(self, self._criteria, random=self._random)
         self._check_parameters()
+        if callable(self.oob_score) and is_dask(X):
+            raise InvalidParameterError(
+                "oob_score as a callable needs the predictions of all rows in this process, got lazy rows. "
+                "Pass oob_score=True, or data in memory."
+            )
         features = self._categorical(X)
         X = numbered(X, {} if features is None else features.levels)
         kept = self._kept_trees()
@@ -93,8 +99,7 @@ class _Forest(TreeEstimator):
                 executor, data, seed, asked.max_bins, poisson=asked.poisson, features=features
             ) as ground:
                 growth = asked.growth(ground, sampling)
-                bits = generator(seed, "trees")
-                keys = bits.integers(2**64, size=self.n_estimators, dtype=np.uint64).tolist()
+                keys = _keys(seed, self.n_estimators)
                 grown = grow_forest(ground, growth, keys[len(kept) :])
                 coding = growth.binning.coding
                 _refuse_other_categories(kept, coding)
@@ -106,7 +111,7 @@ class _Forest(TreeEstimator):
                 unseen = None
                 if self.oob_score:
                     unseen = self._out_of_bag(ground, trees, keys, sampling, not is_dask(X))
-        self._seed, self._packing = seed, Packing()
+        self._seed, self._packing, self._n_samples = seed, Packing(), sampling.n_rows
         self._keep_categorical(features)
         self.growth_ = grown.way
         self.n_outputs_ = 1
@@ -122,17 +127,20 @@ class _Forest(TreeEstimator):
                 delattr(self, name)
         if unseen is not None:
             self._keep_out_of_bag(unseen, with_rows=not is_dask(X))
+            if callable(self.oob_score):
+                self.oob_score_ = self.oob_score(*self._out_of_bag_pair(y))
         return self
 
     # ---------------------------------------------------------------- parameters
 
     def _check_parameters(self) -> None:
         check_number("n_estimators", self.n_estimators, least=1, whole=True)
-        if not isinstance(self.oob_score, bool | np.bool_):
+        if not isinstance(self.oob_score, bool | np.bool_) and not callable(self.oob_score):
             raise InvalidParameterError(
-                f"oob_score must be True or False, got {self.oob_score!r}. For another score use "
-                "oob_decision_function_ or oob_prediction_."
+                f"oob_score must be True, False or a callable, got {self.oob_score!r}."
             )
+        if self.n_jobs is not None and not isinstance(self.n_jobs, Integral):
+            raise InvalidParameterError(f"n_jobs must be an integer or None, got {self.n_jobs!r}.")
         if self.oob_score and not self.bootstrap:
             raise InvalidParameterError(
                 "Out of bag estimation only available if bootstrap=True: without it each tree sees all rows."
@@ -159,14 +167,13 @@ class _Forest(TreeEstimator):
         value = self.max_samples
         if value is None:
             return Sampling(n_rows, n_rows)
-        if is_count(value, 1) and value <= n_rows:
-            return Sampling(n_rows, int(value))
-        if is_share(value):
-            return Sampling(n_rows, max(round(n_rows * value), 1))
-        raise InvalidParameterError(
-            "max_samples must be None, an integer from 1 to the number of rows, or a share above 0 and at "
-            f"most 1, got {value!r} for {n_rows} rows."
-        )
+        n_draws = _draws(value, n_rows)
+        if not 0 < n_draws <= MOST_TIMES * n_rows:
+            raise InvalidParameterError(
+                "max_samples must be None, an integer of at least 1, or a positive multiple of the number of "
+                f"rows, in all at most {MOST_TIMES} draws a row, got {value!r} for {n_rows} rows."
+            )
+        return Sampling(n_rows, n_draws)
 
     def _kept_trees(self) -> list[Any]:
         """The trees of the last fit, where this one adds to them."""
@@ -239,10 +246,41 @@ class _Forest(TreeEstimator):
     def _keep_out_of_bag(self, found: OutOfBag, *, with_rows: bool) -> None:
         raise NotImplementedError
 
+    def _out_of_bag_pair(self, y: ArrayLike) -> tuple[Array, Array]:
+        """Targets, classes by their numbers, and out-of-bag predictions of rows in this process."""
+        raise NotImplementedError
+
     @property
     def estimator_(self) -> Any:
         """An unfitted member."""
         return self._member(splitter="random" if self._random else "best")
+
+    def __len__(self) -> int:
+        """Number of trees."""
+        return len(self.estimators_)
+
+    def __getitem__(self, index: int) -> Any:
+        """A tree."""
+        return self.estimators_[index]
+
+    def __iter__(self) -> Iterator[Any]:
+        """The trees."""
+        return iter(self.estimators_)
+
+    @property
+    def estimators_samples_(self) -> list[IntArray]:
+        """The global rows that each tree has drawn, ascending, as often as it has: drawn anew when asked for.
+
+        Memory: eight bytes a draw, all trees together.
+        """
+        check_is_fitted(self)
+        rows = range(self._n_samples)
+        every = np.arange(self._n_samples)
+        if not self.bootstrap:
+            return [every.copy() for _ in self.estimators_]
+        sampling = Sampling(self._n_samples, self._n_samples_bootstrap)
+        keys = _keys(self._seed, len(self.estimators_))
+        return [np.repeat(every, sampling.times(key, rows)) for key in keys]
 
     @property
     def feature_importances_(self) -> FloatArray:
@@ -323,6 +361,21 @@ class _Forest(TreeEstimator):
         return out
 
 
+def _draws(max_samples: Any, n_rows: int) -> int:
+    """``max_samples`` as a number of draws; 0 where it is none."""
+    if isinstance(max_samples, Integral):
+        return int(max_samples)
+    if isinstance(max_samples, Real) and 0 < float(max_samples) < np.inf:
+        return max(int(n_rows * float(max_samples)), 1)
+    return 0
+
+
+def _keys(seed: int, n: int) -> list[int]:
+    """The keys of the first trees of a seed."""
+    keys: list[int] = generator(seed, "trees").integers(2**64, size=n, dtype=np.uint64).tolist()
+    return keys
+
+
 def _refuse_other_categories(kept: Sequence[Any], coding: Coding | None) -> None:
     """Trees that are added to others must call the same categories by the same codes."""
     before = getattr(kept[0], "coding", None) if kept else coding
@@ -396,6 +449,10 @@ class _ForestClassifier(ClassifierMixin, _Forest):
         if with_rows:
             self.oob_decision_function_ = found.values
 
+    def _out_of_bag_pair(self, y: ArrayLike) -> tuple[Array, Array]:
+        labels = np.searchsorted(self.classes_, np.asarray(y).ravel())
+        return labels, self.oob_decision_function_.argmax(axis=1)
+
 
 class _ForestRegressor(RegressorMixin, _Forest):
     _criteria = VALUE_CRITERIA
@@ -422,6 +479,9 @@ class _ForestRegressor(RegressorMixin, _Forest):
         if with_rows:
             self.oob_prediction_ = found.values[:, 0]
 
+    def _out_of_bag_pair(self, y: ArrayLike) -> tuple[Array, Array]:
+        return np.asarray(y).ravel(), self.oob_prediction_
+
 
 class RandomForestClassifier(_ForestClassifier):
     """A random forest that predicts classes.
@@ -441,8 +501,12 @@ class RandomForestClassifier(_ForestClassifier):
     min_impurity_decrease : float, default=0.0
     bootstrap : bool, default=True
         Each tree draws rows with replacement; else it sees all of them.
-    oob_score : bool, default=False
-        Score each row by the trees that did not see it: one more pass.
+    oob_score : bool or callable, default=False
+        Score each row by the trees that did not see it: one more pass. A callable scores ``(y, predicted)``,
+        with classes by their numbers, for data in this process only.
+    n_jobs : int or None
+        As in scikit-learn, for its sake only: trees grow on all threads of the cluster's workers, or of this
+        process, so that it changes nothing.
     random_state : int, RandomState or None
         Draws are keyed by seed, tree, path of the node and global row: equal seeds give equal forests,
         however the data are chunked and wherever they are.
@@ -453,7 +517,7 @@ class RandomForestClassifier(_ForestClassifier):
     class_weight : dict, "balanced" or None
         "balanced" counts the weights of the rows, where scikit-learn's forests count the rows.
     ccp_alpha : float, default=0.0
-    max_samples : int, share or None
+    max_samples : int, multiple of the number of rows, or None
         Draws of each tree; None for as many as rows.
     monotonic_cst : array-like of -1, 0, 1 for each feature, or None
     max_bins : int, default=255
@@ -500,6 +564,7 @@ class RandomForestClassifier(_ForestClassifier):
         min_impurity_decrease: float = 0.0,
         bootstrap: bool = True,
         oob_score: bool = False,
+        n_jobs: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
         warm_start: bool = False,
@@ -522,6 +587,7 @@ class RandomForestClassifier(_ForestClassifier):
         self.min_impurity_decrease = min_impurity_decrease
         self.bootstrap = bootstrap
         self.oob_score = oob_score
+        self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
         self.warm_start = warm_start
@@ -552,8 +618,12 @@ class RandomForestRegressor(_ForestRegressor):
     min_impurity_decrease : float, default=0.0
     bootstrap : bool, default=True
         Each tree draws rows with replacement; else it sees all of them.
-    oob_score : bool, default=False
-        Score each row by the trees that did not see it: one more pass.
+    oob_score : bool or callable, default=False
+        Score each row by the trees that did not see it: one more pass. A callable scores ``(y, predicted)``,
+        with classes by their numbers, for data in this process only.
+    n_jobs : int or None
+        As in scikit-learn, for its sake only: trees grow on all threads of the cluster's workers, or of this
+        process, so that it changes nothing.
     random_state : int, RandomState or None
         Draws are keyed by seed, tree, path of the node and global row: equal seeds give equal forests,
         however the data are chunked and wherever they are.
@@ -562,7 +632,7 @@ class RandomForestRegressor(_ForestRegressor):
     warm_start : bool, default=False
         Add trees to those of the last fit.
     ccp_alpha : float, default=0.0
-    max_samples : int, share or None
+    max_samples : int, multiple of the number of rows, or None
         Draws of each tree; None for as many as rows.
     monotonic_cst : array-like of -1, 0, 1 for each feature, or None
     max_bins : int, default=255
@@ -608,6 +678,7 @@ class RandomForestRegressor(_ForestRegressor):
         min_impurity_decrease: float = 0.0,
         bootstrap: bool = True,
         oob_score: bool = False,
+        n_jobs: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
         warm_start: bool = False,
@@ -629,6 +700,7 @@ class RandomForestRegressor(_ForestRegressor):
         self.min_impurity_decrease = min_impurity_decrease
         self.bootstrap = bootstrap
         self.oob_score = oob_score
+        self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
         self.warm_start = warm_start
@@ -658,8 +730,12 @@ class ExtraTreesClassifier(_ForestClassifier):
     min_impurity_decrease : float, default=0.0
     bootstrap : bool, default=False
         Each tree draws rows with replacement; else it sees all of them.
-    oob_score : bool, default=False
-        Score each row by the trees that did not see it: one more pass.
+    oob_score : bool or callable, default=False
+        Score each row by the trees that did not see it: one more pass. A callable scores ``(y, predicted)``,
+        with classes by their numbers, for data in this process only.
+    n_jobs : int or None
+        As in scikit-learn, for its sake only: trees grow on all threads of the cluster's workers, or of this
+        process, so that it changes nothing.
     random_state : int, RandomState or None
         Draws are keyed by seed, tree, path of the node and global row: equal seeds give equal forests,
         however the data are chunked and wherever they are.
@@ -670,7 +746,7 @@ class ExtraTreesClassifier(_ForestClassifier):
     class_weight : dict, "balanced" or None
         "balanced" counts the weights of the rows, where scikit-learn's forests count the rows.
     ccp_alpha : float, default=0.0
-    max_samples : int, share or None
+    max_samples : int, multiple of the number of rows, or None
         Draws of each tree; None for as many as rows.
     monotonic_cst : array-like of -1, 0, 1 for each feature, or None
     max_bins : int, default=255
@@ -718,6 +794,7 @@ class ExtraTreesClassifier(_ForestClassifier):
         min_impurity_decrease: float = 0.0,
         bootstrap: bool = False,
         oob_score: bool = False,
+        n_jobs: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
         warm_start: bool = False,
@@ -740,6 +817,7 @@ class ExtraTreesClassifier(_ForestClassifier):
         self.min_impurity_decrease = min_impurity_decrease
         self.bootstrap = bootstrap
         self.oob_score = oob_score
+        self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
         self.warm_start = warm_start
@@ -770,8 +848,12 @@ class ExtraTreesRegressor(_ForestRegressor):
     min_impurity_decrease : float, default=0.0
     bootstrap : bool, default=False
         Each tree draws rows with replacement; else it sees all of them.
-    oob_score : bool, default=False
-        Score each row by the trees that did not see it: one more pass.
+    oob_score : bool or callable, default=False
+        Score each row by the trees that did not see it: one more pass. A callable scores ``(y, predicted)``,
+        with classes by their numbers, for data in this process only.
+    n_jobs : int or None
+        As in scikit-learn, for its sake only: trees grow on all threads of the cluster's workers, or of this
+        process, so that it changes nothing.
     random_state : int, RandomState or None
         Draws are keyed by seed, tree, path of the node and global row: equal seeds give equal forests,
         however the data are chunked and wherever they are.
@@ -780,7 +862,7 @@ class ExtraTreesRegressor(_ForestRegressor):
     warm_start : bool, default=False
         Add trees to those of the last fit.
     ccp_alpha : float, default=0.0
-    max_samples : int, share or None
+    max_samples : int, multiple of the number of rows, or None
         Draws of each tree; None for as many as rows.
     monotonic_cst : array-like of -1, 0, 1 for each feature, or None
     max_bins : int, default=255
@@ -827,6 +909,7 @@ class ExtraTreesRegressor(_ForestRegressor):
         min_impurity_decrease: float = 0.0,
         bootstrap: bool = False,
         oob_score: bool = False,
+        n_jobs: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
         warm_start: bool = False,
@@ -848,6 +931,7 @@ class ExtraTreesRegressor(_ForestRegressor):
         self.min_impurity_decrease = min_impurity_decrease
         self.bootstrap = bootstrap
         self.oob_score = oob_score
+        self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
         self.warm_start = warm_start

@@ -7,6 +7,9 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from sklearn import tree as reference
+from sklearn.base import clone
+from sklearn.tree._tree import ccp_pruning_path
+from sklearn.utils import Bunch
 from sklearn.utils.validation import check_is_fitted
 
 from daskml_kit.base import ClassifierMixin, RegressorMixin
@@ -132,6 +135,22 @@ class _DecisionTree(TreeEstimator):
         """Number of leaves."""
         check_is_fitted(self)
         return int(self.tree_.n_leaves)
+
+    def cost_complexity_pruning_path(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None
+    ) -> Bunch:
+        """How minimal cost-complexity pruning would take the whole tree down, leaf by leaf.
+
+        Parameters
+        ----------
+        X, y, sample_weight : whatever ``fit`` takes; the whole tree is grown on them
+
+        Returns
+        -------
+        Bunch of ``ccp_alphas``, the strengths at which a subtree goes, and ``impurities``, what is left there
+        """
+        whole = clone(self).set_params(ccp_alpha=0.0).fit(X, y, sample_weight)
+        return Bunch(**ccp_pruning_path(getattr(whole.tree_, "tree", whole.tree_)))
 
     def apply(self, X: ArrayLike) -> Any:
         """The leaf of each row, in kind.

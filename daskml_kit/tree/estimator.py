@@ -381,6 +381,7 @@ def log_of(values: Any, X: Matrix) -> FloatArray:
 
 __all__ = [
     "CLASS_CRITERIA",
+    "MOST_TIMES",
     "VALUE_CRITERIA",
     "TreeEstimator",
     "TreeParameters",

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+
 import dask.array as da
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import sparse
-from sklearn import tree as reference
+from sklearn import ensemble, tree as reference
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+import daskml_kit.ensemble
+from daskml_kit import tree
 from daskml_kit.exceptions import InvalidDataError, InvalidDataTypeError, InvalidParameterError
 from daskml_kit.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
@@ -101,6 +105,37 @@ def test_chunks_change_no_node(cuts, given, values):
     )
     np.testing.assert_array_equal(one.tree_.value, many.tree_.value)
     np.testing.assert_array_equal(many.predict(lazy).compute(), one.predict(X))
+
+
+@pytest.mark.parametrize("name", ["Classifier", "Regressor"])
+def test_pruning_goes_scikit_learns_way(name):
+    y = Y if name == "Classifier" else VALUES
+    given = {"min_samples_leaf": 30, "max_depth": 4}
+    ours = globals()[f"DecisionTree{name}"](**given).cost_complexity_pruning_path(X, y)
+    theirs = getattr(reference, f"DecisionTree{name}")(**given).cost_complexity_pruning_path(X, y)
+    for part in ("ccp_alphas", "impurities"):
+        np.testing.assert_allclose(ours[part], theirs[part], rtol=1e-7, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        reference.DecisionTreeClassifier,
+        reference.DecisionTreeRegressor,
+        ensemble.RandomForestClassifier,
+        ensemble.RandomForestRegressor,
+        ensemble.ExtraTreesClassifier,
+        ensemble.ExtraTreesRegressor,
+    ],
+    ids=lambda c: c.__name__,
+)
+def test_has_all_that_scikit_learns_has(theirs):
+    ours = getattr(tree if "Decision" in theirs.__name__ else daskml_kit.ensemble, theirs.__name__)
+    here, there = (inspect.signature(c).parameters for c in (ours, theirs))
+    assert {n: p.default for n, p in there.items()} == {n: here[n].default for n in there}
+    assert [n for n in here if n in there] == list(there)
+    public = {n for n in dir(theirs) if not n.startswith("_")} | {"__doc__"}
+    assert public <= set(dir(ours))
 
 
 def test_sparse_rows_give_the_tree_of_dense_ones():
