@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -15,63 +15,22 @@ from daskml_kit.kernels import predict_linear
 from daskml_kit.linear_model.choice import newton_is_cheaper
 from daskml_kit.linear_model.objective import Finish, LinearObjective, unpenalised_intercept
 from daskml_kit.linear_model.regressor import check_flag
+from daskml_kit.linear_model.summary import Summarised
+from daskml_kit.linear_model.targets import (
+    TargetSums,
+    combine_target_sums,
+    null_value,
+    target_reduction,
+    target_sums,
+)
 from daskml_kit.losses import Gamma, HalfSquared, Poisson, Tweedie
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.solvers import LBFGS, Newton, Solution, solve
-from daskml_kit.typing import Array, ArrayLike, FloatArray, Matrix
+from daskml_kit.typing import ArrayLike, FloatArray, Matrix
 
 SOLVERS = {"newton-cholesky": Newton, "lbfgs": LBFGS}
-
-
-class TargetSums(NamedTuple):
-    """What the driver needs to know of y; ``spread`` is ``sum_i s_i (y_i - mean)^2``."""
-
-    weight_sum: float
-    n_rows: int  # of a weight that is not 0
-    mean: float
-    spread: float
-    least: float
-    saturated: float  # sum of the least loss that each row could have
-
-
-def target_sums(y: Array, weight: Array | None, loss: Any) -> TargetSums:
-    """Of one block, which may be empty."""
-    s = np.ones(len(y)) if weight is None else weight
-    total = float(s.sum())
-    mean = float(s @ y) / total if total > 0 else 0.0
-    least = float(y.min(initial=np.inf))
-    power = getattr(loss, "power", 0.0)
-    inside = power <= 0 or least > 0 or (least == 0 and power < 2)
-    saturated = float(s @ loss.saturated(y)) if hasattr(loss, "saturated") and inside else 0.0
-    n_rows = int(np.count_nonzero(s))
-    return TargetSums(total, n_rows, mean, float(s @ (y - mean) ** 2), least, saturated)
-
-
-def combine_target_sums(a: TargetSums, b: TargetSums) -> TargetSums:
-    """Of the rows of both (Chan, Golub and LeVeque 1983)."""
-    total = a.weight_sum + b.weight_sum
-    share = b.weight_sum / total if total > 0 else 0.0
-    gap = b.mean - a.mean
-    return TargetSums(
-        total,
-        a.n_rows + b.n_rows,
-        a.mean + share * gap,
-        a.spread + b.spread + a.weight_sum * share * gap**2,
-        min(a.least, b.least),
-        a.saturated + b.saturated,
-    )
-
-
-def _target_chunk(loss: Any, block: Block, _: Any) -> TargetSums:
-    assert block.y is not None
-    return target_sums(block.y, block.weight, loss)
-
-
-def target_reduction(loss: Any) -> Reduction[None, TargetSums, TargetSums]:
-    """Mean, spread and range of y: reads y alone."""
-    return Reduction("target", partial(_target_chunk, loss), combine_target_sums)
 
 
 def _deviance_chunk(loss: Any, block: Block, params: Any) -> tuple[float, TargetSums]:
@@ -89,15 +48,7 @@ def _deviance_combine(
     return a[0] + b[0], combine_target_sums(a[1], b[1])
 
 
-def null_value(loss: Any, about: TargetSums) -> float:
-    """Sum of the loss of the best constant prediction."""
-    if isinstance(loss, HalfSquared):
-        return 0.5 * about.spread
-    mean = np.array([about.mean])
-    return about.weight_sum * float(loss.value_gradient(mean, loss.link(mean), None)[0])
-
-
-class GeneralizedLinear(RegressorMixin, BlockEstimator):
+class GeneralizedLinear(Summarised, RegressorMixin, BlockEstimator):
     """What the models share: all but the loss."""
 
     alpha: float
@@ -110,6 +61,9 @@ class GeneralizedLinear(RegressorMixin, BlockEstimator):
     def _loss(self) -> Any:
         """The loss of the family."""
         raise NotImplementedError
+
+    def _unpenalised(self) -> tuple[Any, str]:
+        return self._loss(), "" if self.alpha == 0 else f"alpha={self.alpha!r}"
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -13,9 +13,9 @@ from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.kernels import Moments
 from daskml_kit.kernels.joint_scale import JointSums, joint_scale_sums
 from daskml_kit.linear_model.choice import newton_is_cheaper
-from daskml_kit.linear_model.glm import target_reduction
 from daskml_kit.linear_model.least_squares import MOMENTS, NormalEquations, about_origin
 from daskml_kit.linear_model.regressor import LinearRegressor, check_flag
+from daskml_kit.linear_model.targets import target_reduction
 from daskml_kit.losses import HalfSquared
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.dataset import BlockDataset

@@ -13,6 +13,7 @@ from daskml_kit.kernels import Moments, combine_moments, moments
 from daskml_kit.linear_model.by_columns import check_choice, fit_least_squares, goes_by_columns
 from daskml_kit.linear_model.objective import Finish, LinearObjective, unpenalised_intercept
 from daskml_kit.linear_model.regressor import LinearRegressor, check_flag
+from daskml_kit.linear_model.summary import Summarised, Sums, sums_of_moments
 from daskml_kit.losses import HalfSquared
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.dataset import BlockDataset
@@ -28,6 +29,10 @@ GRAM_FEATURES = 5000
 REFINE_CONDITION = 1e8
 """Condition number of the Gram matrix above which a second pass corrects the solution: the normal
 equations lose the square of the condition number of X, one correction from the residual regains it."""
+
+
+SUMMARY_FEATURES = 500
+"""Most features for which a fit keeps what its summary needs: a matrix of 2 MB."""
 
 
 def _moments_chunk(block: Block, _: Any) -> Moments:
@@ -90,13 +95,18 @@ class _LeastSquares(LinearRegressor):
         self, data: BlockDataset, executor: Executor, strengths: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         total = executor.reduce(data, MOMENTS, None, objective=None)
+        spread = total.yy
         if not self.fit_intercept:
             total = about_origin(total)
         if self.positive:
             w = nonnegative(total, strengths)
             return w.T, total.mean_y - total.mean_x @ w
         w = penalised_solution(data, executor, total, strengths)
+        self._learn(data.facts, total, w, spread)
         return w.T, total.mean_y - total.mean_x @ w
+
+    def _learn(self, facts: DataFacts, total: Moments, w: FloatArray, spread: FloatArray) -> None:
+        """What else the moments tell; ``spread`` are the squares of y about its mean."""
 
     def _by_iterations(
         self, data: BlockDataset, executor: Executor, strengths: FloatArray, max_iter: int
@@ -243,7 +253,7 @@ def _noise(values: FloatArray) -> float:
     return max(float(values[-1]), 0.0) * len(values) * float(np.finfo(np.float64).eps)
 
 
-class LinearRegression(_LeastSquares):
+class LinearRegression(Summarised, _LeastSquares):
     """Ordinary least squares.
 
     Minimises ``sum_i s_i (y_i - x_i.w - b)^2``; of several minima the one of least norm.
@@ -263,6 +273,13 @@ class LinearRegression(_LeastSquares):
     ----------
     coef_ : ndarray of shape (n_features,) or (n_targets, n_features), of the dtype of X
     intercept_ : float or ndarray of shape (n_targets,)
+    rank_ : int
+        Rank of the centred X (of X without an intercept), of features scaled to one size: as many of
+        their directions as are more than rounding.
+    singular_ : ndarray of shape (min(n, n_features),)
+        Its singular values, rows weighted by the root of their weight. From the Gram matrix, so they are
+        exact to about 1e-16 of the largest over their own size, and below 1e-8 of the largest noise. Both
+        are absent with ``positive=True`` and above 5,000 features.
     n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
 
     Notes
@@ -292,6 +309,25 @@ class LinearRegression(_LeastSquares):
         self.verbose = verbose
         self.balance = balance
 
+    _fit_sums: Sums | None
+
+    def _unpenalised(self) -> tuple[Any, str]:
+        return HalfSquared(), "positive=True" if self.positive else ""
+
+    def _known(self) -> Sums | None:
+        return self._fit_sums
+
+    def _learn(self, facts: DataFacts, total: Moments, w: FloatArray, spread: FloatArray) -> None:
+        """Rank and singular values, and what a summary needs where that is small."""
+        diagonal = np.diag(total.xx)
+        scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+        values = linalg.eigvalsh(total.xx * np.outer(scale, scale))
+        self.rank_ = int(np.count_nonzero(values > _noise(values)))
+        squares = np.maximum(linalg.eigvalsh(total.xx)[::-1], 0.0)
+        self.singular_ = np.sqrt(squares)[: min(facts.n_rows, len(squares))].astype(facts.dtype)
+        if w.shape[1] == 1 and facts.n_features <= SUMMARY_FEATURES:
+            self._fit_sums = sums_of_moments(total, w[:, 0], float(spread[0]), self.fit_intercept)
+
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Self:
         """Fit the model.
 
@@ -305,6 +341,7 @@ class LinearRegression(_LeastSquares):
         -------
         self
         """
+        self._fit_sums = None
         check_number("tol", self.tol, least=0)
         return self._fit(X, y, sample_weight, 0.0, 1000)
 

@@ -24,6 +24,7 @@ from daskml_kit.linear_model.choice import (
 from daskml_kit.linear_model.objective import Finish, LinearObjective, unpenalised_intercept
 from daskml_kit.linear_model.pieces import edges_of, in_pieces
 from daskml_kit.linear_model.prediction import LinearRows
+from daskml_kit.linear_model.summary import Summarised
 from daskml_kit.losses import Binomial, Multinomial
 from daskml_kit.penalties import L2, BoundedL1
 from daskml_kit.runtime.ingest import DataFacts
@@ -33,7 +34,7 @@ from daskml_kit.typing import Array, ArrayLike, FloatArray
 Bounds = tuple[Any, Any] | None
 
 
-class LogisticRegression(ClassifierMixin, BlockEstimator):
+class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
     """Logistic regression by Newton, L-BFGS or accelerated gradient descent over blocks.
 
     Minimises ``C * sum_i s_i logloss(y_i, x_i.w + b) + r |w|_1 + (1 - r) / 2 |w|^2`` with ``r = l1_ratio``,
@@ -211,6 +212,13 @@ class LogisticRegression(ClassifierMixin, BlockEstimator):
             )
         if self.solver not in ("auto", *SMOOTH, *self._local_solvers):
             solver_named(self.solver, None)
+
+    def _unpenalised(self) -> tuple[Any, str]:
+        problem = "" if np.isinf(self.C) else f"C={self.C!r}"
+        return Binomial(), problem or ("bounds" if self._bounded else "")
+
+    def _numbers(self, y: ArrayLike) -> ArrayLike:
+        return (y if hasattr(y, "dtype") else np.asarray(y)) == self.classes_[1]
 
     def _class_weights(self, facts: DataFacts) -> FloatArray | None:
         """The weight of each class, from one weighted pseudo-row a class."""

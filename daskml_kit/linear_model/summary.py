@@ -27,16 +27,13 @@ from scipy import linalg, special, stats
 from sklearn.utils.validation import check_is_fitted
 
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
-from daskml_kit.kernels import linear_sums, predict_linear
-from daskml_kit.linear_model.glm import (
-    GeneralizedLinear,
+from daskml_kit.kernels import Moments, linear_sums, predict_linear
+from daskml_kit.linear_model.targets import (
     TargetSums,
     combine_target_sums,
     null_value,
     target_sums,
 )
-from daskml_kit.linear_model.least_squares import LinearRegression
-from daskml_kit.linear_model.logistic import LogisticRegression
 from daskml_kit.losses import Binomial, Gamma, HalfSquared, Poisson
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.reduction import Reduction
@@ -46,8 +43,8 @@ SINGULAR = 1e-13
 """Smallest over largest eigenvalue of the scaled information that is more than rounding."""
 
 
-class _Sums(NamedTuple):
-    """Of a block, at the fitted coefficients."""
+class Sums(NamedTuple):
+    """Of rows, at the fitted coefficients."""
 
     value: float  # of the loss
     information: FloatArray
@@ -70,7 +67,7 @@ def _extra(loss: Any, y: FloatArray, mean: FloatArray, s: FloatArray) -> FloatAr
     return np.zeros(0)
 
 
-def _chunk(loss: Any, fit_intercept: bool, block: Block, w: FloatArray) -> _Sums:
+def _chunk(loss: Any, fit_intercept: bool, block: Block, w: FloatArray) -> Sums:
     y = np.asarray(block.y)
     s = np.ones(len(y)) if block.weight is None else block.weight
     eta = predict_linear(block.X, w, fit_intercept).astype(np.float64)
@@ -82,7 +79,7 @@ def _chunk(loss: Any, fit_intercept: bool, block: Block, w: FloatArray) -> _Sums
         loss, block.X, mean, block.weight, w, fit_intercept=fit_intercept, order=2
     ).hessian
     assert expected is not None
-    return _Sums(
+    return Sums(
         loss.value_gradient(y, eta, block.weight)[0],
         expected,
         float(s @ pearson),
@@ -91,8 +88,8 @@ def _chunk(loss: Any, fit_intercept: bool, block: Block, w: FloatArray) -> _Sums
     )
 
 
-def _combine(a: _Sums, b: _Sums) -> _Sums:
-    return _Sums(
+def _combine(a: Sums, b: Sums) -> Sums:
+    return Sums(
         a.value + b.value,
         a.information + b.information,
         a.pearson + b.pearson,
@@ -218,31 +215,100 @@ def summarize(model: Any, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike =
     >>> found.table["t"].round(2).to_dict()
     {'intercept': 53.26, 'x0': 12.09, 'x1': 6.15}
     """
-    check_is_fitted(model)
-    loss, w = _described(model)
-    if isinstance(loss, Binomial):
-        y = (y if hasattr(y, "dtype") else np.asarray(y)) == model.classes_[1]
-    sums: Reduction[FloatArray, _Sums, _Sums] = Reduction(
-        "information", partial(_chunk, loss, model.fit_intercept), _combine
-    )
-    total: _Sums = model._reduced(X, sample_weight, sums, w, y, target="values")
-    return _summary(model, loss, w, total)
-
-
-def _described(model: Any) -> tuple[Any, FloatArray]:
-    """The loss, and the coefficients with the intercept last."""
-    if isinstance(model, LinearRegression):
-        loss: Any = HalfSquared()
-        problem = "positive=True" if model.positive else ""
-    elif isinstance(model, LogisticRegression):
-        loss, problem = Binomial(), "" if np.isinf(model.C) else f"C={model.C!r}"
-        problem = problem or ("bounds" if model._bounded else "")
-    elif isinstance(model, GeneralizedLinear):
-        loss, problem = model._loss(), "" if model.alpha == 0 else f"alpha={model.alpha!r}"
-    else:
+    if not isinstance(model, Summarised):
         raise InvalidParameterError(
             f"Only unpenalised generalised linear models have a summary, got {type(model).__name__}."
         )
+    return model.summary(X, y, sample_weight)
+
+
+class Summarised:
+    """An estimator of an unpenalised generalised linear model: it has a summary."""
+
+    def summary(
+        self, X: ArrayLike = None, y: ArrayLike = None, sample_weight: ArrayLike = None
+    ) -> Summary:
+        """Standard errors, tests and measures of fit, as R's and statsmodels' summaries give them.
+
+        A least squares fit of at most 500 features has all it needs from its own pass: call it without data.
+        Other models see the data they were fitted to once more.
+
+        Parameters
+        ----------
+        X, y, sample_weight : what the model was fitted to, or nothing
+            Weights count as frequencies: weight 2 is the row twice.
+
+        Returns
+        -------
+        Summary
+
+        Raises
+        ------
+        InvalidParameterError
+            The model is penalised or bounded, has several targets or classes, or needs the data.
+        InvalidDataError
+            Features are collinear, or there are no more rows than coefficients.
+
+        Notes
+        -----
+        With data one pass to load and one for the information.
+        """
+        check_is_fitted(self)
+        model: Any = self
+        loss, problem = self._unpenalised()
+        w = _coefficients(model, problem)
+        if X is not None and y is None:
+            raise InvalidParameterError("summary(X, y) needs the targets too, got y=None.")
+        if X is not None:
+            sums: Reduction[FloatArray, Sums, Sums] = Reduction(
+                "information", partial(_chunk, loss, model.fit_intercept), _combine
+            )
+            numbers = self._numbers(y)
+            total = model._reduced(X, sample_weight, sums, w, numbers, target="values")
+            return _summary(model, loss, w, total)
+        known = self._known()
+        if known is None:
+            raise InvalidParameterError(
+                f"This {type(self).__name__} did not keep what its summary needs. Pass the data that it was "
+                "fitted to: summary(X, y, sample_weight)."
+            )
+        return _summary(model, loss, w, known)
+
+    def _unpenalised(self) -> tuple[Any, str]:
+        """The loss, and in words what of the model is no unpenalised fit."""
+        raise NotImplementedError
+
+    def _numbers(self, y: ArrayLike) -> ArrayLike:
+        """The targets as numbers."""
+        return y
+
+    def _known(self) -> Sums | None:
+        """What the fit's own rounds told."""
+        return None
+
+
+def sums_of_moments(m: Moments, w: FloatArray, spread: float, fit_intercept: bool) -> Sums:
+    """The sums of least squares of one target, from its moments: about the means with an intercept.
+
+    ``spread`` are the squares of y about its mean.
+    """
+    weight, mean = m.weight_sum, m.mean_x
+    squares = max(float(m.yy[0] - 2.0 * (w @ m.xy[:, 0]) + w @ m.xx @ w), 0.0)
+    information = m.xx
+    if fit_intercept:
+        corner = weight * mean
+        information = np.block(
+            [
+                [m.xx + np.outer(corner, mean), corner[:, None]],
+                [corner[None, :], np.array([[weight]])],
+            ]
+        )
+    about = TargetSums(weight, m.n_rows, float(m.mean_y[0]), spread, -np.inf, 0.0)
+    return Sums(0.5 * squares, information, squares, np.zeros(0), about)
+
+
+def _coefficients(model: Any, problem: str) -> FloatArray:
+    """With the intercept last."""
     if problem:
         raise InvalidParameterError(
             f"A fit with {problem} has no standard errors: its coefficients are biased. Fit with "
@@ -254,10 +320,10 @@ def _described(model: Any) -> tuple[Any, FloatArray]:
             f"A summary is of one target or two classes, the model has {len(coef)}. Fit one at a time."
         )
     intercept = np.ravel(model.intercept_) if model.fit_intercept else np.zeros(0)
-    return loss, np.r_[coef.ravel(), intercept].astype(np.float64)
+    return np.concatenate([coef.ravel(), np.asarray(intercept, dtype=np.float64)])
 
 
-def _summary(model: Any, loss: Any, w: FloatArray, total: _Sums) -> Summary:
+def _summary(model: Any, loss: Any, w: FloatArray, total: Sums) -> Summary:
     about, n = total.about, total.about.weight_sum
     df = n - len(w)
     known = isinstance(loss, Binomial | Poisson)
@@ -316,7 +382,7 @@ def _null(loss: Any, about: TargetSums) -> float:
     return null_value(loss, about)
 
 
-def _log_likelihood(loss: Any, total: _Sums, dispersion: float) -> float:
+def _log_likelihood(loss: Any, total: Sums, dispersion: float) -> float:
     n = total.about.weight_sum
     if isinstance(loss, HalfSquared):  # at the likelihood's own variance, the mean of squares
         return float(-0.5 * n * (np.log(2.0 * np.pi * 2.0 * total.value / n) + 1.0))
@@ -332,4 +398,4 @@ def _log_likelihood(loss: Any, total: _Sums, dispersion: float) -> float:
     return float("nan")
 
 
-__all__ = ["Summary", "summarize"]
+__all__ = ["Summarised", "Summary", "Sums", "summarize", "sums_of_moments"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
+
 import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
 from scipy import sparse
+from sklearn import linear_model as reference
 
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
 from daskml_kit.linear_model import (
@@ -59,8 +62,9 @@ def test_is_statsmodels(case, times, fit_intercept):
     start = np.r_[np.ravel(model.intercept_)[:fit_intercept], np.ravel(model.coef_)]
     how = {"tol": 1e-12, "maxiter": 200, "use_t": case not in ("logistic", "poisson")}
     theirs = glm.fit(start_params=start, **how)
-    for rows in (X, sparse.csr_array(X), da.from_array(X, chunks=(90, -1))):
-        ours = summarize(model, rows, y, times)
+    from_fit = [model.summary()] if case == "linear" else []
+    inputs = (X, sparse.csr_array(X), da.from_array(X, chunks=(90, -1)))
+    for ours in [*from_fit, *(model.summary(rows, y, times) for rows in inputs)]:
         np.testing.assert_allclose(ours.coef, theirs.params, rtol=1e-6, atol=1e-9)
         np.testing.assert_allclose(ours.std_err, theirs.bse, rtol=1e-6)
         np.testing.assert_allclose(ours.statistic, theirs.tvalues, rtol=1e-5, atol=1e-7)
@@ -118,6 +122,32 @@ def test_on_a_cluster(client):
 def test_what_has_no_summary(model, y, message):
     with pytest.raises(InvalidParameterError, match=message):
         summarize(model.fit(X, y), X, y)
+
+
+def test_without_data_only_what_the_fit_knows():
+    for model, y, _ in (CASES["logistic"], CASES["poisson"]):
+        with pytest.raises(InvalidParameterError, match=r"Pass the data .* summary\(X, y"):
+            model.fit(X, y).summary()
+    model = LinearRegression().fit(X, Y)
+    assert model.n_passes_ == 2
+    assert pickle.loads(pickle.dumps(model)).summary().aic == model.summary().aic
+    with pytest.raises(InvalidParameterError, match="positive=True"):
+        model.set_params(positive=True).fit(X, Y).summary()
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_rank_and_singular_values(fit_intercept):
+    """Of features in units nine orders of magnitude apart, of collinear ones, and of few rows."""
+    twice = np.c_[X, X[:, 0] - X[:, 1]]
+    how = {"fit_intercept": fit_intercept}
+    for rows, weight in ((X + 3, None), (X, TIMES), (twice, None), (X[:3, :2], None)):
+        ours = LinearRegression(**how).fit(rows, Y[: len(rows)], weight)
+        theirs = reference.LinearRegression(**how).fit(rows, Y[: len(rows)], weight)
+        assert ours.rank_ == theirs.rank_
+        most = theirs.singular_.max()  # of squares: what is left of 1e-16 is 1e-8
+        np.testing.assert_allclose(ours.singular_, theirs.singular_, rtol=1e-10, atol=3e-8 * most)
+    units = LinearRegression(**how).fit(X * [1e-4, 1.0, 1e5], Y)
+    assert units.rank_ == 3
 
 
 def test_collinear_features_and_too_few_rows():
