@@ -1,24 +1,54 @@
-"""Random forests in this process and on a cluster, beside scikit-learn and what else is there."""
+"""Random forests in this process and on a cluster, beside scikit-learn, XGBoost, LightGBM and Spark."""
 
 from __future__ import annotations
 
 import importlib.util
+import shutil
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 from distributed import Client, LocalCluster, wait
 from sklearn.datasets import make_classification
 from sklearn.ensemble import RandomForestClassifier as Reference
 
 import daskml_kit
-from benchmarks.harness import interleave, memory_read_seconds, pairwise_ratio, table
+from benchmarks.harness import Timing, interleave, memory_read_seconds, pairwise_ratio, table
 from daskml_kit.ensemble import RandomForestClassifier
 
 N_ROWS, N_TEST, N_COLUMNS = 500_000, 100_000, 20
 N_TREES, DEPTH = 50, 12
-REPEATS = 3
+REPEATS = 2
+SPARK_MEMORY = "6g"
+
+THREADS, CLUSTER, REDUCE = "threads", "two workers", "two workers, *reduce*"
+TWICE = {THREADS: "threads, rows doubled", CLUSTER: "two workers, rows doubled"}
+
+# A share of features a node as scikit-learn draws it, and a bootstrap's share of rows.
+SHARE = int(np.sqrt(N_COLUMNS)) / N_COLUMNS
+XGBOOST = {"colsample_bynode": SHARE, "subsample": 0.632, "tree_method": "hist"}
+LIGHTGBM = {
+    "boosting_type": "rf", "num_leaves": 2**DEPTH, "bagging_fraction": 0.632, "bagging_freq": 1,
+    "feature_fraction_bynode": SHARE, "verbose": -1,
+}  # fmt: skip
+
+ASKED = (
+    ("xgboost.dask", CLUSTER, 4.0),
+    ("LightGBM's dask", CLUSTER, 8.0),
+    ("scikit-learn", CLUSTER, 25.0),
+    ("Spark", CLUSTER, 70.0),
+    ("xgboost", THREADS, 2.0),
+    ("LightGBM", THREADS, 4.0),
+    ("xgboost.dask", REDUCE, 1.2),
+)
+"""A peer, what of ours it is measured against, and how many times faster that is to be."""
+
+MOST_OF_DOUBLED = 2.1
+LEAST_ACCURACY = -0.003  # beside scikit-learn's
 
 
 def rows(n_rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -30,103 +60,172 @@ def rows(n_rows: int) -> tuple[np.ndarray, np.ndarray]:
     return X.astype(np.float32), y
 
 
-def peers(n_jobs: int) -> dict[str, Callable[[], Any]]:
-    """Forests of the same size, of those libraries that are there."""
-    given = {"n_estimators": N_TREES, "max_depth": DEPTH, "n_jobs": n_jobs, "random_state": 0}
-    found: dict[str, Callable[[], Any]] = {"scikit-learn": lambda: Reference(**given)}
+@dataclass(frozen=True)
+class Data:
+    """Rows to fit: in this process, and spread over the workers."""
+
+    X: np.ndarray
+    y: np.ndarray
+    lazy: da.Array
+    labels: da.Array
+
+    @classmethod
+    def of(cls, X: np.ndarray, y: np.ndarray) -> Data:
+        chunk = -(-len(X) // 8)
+        lazy, labels = da.from_array(X, chunks=(chunk, -1)), da.from_array(y, chunks=chunk)
+        lazy, labels = lazy.persist(), labels.persist()
+        wait([lazy, labels])
+        return cls(X, y, lazy, labels)
+
+
+def ours() -> RandomForestClassifier:
+    """The forest."""
+    return RandomForestClassifier(N_TREES, max_depth=DEPTH, random_state=0)
+
+
+def reduced(X: Any, y: Any) -> Any:
+    """The forest grown level by level, though the rows would fit."""
+    with daskml_kit.config_context(trees="reduce"):
+        return ours().fit(X, y)
+
+
+def cases(data: Data, twice: Data) -> dict[str, Callable[[], Any]]:
+    """What fits in seconds: ours, and those libraries that are there, each with both cores."""
+    given = {"n_estimators": N_TREES, "max_depth": DEPTH, "random_state": 0}
+    found: dict[str, Callable[[], Any]] = {
+        THREADS: lambda: ours().fit(data.X, data.y),
+        CLUSTER: lambda: ours().fit(data.lazy, data.labels),
+        REDUCE: lambda: reduced(data.lazy, data.labels),
+        TWICE[THREADS]: lambda: ours().fit(twice.X, twice.y),
+        TWICE[CLUSTER]: lambda: ours().fit(twice.lazy, twice.labels),
+    }
     if importlib.util.find_spec("xgboost"):
         from xgboost import XGBRFClassifier
+        from xgboost.dask import DaskXGBRFClassifier
 
-        # A share of features a node as scikit-learn draws it, and a bootstrap's share of rows.
-        share = int(np.sqrt(N_COLUMNS)) / N_COLUMNS
-        found["xgboost"] = lambda: XGBRFClassifier(
-            **given, colsample_bynode=share, subsample=0.632, tree_method="hist"
+        found["xgboost"] = lambda: XGBRFClassifier(**given, **XGBOOST, n_jobs=2).fit(data.X, data.y)
+        found["xgboost.dask"] = lambda: DaskXGBRFClassifier(**given, **XGBOOST).fit(
+            data.lazy, data.labels
         )
     if importlib.util.find_spec("lightgbm"):
-        from lightgbm import LGBMClassifier
+        from lightgbm import DaskLGBMClassifier, LGBMClassifier
 
-        found["LightGBM"] = lambda: LGBMClassifier(
-            **given, boosting_type="rf", num_leaves=2**DEPTH, bagging_fraction=0.632, bagging_freq=1,
-            feature_fraction_bynode=int(np.sqrt(N_COLUMNS)) / N_COLUMNS, verbose=-1,
-        )  # fmt: skip
+        found["LightGBM"] = lambda: LGBMClassifier(**given, **LIGHTGBM, n_jobs=2).fit(
+            data.X, data.y
+        )
+        found["LightGBM's dask"] = lambda: DaskLGBMClassifier(**given, **LIGHTGBM).fit(
+            data.lazy, data.labels
+        )
     return found
+
+
+def spark(X: np.ndarray, y: np.ndarray, X_test: np.ndarray) -> tuple[float, np.ndarray]:
+    """Seconds of one fit on cached rows, two threads, and what it says of other rows."""
+    from pyspark.ml.classification import RandomForestClassifier as Forest
+    from pyspark.ml.feature import VectorAssembler
+    from pyspark.sql import SparkSession
+
+    session = (
+        SparkSession.builder.master("local[2]")
+        .config("spark.driver.memory", SPARK_MEMORY)
+        .config("spark.sql.execution.arrow.pyspark.enabled", "true")
+        .config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
+        .getOrCreate()
+    )
+    session.sparkContext.setLogLevel("ERROR")
+    names = [f"x{j}" for j in range(X.shape[1])]
+    vectors = VectorAssembler(inputCols=names, outputCol="features")
+
+    def frame(X: np.ndarray, y: np.ndarray) -> Any:
+        table = pd.DataFrame(X, columns=names).assign(label=y.astype(float), row=np.arange(len(y)))
+        return vectors.transform(session.createDataFrame(table)).select("row", "label", "features")
+
+    try:
+        train = frame(X, y).repartition(2).cache()
+        train.count()
+        # More memory for histograms than by default: fewer passes.
+        forest = Forest(
+            numTrees=N_TREES, maxDepth=DEPTH, maxBins=255, featureSubsetStrategy="sqrt", seed=0,
+            maxMemoryInMB=1024,
+        )  # fmt: skip
+        begun = time.perf_counter()
+        model = forest.fit(train)
+        seconds = time.perf_counter() - begun
+        said = model.transform(frame(X_test, np.zeros(len(X_test)))).select("row", "prediction")
+        return seconds, said.toPandas().sort_values("row")["prediction"].to_numpy()
+    finally:
+        session.stop()
 
 
 def report(n_rows: int = N_ROWS) -> str:
     """Run it; the section of the report."""
-    X, y = rows(n_rows)
-    X_test, y_test = X[n_rows:], y[n_rows:]
-    X, y = X[:n_rows], y[:n_rows]
+    X, y = rows(2 * n_rows)
+    X_test, y_test = X[2 * n_rows :], y[2 * n_rows :]
     accuracy: dict[str, float] = {}
 
-    def case(
-        name: str, make: Callable[[], Any], rows: Any = X, labels: Any = y
-    ) -> Callable[[], None]:
+    def kept(name: str, fit: Callable[[], Any]) -> Callable[[], None]:
         def run() -> None:
-            model = make().fit(rows, labels)
-            accuracy[name] = float((np.asarray(model.predict(X_test)) == y_test).mean())
+            models[name] = fit()
 
         return run
 
-    def ours() -> RandomForestClassifier:
-        return RandomForestClassifier(N_TREES, max_depth=DEPTH, random_state=0)
-
-    def forced() -> Any:
-        return _Forced(ours())
-
+    models: dict[str, Any] = {}
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster),
     ):
-        chunks = n_rows // 8
-        lazy, labels = (
-            da.from_array(X, chunks=(chunks, -1)).persist(),
-            da.from_array(y, chunks=chunks).persist(),
+        data, twice = Data.of(X[:n_rows], y[:n_rows]), Data.of(X[: 2 * n_rows], y[: 2 * n_rows])
+        timings = interleave(
+            {name: kept(name, fit) for name, fit in cases(data, twice).items()}, REPEATS
         )
-        wait([lazy, labels])
-        half, half_labels = X[: n_rows // 2], y[: n_rows // 2]
-        cases = {
-            "daskml_kit, threads": case("daskml_kit, threads", ours),
-            "daskml_kit, cluster": case("daskml_kit, cluster", ours, lazy, labels),
-            "daskml_kit, cluster, reduce": case(
-                "daskml_kit, cluster, reduce", forced, lazy, labels
-            ),
-            "daskml_kit, threads, half the rows": case(
-                "daskml_kit, threads, half the rows", ours, half, half_labels
-            ),
-            **{name: case(name, make) for name, make in peers(2).items()},
-        }
-        timings = interleave(cases, REPEATS)
-    base = timings["daskml_kit, threads"]
+        lazy = da.from_array(X_test, chunks=(N_TEST // 2, -1))
+        for name, model in models.items():
+            said = model.predict(lazy if "dask" in name else X_test)
+            accuracy[name] = float((np.asarray(said) == y_test).mean())
+    # These take minutes: once, without a warm-up.
+    begun = time.perf_counter()
+    reference = Reference(N_TREES, max_depth=DEPTH, n_jobs=2, random_state=0).fit(data.X, data.y)
+    timings["scikit-learn"] = Timing((time.perf_counter() - begun,))
+    accuracy["scikit-learn"] = float((reference.predict(X_test) == y_test).mean())
+    if importlib.util.find_spec("pyspark") and shutil.which("java"):
+        seconds, said = spark(data.X, data.y, X_test)
+        timings["Spark"] = Timing((seconds,))
+        accuracy["Spark"] = float((said == y_test).mean())
+    return section(n_rows, timings, accuracy)
+
+
+def section(n_rows: int, timings: dict[str, Timing], accuracy: dict[str, float]) -> str:
+    """The figures as text."""
     body = [
-        [
-            name,
-            f"{t.median:.2f} ({t.spread})",
-            f"{pairwise_ratio(t, base):.2f}",
-            f"{accuracy[name]:.4f}",
-        ]
+        [name, f"{t.median:.2f} ({t.spread})", f"{accuracy[name]:.4f}"]
         for name, t in timings.items()
     ]
+    ratios = [
+        [own, peer, f"{ratio_of(timings[peer], timings[own]):.2f}", f"{least:.1f}"]
+        for peer, own, least in ASKED
+        if peer in timings
+    ]
+    doubled = [
+        f"{own} {ratio_of(timings[name], timings[own]):.2f} times" for own, name in TWICE.items()
+    ]
+    ahead = accuracy[THREADS] - accuracy["scikit-learn"]
     floor = memory_read_seconds(n_rows * N_COLUMNS) * N_TREES * DEPTH
-    head = f"## Random forest: {n_rows:,} x {N_COLUMNS}, {N_TREES} trees of depth {DEPTH}"
-    columns = ("", "seconds", "times daskml_kit's threads", "test accuracy")
-    notes = (
-        f"The seconds include the prediction of {N_TEST:,} rows. Reading the binned rows once for every "
-        f"level of every tree takes one core {floor:.2f} s."
+    return (
+        f"## Random forest: {n_rows:,} x {N_COLUMNS}, {N_TREES} trees of depth {DEPTH}\n\n"
+        f"{table(('', 'seconds', 'test accuracy'), body)}\n\n"
+        f"{table(('daskml_kit', 'beside', 'times faster', 'asked'), ratios)}\n\n"
+        f"Rows doubled: {', '.join(doubled)} the seconds (asked: at most {MOST_OF_DOUBLED}). "
+        f"Accuracy beside scikit-learn's: {ahead:+.4f} (asked: at least {LEAST_ACCURACY}). "
+        "Seconds of fits; those of scikit-learn and Spark of one fit each. daskml_kit runs on two threads of "
+        "this process or on two workers of one thread, where *reduce* is forced once; the others have both "
+        "cores. To read the binned rows once for every level of every tree takes one core "
+        f"{floor:.2f} s.\n"
     )
-    return f"{head}\n\n{table(columns, body)}\n\n{notes}\n"
 
 
-class _Forced:
-    """A forest that grows level by level."""
-
-    def __init__(self, model: RandomForestClassifier) -> None:
-        self.model = model
-
-    def fit(self, X: Any, y: Any) -> _Forced:
-        with daskml_kit.config_context(trees="reduce"):
-            self.model.fit(X, y)
-        return self
-
-    def predict(self, X: Any) -> Any:
-        return self.model.predict(X)
+def ratio_of(peer: Timing, own: Timing) -> float:
+    """How many times as long as ours a peer took."""
+    if len(peer.seconds) == len(own.seconds):
+        return pairwise_ratio(peer, own)
+    return peer.median / own.median
