@@ -1,4 +1,4 @@
-"""Who did how much: a live page on the scheduler's dashboard, and a standalone report of a run.
+"""Who did how much: a live page on the scheduler's dashboard, a widget, and a standalone report of a run.
 
 Importing this loads no Bokeh; using a name does.
 """
@@ -12,8 +12,14 @@ if TYPE_CHECKING:
     from daskml_kit.dashboard.picture import load_picture
     from daskml_kit.dashboard.report import write_report
     from daskml_kit.dashboard.server import install
+    from daskml_kit.dashboard.widget import Widget
 
-_HOMES = {"install": "server", "load_picture": "picture", "write_report": "report"}
+_HOMES = {
+    "Widget": "widget",
+    "install": "server",
+    "load_picture": "picture",
+    "write_report": "report",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -22,4 +28,4 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["install", "load_picture", "write_report"]
+__all__ = ["Widget", "install", "load_picture", "write_report"]

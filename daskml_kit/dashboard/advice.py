@@ -28,6 +28,9 @@ SLOW = 0.7
 LEAST_SECONDS = 0.05
 """Compute that a worker must have done before its speed is judged."""
 
+LEAST_ROUNDS = 3
+"""Rounds that a fit must have done before its workers' speeds are judged."""
+
 MESSAGES = 0.5
 """Share of a round's seconds spent in messages from which they are the thing to mend."""
 
@@ -69,7 +72,9 @@ def advise(
     loads : of the workers in these fits
     workers : every worker of the cluster, those without work included
     """
-    found = [*uneven_rows(loads), *slow_workers(loads), *memory(loads)]
+    found = [*uneven_rows(loads), *memory(loads)]
+    if any(fit.n_rounds >= LEAST_ROUNDS for fit in fits):  # loading says little of a machine
+        found += slow_workers(loads)
     found += idle_workers(loads, workers or {})
     for fit in fits:
         found += [*messages(fit), *driver(fit), *course(fit)]
@@ -90,7 +95,7 @@ def uneven_rows(loads: Sequence[WorkerLoad]) -> Iterator[Advice]:
             "rows",
             f"Worker {names[worst.worker]} holds {percent(share)} of the rows, {percent(fair)} would be its "
             f"share: a round lasts as long as its fullest worker. Use smaller chunks, so that they can be "
-            f"spread evenly.",
+            f'spread evenly, or balance="even".',
             serious=share > 2 * fair,
         )
 

@@ -68,6 +68,7 @@ _CSS = """
 .dk h2 { font-size: 16px; margin: 14px 0 4px; }
 .dk table { font: inherit; color: inherit; border-collapse: collapse; }
 .dk table { margin: 4px 0 10px; background: $panel; }
+.dk tr, .dk tbody tr:nth-child(n) { background: $panel; }
 .dk th { text-align: right; font-weight: 600; color: $faint; border-bottom: 2px solid $grid; }
 .dk td { text-align: right; border-bottom: 1px solid $grid; font-variant-numeric: tabular-nums; }
 .dk th, .dk td { padding: 4px 14px 4px 0; white-space: nowrap; }

@@ -163,7 +163,7 @@ class _Drawing:
         self.words(12, base - (_CURVE - 56) + 4, f"{max(values):.6g}")
         self.words(12, base + 4, f"{min(values):.6g}")
         self._ends(base + 18, first, last)
-        return top + _CURVE
+        return top + _CURVE + 10
 
     def path(self, fit: FitRecord, top: float) -> float:
         """Where the seconds of each round went, along the slowest worker."""
