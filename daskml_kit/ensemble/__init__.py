@@ -10,6 +10,10 @@ from daskml_kit.ensemble.forest import (
     RandomForestRegressor,
 )
 from daskml_kit.ensemble.fused import FusedClassifier, FusedRegressor, fuse
+from daskml_kit.ensemble.gradient_boosting import (
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+)
 from daskml_kit.ensemble.stacking import StackingClassifier, StackingRegressor
 from daskml_kit.ensemble.voting import VotingClassifier, VotingRegressor
 
@@ -24,6 +28,8 @@ __all__ = [
     "ExtraTreesRegressor",
     "FusedClassifier",
     "FusedRegressor",
+    "GradientBoostingClassifier",
+    "GradientBoostingRegressor",
     "RandomForestClassifier",
     "RandomForestRegressor",
     "StackingClassifier",

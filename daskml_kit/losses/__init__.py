@@ -18,7 +18,7 @@ To add a loss, write such a class; no kernel needs to hear of it::
 
 from daskml_kit.losses.binomial import Binomial
 from daskml_kit.losses.multinomial import Multinomial
-from daskml_kit.losses.pinball import SmoothedPinball
+from daskml_kit.losses.pinball import Pinball, SmoothedPinball
 from daskml_kit.losses.protocol import Loss
 from daskml_kit.losses.squared import HalfSquared
 from daskml_kit.losses.tweedie import Gamma, Poisson, Tweedie
@@ -29,6 +29,7 @@ __all__ = [
     "HalfSquared",
     "Loss",
     "Multinomial",
+    "Pinball",
     "Poisson",
     "SmoothedPinball",
     "Tweedie",

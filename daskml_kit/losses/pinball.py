@@ -1,4 +1,4 @@
-"""The pinball loss of quantile regression, smoothed."""
+"""The pinball loss of quantile regression, and its smoothed form."""
 
 from __future__ import annotations
 
@@ -8,6 +8,56 @@ import numpy as np
 
 from daskml_kit.losses.protocol import weighted
 from daskml_kit.typing import Array
+
+
+class Pinball(NamedTuple):
+    """Pinball loss: ``q r`` for ``r = y - eta >= 0``, ``(q - 1) r`` below.
+
+    Domain: y and eta any real number. Link: identity, the quantile of y.
+    Gradient ``[r < 0] - q``. The curvature is zero wherever there is one.
+
+    For boosting, ``pointwise`` gives 1 for the curvature: what is left of a Newton step is the gradient
+    step.
+
+    Parameters
+    ----------
+    quantile
+        q, between 0 and 1. Half the absolute error for 1/2.
+
+    References
+    ----------
+    Koenker, Bassett (1978). Regression quantiles. Econometrica 46(1).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Pinball(0.25).value_gradient(np.array([3.0, 0.0]), np.array([1.0, 1.0]), None)
+    (1.25, array([-0.25,  0.75]))
+    """
+
+    quantile: float
+
+    def value_gradient(self, y: Array, eta: Array, weight: Array | None) -> tuple[float, Array]:
+        """Value, and gradient (n,)."""
+        r = y - eta
+        below = (r < 0.0).astype(np.float64)
+        values = r * (self.quantile - below)
+        return float(weighted(values, weight).sum()), weighted(below - self.quantile, weight)
+
+    def curvature(self, y: Array, eta: Array, weight: Array | None) -> Array:
+        """Zero (n,)."""
+        return np.zeros_like(eta)
+
+    def inverse_link(self, eta: Array) -> Array:
+        """The prediction itself, as a copy."""
+        return eta.copy()
+
+    @staticmethod
+    def pointwise(loss: Pinball, y: float, eta: float) -> tuple[float, float, float]:
+        """Value, gradient and 1 of one row; compiled by the kernels."""
+        r = y - eta
+        slope = (1.0 if r < 0.0 else 0.0) - loss.quantile
+        return -slope * r, slope, 1.0
 
 
 class SmoothedPinball(NamedTuple):
@@ -73,4 +123,4 @@ class SmoothedPinball(NamedTuple):
         )
 
 
-__all__ = ["SmoothedPinball"]
+__all__ = ["Pinball", "SmoothedPinball"]

@@ -135,8 +135,12 @@ def survey(
 def _survey_chunk(
     seed: int, poisson: bool, features: IntArray, block: Block, share: float
 ) -> Survey:
-    drawn = slice(None) if share >= 1 else uniform(seed, "tree-bins", block.rows) < share
-    rows = block.X[drawn]
+    drawn = np.ones(block.n_rows, bool)
+    if share < 1:
+        drawn = uniform(seed, "tree-bins", block.rows) < share
+    if block.weight is not None:
+        drawn &= block.weight > 0
+    rows = block.X if drawn.all() else block.X[drawn]
     rows = rows.toarray() if sparse.issparse(rows) else np.asarray(rows)
     w = np.ones(block.n_rows) if block.weight is None else block.weight
     y = np.zeros(block.n_rows) if block.y is None else block.y.astype(np.float64)

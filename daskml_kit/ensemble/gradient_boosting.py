@@ -1,0 +1,796 @@
+"""Gradient boosting by histograms: every tree sees every row, wherever the rows live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from sklearn import dummy, ensemble as reference
+from sklearn.utils.validation import check_is_fitted
+
+from daskml_kit.base import ClassifierMixin, RegressorMixin, check_number
+from daskml_kit.exceptions import InvalidDataError, InvalidDataTypeError, InvalidParameterError
+from daskml_kit.runtime.ingest import DataFacts
+from daskml_kit.runtime.random import seed_from
+from daskml_kit.runtime.sources import is_dask
+from daskml_kit.tree import DecisionTreeRegressor
+from daskml_kit.tree.boosted import (
+    BoostedTrees,
+    boosted_tree,
+    codes,
+    decisions,
+    probabilities,
+)
+from daskml_kit.tree.boosting import Boosted, Settings, boost, boosting_ground
+from daskml_kit.tree.boosting_losses import VALUE_LOSSES, Objective, of_classes, of_values
+from daskml_kit.tree.estimator import (
+    NO_LIMIT,
+    TreeEstimator,
+    features_of,
+    is_count,
+    is_share,
+    signs_of,
+)
+from daskml_kit.typing import Array, ArrayLike, FloatArray, Matrix, TargetKind
+
+
+class _GradientBoosting(TreeEstimator):
+    _target: ClassVar[TargetKind]
+    _reference: ClassVar[Any]
+    _trees: BoostedTrees
+    _grown: Boosted
+
+    loss: str
+    learning_rate: float
+    n_estimators: int
+    subsample: float
+    min_samples_split: Any
+    min_samples_leaf: Any
+    max_depth: int | None
+    min_impurity_decrease: float
+    init: Any
+    random_state: Any
+    max_features: Any
+    max_leaf_nodes: int | None
+    warm_start: bool
+    validation_fraction: float
+    n_iter_no_change: int | None
+    tol: float
+    l2_regularization: float
+    monotonic_cst: Any
+    max_bins: int
+    _seed: int
+
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Self:
+        """Grow the trees.
+
+        Parameters
+        ----------
+        X : (n, n_features) NumPy, pandas, scipy.sparse, dask.array, dask.dataframe or xarray.DataArray
+            Compared as float32; NaN is a missing value.
+        y : (n,)
+        sample_weight : (n,) or None
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        InvalidDataError, InvalidDataTypeError, InvalidParameterError, ClusterError
+            Before any training round.
+        """
+        self._check_parameters()
+        before = self._kept()
+        seed = self._seed if before is not None else seed_from(self.random_state)
+        how: dict[str, Any] = {"target": self._target}
+        if self._target == "classes":
+            how["class_weights"] = self._class_weights
+        with self._opened(X, y, sample_weight, **how) as (data, executor):
+            facts = data.facts
+            self._refuse_another_kind(before, facts)
+            settings = self._settings(facts, seed)
+            binning = None if before is None else before.binning
+            with boosting_ground(executor, data, seed, int(self.max_bins), binning) as ground:
+                grown = boost(ground, settings, before)
+        self._seed = seed
+        if facts.classes is not None:
+            self.classes_ = facts.classes
+            self.n_classes_ = len(facts.classes)
+        self._keep(grown, settings)
+        return self
+
+    # ---------------------------------------------------------------- parameters
+
+    def _objective(self, facts: DataFacts) -> Objective:
+        if facts.classes is not None:
+            return of_classes(len(facts.classes))
+        return of_values(self.loss, float(getattr(self, "alpha", 0.5)))
+
+    def _check_parameters(self) -> None:
+        losses = ("log_loss",) if self._target == "classes" else VALUE_LOSSES
+        if self.loss not in losses:
+            raise InvalidParameterError(f"loss must be one of {list(losses)}, got {self.loss!r}.")
+        if not (self.init is None or (isinstance(self.init, str) and self.init == "zero")):
+            raise InvalidParameterError(
+                "init must be None, which starts at the best constant, or 'zero', got "
+                f"{self.init!r}. To boost what another model leaves over, fit its residuals."
+            )
+        check_number("learning_rate", self.learning_rate, least=0, above=True)
+        check_number("n_estimators", self.n_estimators, least=1, whole=True)
+        check_number("l2_regularization", self.l2_regularization, least=0)
+        check_number("min_impurity_decrease", self.min_impurity_decrease, least=0)
+        check_number("tol", self.tol, least=0)
+        check_number("max_bins", self.max_bins, least=2, whole=True)
+        if self.max_bins > 65_535:
+            raise InvalidParameterError(f"max_bins must be at most 65535, got {self.max_bins!r}.")
+        for name, least in (("max_depth", 1), ("max_leaf_nodes", 2), ("n_iter_no_change", 1)):
+            if getattr(self, name) is not None:
+                check_number(
+                    f"{name} (None for no limit)", getattr(self, name), least=least, whole=True
+                )
+        if self.max_depth is None and self.max_leaf_nodes is None:
+            raise InvalidParameterError(
+                "max_depth=None needs max_leaf_nodes: a boosted tree without any limit grows a leaf for each "
+                "row. Set one of them."
+            )
+        self._check_shares()
+
+    def _check_shares(self) -> None:
+        for name, least in (("min_samples_split", 2), ("min_samples_leaf", 1)):
+            value = getattr(self, name)
+            if not is_count(value, least) and not is_share(value):
+                raise InvalidParameterError(
+                    f"{name} must be an integer >= {least} or a share above 0 and at most 1, got {value!r}."
+                )
+        value = self.max_features
+        named = value is None or (isinstance(value, str) and value in ("sqrt", "log2"))
+        if not named and not is_count(value, 1) and not is_share(value):
+            raise InvalidParameterError(
+                "max_features must be 'sqrt', 'log2', None, an integer >= 1 or a share above 0 and at most "
+                f"1, got {value!r}."
+            )
+        if not (is_share(self.subsample) or self.subsample == 1):
+            raise InvalidParameterError(
+                f"subsample must be a number above 0 and at most 1, got {self.subsample!r}."
+            )
+        inside = {"validation_fraction": self.validation_fraction}
+        if getattr(self, "loss", "") == "quantile":
+            inside["alpha"] = getattr(self, "alpha", 0.5)
+        for name, value in inside.items():
+            if not is_share(value) or value >= 1:
+                raise InvalidParameterError(
+                    f"{name} must be a number above 0 and below 1, got {value!r}."
+                )
+        weight = getattr(self, "class_weight", None)
+        if isinstance(weight, str) and weight != "balanced":
+            raise InvalidParameterError(
+                f"class_weight must be 'balanced', a dict or None, got {weight!r}."
+            )
+
+    def _settings(self, facts: DataFacts, seed: int) -> Settings:
+        objective, n = self._objective(facts), facts.n_rows
+        signs = signs_of(self.monotonic_cst, facts)
+        if objective.quantile is not None and signs.any():
+            raise InvalidParameterError(
+                f"monotonic_cst cannot be kept under loss={self.loss!r}, whose leaves predict quantiles of "
+                "their residuals. Leave it out, or use loss='squared_error'."
+            )
+        split, leaf = (
+            int(v) if is_count(v, 1) else max(least, int(np.ceil(v * n)))
+            for v, least in ((self.min_samples_split, 2), (self.min_samples_leaf, 1))
+        )
+        return Settings(
+            objective, float(self.learning_rate), int(self.n_estimators), float(self.subsample),
+            max(split, 2 * leaf), leaf, float(self.min_impurity_decrease),
+            NO_LIMIT if self.max_depth is None else int(self.max_depth), self.max_leaf_nodes,
+            min(features_of(self.max_features, facts.n_features), facts.n_features),
+            float(self.l2_regularization), signs,
+            float(self.validation_fraction) if self.n_iter_no_change else 0.0,
+            self.n_iter_no_change, float(self.tol), seed, self.init == "zero",
+        )  # fmt: skip
+
+    # ---------------------------------------------------------------- warm start
+
+    def _kept(self) -> Boosted | None:
+        """The trees of the last fit, where this one adds to them."""
+        if not self.warm_start or not hasattr(self, "_grown"):
+            return None
+        there = len(self._grown.trees)
+        if self.n_estimators < there:
+            raise InvalidParameterError(
+                f"n_estimators={self.n_estimators} must be larger or equal to estimators_.shape[0]={there} "
+                "when warm_start==True"
+            )
+        return self._grown.copied()
+
+    def _refuse_another_kind(self, before: Boosted | None, facts: DataFacts) -> None:
+        """Trees that are added to others must be of the same features and classes."""
+        if before is None:
+            return
+        if len(before.binning.counts) != facts.n_features:
+            raise InvalidDataError(
+                f"X has {facts.n_features} features, but the trees that warm_start=True keeps were grown on "
+                f"{len(before.binning.counts)}. Pass the same features, or fit with warm_start=False."
+            )
+        if facts.classes is not None and not np.array_equal(self.classes_, facts.classes):
+            raise InvalidDataError(
+                f"y has the classes {facts.classes}, but the trees that warm_start=True keeps were grown on "
+                f"{self.classes_}. Pass the same classes, or fit with warm_start=False."
+            )
+
+    # ---------------------------------------------------------------- what a fit leaves
+
+    def _keep(self, grown: Boosted, settings: Settings) -> None:
+        self._trees = BoostedTrees(grown.start, grown.trees, grown.rates)
+        if self.warm_start:
+            self._grown = grown
+        elif hasattr(self, "_grown"):
+            del self._grown
+        self.n_estimators_ = len(grown.trees)
+        self.n_trees_per_iteration_ = len(grown.start)
+        self.max_features_ = settings.max_features
+        members = [[self._member(table) for table in trees] for trees in grown.trees]
+        self.estimators_ = np.array(members, dtype=object)
+        scores = np.array(grown.scores)
+        self.train_score_ = scores[:, 0]
+        for name in ("oob_improvement_", "oob_scores_", "oob_score_", "validation_score_"):
+            if hasattr(self, name):
+                delattr(self, name)
+        if settings.subsample < 1.0:
+            self.oob_improvement_, self.oob_scores_ = scores[:, 1], scores[:, 2]
+            self.oob_score_ = float(self.oob_scores_[-1])
+        if settings.patience:
+            self.validation_score_ = scores[:, 3]
+
+    def _member(self, table: Any) -> Any:
+        member = DecisionTreeRegressor(
+            max_depth=self.max_depth, max_leaf_nodes=self.max_leaf_nodes,
+            min_samples_split=self.min_samples_split, min_samples_leaf=self.min_samples_leaf,
+            max_features=self.max_features, max_bins=self.max_bins,
+        )  # fmt: skip
+        member.tree_ = boosted_tree(table, self.n_features_in_)
+        member.growth_, member.n_outputs_ = "reduce", 1
+        member.max_features_, member.n_features_in_ = self.max_features_, self.n_features_in_
+        return member
+
+    @property
+    def feature_importances_(self) -> FloatArray:
+        """The share of each feature in the gains of all splits."""
+        check_is_fitted(self)
+        out = np.zeros(self.n_features_in_)
+        for trees in self._trees.tables:
+            for table in trees:
+                inner = table.left >= 0
+                np.add.at(out, table.feature[inner], table.gains[inner])
+        total = out.sum()
+        return out / total if total > 0 else out
+
+    # ---------------------------------------------------------------- answers
+
+    def _answer(self, X: ArrayLike, finish: Any, **how: Any) -> Any:
+        check_is_fitted(self)
+        return self._map_rows(X, partial(_finished, self._trees, None, finish), **how)
+
+    def _stages(self, X: ArrayLike, finish: Any, **how: Any) -> Iterator[Any]:
+        """After each iteration: lazy where X is, arrays otherwise."""
+        check_is_fitted(self)
+        if is_dask(X):
+            for last in range(1, len(self._trees) + 1):
+                yield self._map_rows(X, partial(_finished, self._trees, last, finish), **how)
+        else:
+            for raw in self._trees.stages(self._checked_rows(X)):
+                yield finish(raw.copy())
+
+    def apply(self, X: ArrayLike) -> Any:
+        """The leaf of each row in each tree, for rows in memory.
+
+        Parameters
+        ----------
+        X : (n, n_features)
+
+        Returns
+        -------
+        (n, n_estimators_) of a regressor, (n, n_estimators_, K) of a classifier
+        """
+        check_is_fitted(self)
+        if is_dask(X):
+            raise InvalidDataTypeError(
+                "apply answers for rows in memory: pass X.compute(), or one block at a time."
+            )
+        rows = self._checked_rows(X)
+        found = np.stack(
+            [[m.apply(rows) for m in members] for members in self.estimators_]
+        ).transpose(2, 0, 1)
+        return found if self._target == "classes" else found[:, :, 0]
+
+    def to_sklearn(self) -> Any:
+        """scikit-learn's estimator of the same name with the same trees: equal predictions.
+
+        It takes no missing values, and knows no Poisson and gamma losses.
+
+        Returns
+        -------
+        sklearn.ensemble.GradientBoostingClassifier or GradientBoostingRegressor
+
+        Raises
+        ------
+        InvalidParameterError
+            Its losses have no such link.
+        """
+        check_is_fitted(self)
+        if self.loss in ("poisson", "gamma"):
+            raise InvalidParameterError(
+                f"scikit-learn's {self._reference.__name__} has no loss={self.loss!r}, so there is nothing "
+                "to convert to. Keep this estimator: it pickles, and predicts without a cluster."
+            )
+        given = self.get_params(deep=False)
+        out = self._reference(**{k: given[k] for k in self._reference().get_params() if k in given})
+        out.learning_rate = 1.0
+        out.estimators_ = np.empty(self.estimators_.shape, dtype=object)
+        for i, trees in enumerate(self._trees.tables):
+            for k, table in enumerate(trees):
+                scaled = table._replace(values=table.values * self._trees.rates[i])
+                out.estimators_[i, k] = self._member(scaled).to_sklearn()
+        names = ("n_features_in_", "feature_names_in_", "classes_", "n_classes_", "n_estimators_")
+        for name in (*names, "train_score_", "max_features_", "n_trees_per_iteration_"):
+            if hasattr(self, name):
+                setattr(out, name, getattr(self, name))
+        out.init_ = self._started_at(out)
+        out._loss = out._get_loss(sample_weight=None)
+        return out
+
+    def _started_at(self, out: Any) -> Any:
+        """What scikit-learn's estimator starts from."""
+        raise NotImplementedError
+
+
+def _finished(trees: BoostedTrees, last: int | None, finish: Any, X: Matrix) -> Array:
+    out: Array = finish(trees.raw(X, last))
+    return out
+
+
+def _labels(classes: Array, raw: FloatArray) -> Array:
+    return np.asarray(classes[codes(raw)])
+
+
+def _logs(raw: FloatArray) -> FloatArray:
+    with np.errstate(divide="ignore"):
+        out: FloatArray = np.log(probabilities(raw))
+    return out
+
+
+def _single(raw: FloatArray) -> FloatArray:
+    return raw[:, 0]
+
+
+def _exponential(raw: FloatArray) -> FloatArray:
+    return np.asarray(np.exp(raw[:, 0]))
+
+
+class GradientBoostingClassifier(ClassifierMixin, _GradientBoosting):
+    """Boosted trees that predict classes.
+
+    Each tree is a Newton step down the log loss: its splits are searched in histograms of gradients over all
+    rows, wherever they live, a round a level.
+
+    Parameters
+    ----------
+    loss : {"log_loss"}, default="log_loss"
+        Of a coin for two classes; cross entropy, with one tree a class, for more.
+    learning_rate : float, default=0.1
+        What each tree's values are multiplied by.
+    n_estimators : int, default=100
+        Iterations: of one tree each, or one a class for more than two classes.
+    subsample : float, default=1.0
+        The probability with which each tree sees a row; drawn anew for each iteration, keyed by global row.
+    min_samples_split, min_samples_leaf : int, or a share of the rows
+        More than 1 row in a leaf makes rows count in the histograms, which costs about a third more.
+    max_depth : int or None, default=3
+        A level is a round.
+    min_impurity_decrease : float, default=0.0
+    init : "zero" or None
+        None starts at the best constant.
+    random_state : int, RandomState or None
+    max_features : int, share, "sqrt", "log2" or None
+        Features searched at a node, drawn anew at each.
+    class_weight : dict, "balanced" or None
+        "balanced" counts the weights of the rows.
+    verbose : int, default=0
+        1 shows a progress line.
+    max_leaf_nodes : int or None
+        The splits of largest gain first.
+    warm_start : bool, default=False
+        Add iterations to those of the last fit, over its bins.
+    validation_fraction : float, default=0.1
+        With ``n_iter_no_change``: the probability with which a row is held out, keyed by global row.
+    n_iter_no_change : int or None
+        Stop when the held-out loss has not come below all of its last so many values by ``tol``.
+    tol : float, default=1e-4
+    l2_regularization : float, default=0.0
+        Added to the curvature of each node.
+    monotonic_cst : array-like of -1, 0, 1 for each feature, or None
+    max_bins : int, default=255
+        Most bins of a feature, missing values not counted.
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
+
+    Attributes
+    ----------
+    estimators_ : ndarray of DecisionTreeRegressor of shape (n_estimators_, K)
+        Their values are without learning rate; K is 1, or the number of classes above two.
+    n_estimators_ : int
+    n_trees_per_iteration_ : int, K
+    train_score_ : ndarray of shape (n_estimators_,)
+        Mean loss of the rows that the tree has seen, as scikit-learn defines it for each loss.
+    validation_score_ : ndarray of shape (n_estimators_,), of the held-out rows, with ``n_iter_no_change``
+    oob_improvement_, oob_scores_ : ndarray of shape (n_estimators_,), and oob_score_
+        With ``subsample`` below 1: the loss of the rows that the tree has not seen, and what it took off.
+    feature_importances_ : ndarray of shape (n_features,)
+    classes_ : ndarray of shape (n_classes,)
+    n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
+
+    Notes
+    -----
+    Passes: to load, to sample the bins, to bin, for the best constant, and then one a level of each iteration
+    and one for the last loss. Gradients are rounded to 30 bits of the largest that can occur, and summed
+    exactly: equal seeds give equal trees, bit for bit, however the data are chunked and wherever they are. A
+    leaf needs a curvature of 1e-3, as in scikit-learn's HistGradientBoosting.
+
+    ``ccp_alpha``, ``min_weight_fraction_leaf`` and estimators as ``init`` are not there.
+
+    References
+    ----------
+    Friedman (2001). Greedy function approximation: a gradient boosting machine. Ann. Stat. 29(5).
+    Chen, Guestrin (2016). XGBoost: a scalable tree boosting system. KDD.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> GradientBoostingClassifier(n_estimators=20, random_state=0).fit(X, y).score(X, y) > 0.98
+    True
+    """
+
+    _target = "classes"
+    _reference = reference.GradientBoostingClassifier
+
+    def __init__(
+        self,
+        *,
+        loss: str = "log_loss",
+        learning_rate: float = 0.1,
+        n_estimators: int = 100,
+        subsample: float = 1.0,
+        min_samples_split: float = 2,
+        min_samples_leaf: float = 1,
+        max_depth: int | None = 3,
+        min_impurity_decrease: float = 0.0,
+        init: Literal["zero"] | None = None,
+        random_state: Any = None,
+        max_features: Any = None,
+        class_weight: dict[Any, float] | Literal["balanced"] | None = None,
+        verbose: int = 0,
+        max_leaf_nodes: int | None = None,
+        warm_start: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int | None = None,
+        tol: float = 1e-4,
+        l2_regularization: float = 0.0,
+        monotonic_cst: Any = None,
+        max_bins: int = 255,
+        balance: str | None = None,
+    ) -> None:
+        self.loss = loss
+        self.learning_rate = learning_rate
+        self.n_estimators = n_estimators
+        self.subsample = subsample
+        self.min_samples_split = min_samples_split
+        self.min_samples_leaf = min_samples_leaf
+        self.max_depth = max_depth
+        self.min_impurity_decrease = min_impurity_decrease
+        self.init = init
+        self.random_state = random_state
+        self.max_features = max_features
+        self.class_weight = class_weight
+        self.verbose = verbose
+        self.max_leaf_nodes = max_leaf_nodes
+        self.warm_start = warm_start
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.l2_regularization = l2_regularization
+        self.monotonic_cst = monotonic_cst
+        self.max_bins = max_bins
+        self.balance = balance
+
+    def decision_function(self, X: ArrayLike) -> Any:
+        """Raw predictions, in kind.
+
+        Parameters
+        ----------
+        X : (n, n_features), whatever ``fit`` takes
+
+        Returns
+        -------
+        (n,) log odds of the second of two classes, or (n, n_classes)
+        """
+        return self._answer(X, decisions, **self._raw_columns())
+
+    def predict(self, X: ArrayLike) -> Any:
+        """The likeliest class, in kind.
+
+        Parameters
+        ----------
+        X : (n, n_features), whatever ``fit`` takes
+
+        Returns
+        -------
+        (n,), lazy where X is
+        """
+        check_is_fitted(self)
+        return self._answer(X, partial(_labels, self.classes_), dtype=self.classes_.dtype)
+
+    def predict_proba(self, X: ArrayLike) -> Any:
+        """Probabilities of the classes, in kind.
+
+        Parameters
+        ----------
+        X : (n, n_features), whatever ``fit`` takes
+
+        Returns
+        -------
+        (n, n_classes), columns in the order of ``classes_``
+        """
+        return self._answer(X, probabilities, **self._columns())
+
+    def predict_log_proba(self, X: ArrayLike) -> Any:
+        """The logarithm of :meth:`predict_proba`.
+
+        Parameters
+        ----------
+        X : (n, n_features), whatever ``fit`` takes
+
+        Returns
+        -------
+        (n, n_classes), columns in the order of ``classes_``
+        """
+        return self._answer(X, _logs, **self._columns())
+
+    def staged_decision_function(self, X: ArrayLike) -> Iterator[Any]:
+        """:meth:`decision_function` after each iteration.
+
+        Parameters
+        ----------
+        X : (n, n_features), whatever ``fit`` takes
+
+        Yields
+        ------
+        ndarray, or lazy where X is
+        """
+        yield from self._stages(X, decisions, **self._raw_columns())
+
+    def staged_predict(self, X: ArrayLike) -> Iterator[Any]:
+        """:meth:`predict` after each iteration.
+
+        Parameters
+        ----------
+        X : (n, n_features), whatever ``fit`` takes
+
+        Yields
+        ------
+        (n,) ndarray, or lazy where X is
+        """
+        check_is_fitted(self)
+        fn = partial(_labels, self.classes_)
+        yield from self._stages(X, fn, dtype=self.classes_.dtype)
+
+    def staged_predict_proba(self, X: ArrayLike) -> Iterator[Any]:
+        """:meth:`predict_proba` after each iteration.
+
+        Parameters
+        ----------
+        X : (n, n_features), whatever ``fit`` takes
+
+        Yields
+        ------
+        (n, n_classes) ndarray, or lazy where X is
+        """
+        yield from self._stages(X, probabilities, **self._columns())
+
+    def _columns(self) -> dict[str, Any]:
+        check_is_fitted(self)
+        return {"dtype": np.float64, "columns": list(self.classes_)}
+
+    def _raw_columns(self) -> dict[str, Any]:
+        how = self._columns()
+        return how if self.n_trees_per_iteration_ > 1 else {"dtype": np.float64}
+
+    def _started_at(self, out: Any) -> Any:
+        if self.init == "zero":
+            return "zero"
+        raw = self._trees.start[None, :]
+        found = dummy.DummyClassifier(strategy="prior")
+        found.class_prior_ = probabilities(raw)[0]
+        found.classes_, found.n_classes_ = self.classes_, self.n_classes_
+        found.n_outputs_, found._strategy = 1, "prior"
+        return found
+
+
+class GradientBoostingRegressor(RegressorMixin, _GradientBoosting):
+    """Boosted trees that predict means or quantiles.
+
+    Each tree is a Newton step down the loss: its splits are searched in histograms of gradients over all
+    rows, wherever they live, a round a level.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "absolute_error", "quantile", "poisson", "gamma"}, default="squared_error"
+        Poisson and gamma losses have a log link: they predict means of y >= 0 and y > 0.
+    learning_rate : float, default=0.1
+        What each tree's values are multiplied by.
+    n_estimators : int, default=100
+        Iterations: of one tree each, or one a class for more than two classes.
+    subsample : float, default=1.0
+        The probability with which each tree sees a row; drawn anew for each iteration, keyed by global row.
+    min_samples_split, min_samples_leaf : int, or a share of the rows
+        More than 1 row in a leaf makes rows count in the histograms, which costs about a third more.
+    max_depth : int or None, default=3
+        A level is a round.
+    min_impurity_decrease : float, default=0.0
+    init : "zero" or None
+        None starts at the best constant.
+    random_state : int, RandomState or None
+    max_features : int, share, "sqrt", "log2" or None
+        Features searched at a node, drawn anew at each.
+    alpha : float, default=0.9
+        The quantile of ``loss="quantile"``.
+    verbose : int, default=0
+        1 shows a progress line.
+    max_leaf_nodes : int or None
+        The splits of largest gain first.
+    warm_start : bool, default=False
+        Add iterations to those of the last fit, over its bins.
+    validation_fraction : float, default=0.1
+        With ``n_iter_no_change``: the probability with which a row is held out, keyed by global row.
+    n_iter_no_change : int or None
+        Stop when the held-out loss has not come below all of its last so many values by ``tol``.
+    tol : float, default=1e-4
+    l2_regularization : float, default=0.0
+        Added to the curvature of each node.
+    monotonic_cst : array-like of -1, 0, 1 for each feature, or None
+    max_bins : int, default=255
+        Most bins of a feature, missing values not counted.
+    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
+
+    Attributes
+    ----------
+    estimators_ : ndarray of DecisionTreeRegressor of shape (n_estimators_, K)
+        Their values are without learning rate; K is 1, or the number of classes above two.
+    n_estimators_ : int
+    n_trees_per_iteration_ : int, K
+    train_score_ : ndarray of shape (n_estimators_,)
+        Mean loss of the rows that the tree has seen, as scikit-learn defines it for each loss.
+    validation_score_ : ndarray of shape (n_estimators_,), of the held-out rows, with ``n_iter_no_change``
+    oob_improvement_, oob_scores_ : ndarray of shape (n_estimators_,), and oob_score_
+        With ``subsample`` below 1: the loss of the rows that the tree has not seen, and what it took off.
+    feature_importances_ : ndarray of shape (n_features,)
+    n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
+
+    Notes
+    -----
+    Passes: to load, to sample the bins, to bin, for the best constant, and then one a level of each iteration
+    and one for the last loss. Leaves of quantiles and of the absolute error predict a quantile of their
+    residuals, found in two more rounds a tree to 1.2e-4 of its size, while the splits are those of the
+    gradient's signs. Gradients are rounded to 30 bits of the largest that can occur, and summed
+    exactly: equal seeds give equal trees, bit for bit, however the data are chunked and wherever they are. A
+    leaf needs a curvature of 1e-3, as in scikit-learn's HistGradientBoosting.
+
+    ``ccp_alpha``, ``min_weight_fraction_leaf`` and estimators as ``init`` are not there.
+
+    References
+    ----------
+    Friedman (2001). Greedy function approximation: a gradient boosting machine. Ann. Stat. 29(5).
+    Chen, Guestrin (2016). XGBoost: a scalable tree boosting system. KDD.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.arange(200.0)[:, None]
+    >>> model = GradientBoostingRegressor(random_state=0).fit(X, np.sin(X[:, 0] / 20))
+    >>> model.score(X, np.sin(X[:, 0] / 20)) > 0.99
+    True
+    """
+
+    _target = "values"
+    _reference = reference.GradientBoostingRegressor
+
+    def __init__(
+        self,
+        *,
+        loss: str = "squared_error",
+        learning_rate: float = 0.1,
+        n_estimators: int = 100,
+        subsample: float = 1.0,
+        min_samples_split: float = 2,
+        min_samples_leaf: float = 1,
+        max_depth: int | None = 3,
+        min_impurity_decrease: float = 0.0,
+        init: Literal["zero"] | None = None,
+        random_state: Any = None,
+        max_features: Any = None,
+        alpha: float = 0.9,
+        verbose: int = 0,
+        max_leaf_nodes: int | None = None,
+        warm_start: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int | None = None,
+        tol: float = 1e-4,
+        l2_regularization: float = 0.0,
+        monotonic_cst: Any = None,
+        max_bins: int = 255,
+        balance: str | None = None,
+    ) -> None:
+        self.loss = loss
+        self.learning_rate = learning_rate
+        self.n_estimators = n_estimators
+        self.subsample = subsample
+        self.min_samples_split = min_samples_split
+        self.min_samples_leaf = min_samples_leaf
+        self.max_depth = max_depth
+        self.min_impurity_decrease = min_impurity_decrease
+        self.init = init
+        self.random_state = random_state
+        self.max_features = max_features
+        self.alpha = alpha
+        self.verbose = verbose
+        self.max_leaf_nodes = max_leaf_nodes
+        self.warm_start = warm_start
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.l2_regularization = l2_regularization
+        self.monotonic_cst = monotonic_cst
+        self.max_bins = max_bins
+        self.balance = balance
+
+    @property
+    def _finish(self) -> Any:
+        return _exponential if self.loss in ("poisson", "gamma") else _single
+
+    def predict(self, X: ArrayLike) -> Any:
+        """Predicted means, or quantiles, in kind.
+
+        Parameters
+        ----------
+        X : (n, n_features), whatever ``fit`` takes
+
+        Returns
+        -------
+        (n,) float64, lazy where X is
+        """
+        return self._answer(X, self._finish, dtype=np.float64)
+
+    def staged_predict(self, X: ArrayLike) -> Iterator[Any]:
+        """:meth:`predict` after each iteration.
+
+        Parameters
+        ----------
+        X : (n, n_features), whatever ``fit`` takes
+
+        Yields
+        ------
+        (n,) ndarray, or lazy where X is
+        """
+        yield from self._stages(X, self._finish, dtype=np.float64)
+
+    def _started_at(self, out: Any) -> Any:
+        if self.init == "zero":
+            return "zero"
+        found = dummy.DummyRegressor(strategy="constant", constant=self._trees.start[0])
+        found.constant_, found.n_outputs_ = np.array([[self._trees.start[0]]]), 1
+        return found
+
+
+__all__ = ["GradientBoostingClassifier", "GradientBoostingRegressor"]

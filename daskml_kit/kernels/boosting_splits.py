@@ -1,0 +1,161 @@
+"""The splits of the nodes of a boosted tree, read off their merged histograms.
+
+A cell holds the sums of negative gradients, of curvatures and, where rows are counted, of rows. With sums G
+and H of a node, its value is the Newton step ``G / (H + l2)``, moved into the node's bounds where
+constraints hold, and a split gains ``2 G v - (H + l2) v^2`` of its children less that of the node: for
+values that were not moved ``G^2 / (H + l2)``.
+
+References
+----------
+Friedman (2001). Greedy function approximation: a gradient boosting machine. Ann. Stat. 29(5).
+Chen, Guestrin (2016). XGBoost: a scalable tree boosting system. KDD, equations 5 to 7.
+
+scikit-learn's histogram-based boosting takes ``G v`` for a value that was moved into its bounds, which
+undervalues such splits; elsewhere both are the same.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba.extending import register_jitable
+
+from daskml_kit.kernels.tree_splits import exactly
+from daskml_kit.typing import Array
+
+LEAST_CURVATURE = 1e-3
+"""Curvature that a leaf needs, as in scikit-learn's histogram-based boosting."""
+
+_ROUNDING = 16 * float(np.finfo(np.float64).eps)
+
+# Columns of what is found.
+FEATURE, CUT, MISSING_LEFT = range(3)
+
+
+class Pursuit(NamedTuple):
+    """How splits are searched. All numbers, so that the kernel is compiled once."""
+
+    l2: float
+    min_rows: int  # in a leaf
+    min_gain: float
+    unit_gradient: float
+    unit_curvature: float
+    missing_bin: int
+    constrained: int
+
+
+@register_jitable
+def newton(rules: Pursuit, g: int, h: int, lower: float, upper: float) -> float:
+    """The value of a node."""
+    below = h * rules.unit_curvature + rules.l2
+    value = g * rules.unit_gradient / below if below > 0.0 else 0.0
+    return min(max(value, lower), upper)
+
+
+@register_jitable
+def worth(rules: Pursuit, g: int, h: int, value: float) -> float:
+    """Twice what a node of some value takes off the loss, by its parabola."""
+    bend = h * rules.unit_curvature + rules.l2
+    return (2.0 * g * rules.unit_gradient - bend * value) * value
+
+
+@exactly
+def newton_steps(rules: Pursuit, sums: Array, bounds: Array, out: Array) -> None:
+    """The values of nodes: ``sums`` (n, 2 or 3) int64, ``bounds`` (n, 2), ``out`` (n,)."""
+    for i in range(len(out)):
+        out[i] = newton(rules, sums[i, 0], sums[i, 1], bounds[i, 0], bounds[i, 1])
+
+
+@exactly
+def search(
+    hist: Array,
+    sums: Array,
+    bounds: Array,
+    drawn: Array,
+    counts: Array,
+    signs: Array,
+    rules: Pursuit,
+    found: Array,
+    gains: Array,
+    left: Array,
+) -> None:
+    """The best split of each node.
+
+    Bins in ascending order with missing values right, then in descending order with missing values left; of
+    equal gains the first, as in scikit-learn.
+
+    Parameters
+    ----------
+    hist : (m, d, bins, 2 or 3) int64
+    sums : (m, 2 or 3) int64, of the rows of each node
+    bounds : (m, 2), least and largest value of a child
+    drawn : (m, d) bool, the features searched; of no rows: all
+    counts : (d,) bins of each feature
+    signs : (d,) -1, 0, 1
+    found : (m, 3), written: feature or -1, cut, missing_left (-1 where no value is missing)
+    gains : (m,), written
+    left : (m, 2 or 3), written: sums of the left child
+    """
+    stride = hist.shape[3]
+    counted = stride > 2
+    ug, uh = rules.unit_gradient, rules.unit_curvature
+    for j in range(len(hist)):
+        tg, th, tn = sums[j, 0], sums[j, 1], sums[j, 2] if counted else 0
+        lower, upper = bounds[j, 0], bounds[j, 1]
+        own = newton(rules, tg, th, lower, upper)
+        before = worth(rules, tg, th, own)
+        # What a split must be worth: more than the node by the least gain, and by more than rounding.
+        best = before + max(rules.min_gain, _ROUNDING * abs(before))
+        found[j, FEATURE] = -1
+        gains[j] = 0.0
+        for f in range(hist.shape[1]):
+            if len(drawn) and not drawn[j, f]:
+                continue
+            cells = hist[j, f]
+            gone = cells[rules.missing_bin]
+            missing = gone[0] != 0 or gone[1] != 0 or (counted and gone[2] != 0)
+            sign = signs[f] if rules.constrained else 0
+            for side in range(2 if missing else 1):
+                g, h, n = 0, 0, 0
+                stop = counts[f] - 1
+                if side == 1:
+                    g, h, n = tg, th, tn
+                elif missing:
+                    stop += 1  # the last bin is a cut too: what remains is the missing values
+                for t in range(stop):
+                    if side == 0:
+                        b = t
+                        g += cells[b, 0]
+                        h += cells[b, 1]
+                        n += cells[b, 2] if counted else 0
+                    else:
+                        b = stop - 1 - t
+                        g -= cells[b + 1, 0]
+                        h -= cells[b + 1, 1]
+                        n -= cells[b + 1, 2] if counted else 0
+                    if counted and min(n, tn - n) < rules.min_rows:
+                        continue
+                    a, c = h * uh, (th - h) * uh
+                    if min(a, c) < LEAST_CURVATURE:
+                        continue
+                    if rules.constrained:
+                        va = newton(rules, g, h, lower, upper)
+                        vc = newton(rules, tg - g, th - h, lower, upper)
+                        if (va - vc) * sign > 0.0:
+                            continue
+                        score = worth(rules, g, h, va) + worth(rules, tg - g, th - h, vc)
+                    else:
+                        x, y = g * ug, (tg - g) * ug
+                        score = x * x / (a + rules.l2) + y * y / (c + rules.l2)
+                    if score > best:
+                        best = score
+                        gains[j] = score - before
+                        found[j, FEATURE], found[j, CUT] = f, b
+                        found[j, MISSING_LEFT] = side if missing else -1
+                        left[j, 0], left[j, 1] = g, h
+                        if counted:
+                            left[j, 2] = n
+
+
+__all__ = ["LEAST_CURVATURE", "Pursuit", "newton_steps", "search"]

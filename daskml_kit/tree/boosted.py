@@ -1,0 +1,132 @@
+"""Boosted trees as estimators keep them, and what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from scipy.special import expit, softmax
+from sklearn.tree._tree import NODE_DTYPE
+
+from daskml_kit.kernels import tree_predict
+from daskml_kit.kernels.tree_predict import Packed, add_values, packed
+from daskml_kit.tree.boosting import Table
+from daskml_kit.tree.structure import tree_from
+from daskml_kit.typing import Array, FloatArray, Matrix
+
+SLICE_VALUES = 1 << 22
+"""Values of sparse rows that are dense at a time: 16 MB."""
+
+
+def boosted_tree(table: Table, n_features: int) -> Any:
+    """scikit-learn's tree of the same nodes.
+
+    ``impurity`` is, up to a constant, such that its weighted decrease is the gain of a split.
+    """
+    nodes = np.zeros(len(table.left), NODE_DTYPE)
+    leaf = table.left < 0
+    nodes["left_child"], nodes["right_child"] = table.left, table.right
+    nodes["feature"] = np.where(leaf, -2, table.feature)
+    nodes["threshold"] = np.where(leaf, -2.0, table.threshold)
+    nodes["missing_go_to_left"] = table.missing_left
+    nodes["n_node_samples"] = nodes["weighted_n_node_samples"] = table.rows
+    per_row = table.worth / np.maximum(table.rows, 1)
+    nodes["impurity"] = per_row.max() - per_row
+    return tree_from(nodes, table.values[:, None, None], n_features, 1, int(table.depth.max()))
+
+
+class BoostedTrees:
+    """The trees of a fitted model: what its rows' raw predictions are.
+
+    Attributes
+    ----------
+    start : (K,)
+    tables : for each iteration K trees
+    rates : the learning rate of each iteration
+    """
+
+    def __init__(
+        self, start: FloatArray, tables: Sequence[Sequence[Table]], rates: Sequence[float]
+    ) -> None:
+        self.start, self.tables, self.rates = start, tables, rates
+        self._packed: dict[tuple[int, int], Packed] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (BoostedTrees, (self.start, self.tables, self.rates))
+
+    def __len__(self) -> int:
+        return len(self.tables)
+
+    def packed(self, first: int, last: int) -> Packed:
+        """The trees of some iterations, laid out for answers."""
+        if (first, last) not in self._packed:
+            self._packed = {
+                (first, last): packed(
+                    [
+                        tree_predict.Table(
+                            table.left, table.right, table.feature, table.threshold,
+                            table.missing_left, table.values[:, None] * rate, k,
+                        )
+                        for trees, rate in zip(
+                            self.tables[first:last], self.rates[first:last], strict=True
+                        )
+                        for k, table in enumerate(trees)
+                    ]
+                )
+            }  # fmt: skip
+        return self._packed[first, last]
+
+    def raw(self, X: Matrix, last: int | None = None) -> FloatArray:
+        """Raw predictions (n, K) of the first ``last`` iterations."""
+        out = np.tile(self.start, (X.shape[0], 1))
+        last = len(self) if last is None else last
+        if last:
+            add(self.packed(0, last), X, out)
+        return out
+
+    def stages(self, X: Matrix) -> Iterator[FloatArray]:
+        """Raw predictions after each iteration: the same array, raised."""
+        out = np.tile(self.start, (X.shape[0], 1))
+        for i in range(len(self)):
+            add(self.packed(i, i + 1), X, out)
+            yield out
+
+
+def add(trees: Packed, X: Matrix, out: FloatArray) -> None:
+    """Adds all trees' values to raw predictions, sparse rows in slices."""
+    if not sparse.issparse(X):
+        add_values(trees, np.asarray(X), out)
+        return
+    rows: Any = sparse.csr_array(X)
+    step = max(1, SLICE_VALUES // max(1, rows.shape[1]))
+    for low in range(0, rows.shape[0], step):
+        add_values(trees, rows[low : low + step].toarray(), out[low : low + step])
+
+
+# ---------------------------------------------------------------- from raw predictions to answers
+
+
+def decisions(raw: FloatArray) -> FloatArray:
+    """(n,) of a single column, (n, K) of several."""
+    return raw[:, 0] if raw.shape[1] == 1 else raw
+
+
+def probabilities(raw: FloatArray) -> FloatArray:
+    """Of the classes (n, n_classes)."""
+    if raw.shape[1] > 1:
+        out: FloatArray = softmax(raw, axis=1)
+        return out
+    second = expit(raw[:, 0])
+    return np.column_stack([1.0 - second, second])
+
+
+def codes(raw: FloatArray) -> Array:
+    """The class of largest probability, as its number."""
+    if raw.shape[1] > 1:
+        return np.asarray(raw.argmax(axis=1))
+    return np.asarray(raw[:, 0] >= 0).astype(np.int64)
+
+
+__all__ = ["BoostedTrees", "boosted_tree", "codes", "decisions", "probabilities"]

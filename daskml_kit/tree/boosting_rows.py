@@ -1,0 +1,410 @@
+"""Boosting on the rows of a block: what stays beside them from round to round, and what a round asks.
+
+Raw predictions, gradients and the nodes of the tree that grows live in the block's scratch. All of it follows
+from the model so far, which every question carries: rows whose scratch is gone begin again from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from daskml_kit.kernels import boosting as kernel
+from daskml_kit.kernels.blocks import frozen
+from daskml_kit.runtime.block import Block
+from daskml_kit.runtime.random import uniform
+from daskml_kit.runtime.reduction import Reduction
+from daskml_kit.typing import Array, FloatArray, IntArray
+
+_SCRATCH = "boosting"
+
+BOTH, LAST_ONLY, NEXT_ONLY, NEITHER, HELD_OUT = range(5)
+"""Which of two trees, the last and the next, draws a row; and rows that no tree draws."""
+
+N_ROLES = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What does not change during a fit.
+
+    Attributes
+    ----------
+    loss : named tuple, as the kernels take it
+    start : (K,) raw prediction before the first tree
+    stride : 2, or 3 where rows are counted
+    unit_weight : of a weight as an integer
+    """
+
+    fit: str
+    loss: Any
+    start: FloatArray
+    n_features: int
+    missing_bin: int
+    stride: int
+    seed: int
+    subsample: float
+    held_out: float
+    unit_weight: float
+
+
+class Grown(NamedTuple):
+    """A finished tree, as rows need it: in codes, in as few bytes as hold it."""
+
+    splits: IntArray  # (s, 5)
+    leaves: IntArray  # (l,)
+    values: FloatArray  # (l,), learning rate included
+    n_nodes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """The trees of all finished iterations, ``width`` each, in few arrays: every question carries them."""
+
+    width: int
+    splits: IntArray
+    leaves: IntArray
+    values: FloatArray
+    split_ends: IntArray  # (trees + 1,)
+    leaf_ends: IntArray  # (trees + 1,)
+    n_nodes: IntArray  # (trees,)
+
+    @classmethod
+    def empty(cls, width: int) -> Model:
+        """No tree."""
+        zero = np.zeros(1, np.int64)
+        ids = np.empty(0, np.int16)
+        return cls(width, np.empty((0, 5), np.int16), ids, np.empty(0), zero, zero, zero[:0])
+
+    def extended(self, trees: Sequence[Grown]) -> Model:
+        """The trees of one more iteration."""
+        kept = [tree.splits for tree in trees], [tree.leaves for tree in trees]
+        return Model(
+            self.width,
+            np.concatenate([self.splits, *(narrow(s) for s in kept[0])]),
+            np.concatenate([self.leaves, *(narrow(v) for v in kept[1])]),
+            np.concatenate([self.values, *(tree.values for tree in trees)]),
+            _ends(self.split_ends, kept[0]),
+            _ends(self.leaf_ends, kept[1]),
+            np.append(self.n_nodes, [tree.n_nodes for tree in trees]),
+        )
+
+    def __getitem__(self, iteration: int) -> list[Grown]:
+        """The trees of an iteration."""
+        return [self._tree(iteration * self.width + k) for k in range(self.width)]
+
+    def _tree(self, t: int) -> Grown:
+        splits = self.splits[self.split_ends[t] : self.split_ends[t + 1]].astype(np.int32)
+        own = slice(self.leaf_ends[t], self.leaf_ends[t + 1])
+        leaves = self.leaves[own].astype(np.int64)
+        return Grown(splits, leaves, frozen(self.values[own]), int(self.n_nodes[t]))
+
+
+def _ends(before: IntArray, parts: Sequence[IntArray]) -> IntArray:
+    return np.append(before, before[-1] + np.cumsum([len(part) for part in parts]))
+
+
+class Residuals(NamedTuple):
+    """Which residuals to count: of leaves, that begin with prefixes."""
+
+    leaves: IntArray
+    prefixes: IntArray
+    stage: int
+
+
+class Ask(NamedTuple):
+    """What a round asks.
+
+    ``model`` has the trees of all finished iterations; ``splits`` and ``fill`` are of the K
+    trees that grow, and ``units`` those of gradient, curvature and value in this iteration.
+    """
+
+    iteration: int
+    model: Model
+    splits: tuple[IntArray, ...]
+    fill: tuple[IntArray, ...]
+    units: FloatArray
+    residuals: Residuals | None = None
+
+
+@dataclass(eq=False)
+class Told:
+    """What a round answers. Parts add up, but the largest of ``most``."""
+
+    hist: IntArray  # (m, d, bins, stride), of all nodes of all trees that were asked for
+    rows: IntArray  # (m,), their rows
+    leaf_rows: IntArray  # of the leaves of the last iteration's trees, one after the other
+    scores: IntArray  # (N_ROLES,), sums of the loss
+    weights: IntArray  # (N_ROLES,)
+    most: FloatArray  # (4,)
+    residuals: IntArray  # (leaves, BUCKETS)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "hist": narrow(self.hist)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    def __sizeof__(self) -> int:
+        return sum(int(a.nbytes) for a in self.__dict__.values()) + object.__sizeof__(self)
+
+
+def narrow(values: IntArray) -> IntArray:
+    """The same numbers in as few bytes as hold them."""
+    most = max(int(values.max(initial=0)), -int(values.min(initial=0)))
+    for dtype in (np.int16, np.int32):
+        if most <= np.iinfo(dtype).max:
+            return values.astype(dtype)
+    return values
+
+
+def merged(a: Told, b: Told) -> Told:
+    """Both parts as one."""
+    sums = {
+        name: getattr(a, name).astype(np.int64, copy=False) + getattr(b, name)
+        for name in ("hist", "rows", "leaf_rows", "scores", "weights", "residuals")
+    }
+    return Told(most=np.maximum(a.most, b.most), **sums)
+
+
+class BoostingRound(Reduction[Ask, Told, Told]):
+    """The reduction of a round. The blocks of a bundle are added into one histogram."""
+
+    def part(self, blocks: Iterable[Block], params: Ask) -> Told:
+        """The part of some blocks."""
+        plan: Plan = self.chunk.args[0]  # type: ignore[attr-defined]
+        out = nothing(plan, params)
+        for block in blocks:
+            _add(plan, block, params, out)
+        return out
+
+
+def boosting_round(name: str, plan: Plan) -> BoostingRound:
+    """The rounds of a fit."""
+    return BoostingRound(name, partial(_chunk, plan), merged)
+
+
+def _chunk(plan: Plan, block: Block, ask: Ask) -> Told:
+    out = nothing(plan, ask)
+    _add(plan, block, ask, out)
+    return out
+
+
+def nothing(plan: Plan, ask: Ask) -> Told:
+    """What no rows answer."""
+    m = sum(len(nodes) for nodes in ask.fill)
+    last = ask.model[ask.iteration - 1] if ask.iteration else []
+    n_leaves = sum(len(tree.leaves) for tree in last)
+    counted = len(ask.residuals.leaves) if ask.residuals is not None else 0
+    ints = np.int64
+    return Told(
+        np.zeros((m, plan.n_features, plan.missing_bin + 1, plan.stride), ints),
+        np.zeros(m, ints),
+        np.zeros(n_leaves, ints),
+        np.zeros(N_ROLES, ints),
+        np.zeros(N_ROLES, ints),
+        np.zeros(4),
+        np.zeros((counted, kernel.BUCKETS), ints),
+    )
+
+
+def _add(plan: Plan, block: Block, ask: Ask, out: Told) -> None:
+    rows = _rows_at(plan, block, ask)
+    codes, at = frozen(np.asarray(block.X)), 0
+    for k, nodes in enumerate(ask.fill):
+        rows.part(k, codes, ask.splits[k])
+        runs = rows.runs[k]
+        into = slice(at, at + len(nodes))
+        kernel.fill_nodes(codes, rows.gh[k], rows.idx[k], runs, nodes, out.hist[into])
+        out.rows[into] += runs[nodes, 1] - runs[nodes, 0]
+        at += len(nodes)
+    if ask.residuals is not None:
+        asked = ask.residuals
+        rows.part(0, codes, ask.splits[0])
+        kernel.residual_counts(
+            rows.y, rows.weight, plan.unit_weight, rows.raw[0], rows.idx[0], rows.runs[0],
+            asked.leaves, asked.prefixes, asked.stage, out.residuals,
+        )  # fmt: skip
+    out.leaf_rows += rows.leaf_rows
+    out.scores += rows.scores
+    out.weights += rows.weights
+    np.maximum(out.most, rows.most, out=out.most)
+
+
+@dataclass(eq=False)
+class _Rows:
+    """The rows of a block in the trees of one iteration."""
+
+    plan: Plan
+    iteration: int
+    y: FloatArray
+    weight: FloatArray
+    held: Array | None
+    raw: FloatArray  # (K, n)
+    gh: IntArray  # (K, n, 2)
+    spare: IntArray
+    drawn: Array | None = None  # rows of the growing tree; None: all
+    idx: tuple[IntArray, ...] = ()
+    runs: list[IntArray] = None  # type: ignore[assignment]
+    leaf_rows: IntArray = None  # type: ignore[assignment]
+    scores: IntArray = None  # type: ignore[assignment]
+    weights: IntArray = None  # type: ignore[assignment]
+    most: FloatArray = None  # type: ignore[assignment]
+
+    def part(self, k: int, codes: Array, splits: IntArray) -> None:
+        """Apply the splits that have not been."""
+        runs = self.runs[k]
+        room = 2 * len(splits) + 1 if not len(splits) else int(splits[:, kernel.LEFT].max()) + 2
+        if len(runs) < room:
+            more = np.full((2 * room, 2), -1, np.int64)
+            more[: len(runs)] = runs
+            runs = self.runs[k] = more
+        kernel.part_rows(codes, self.idx[k], self.spare, splits, self.plan.missing_bin, runs)
+
+    def draw(self, rows: range, iteration: int) -> None:
+        """The rows of an iteration's trees, all in their roots."""
+        self.iteration = iteration
+        self.drawn = drawn_rows(self.plan, rows, iteration, self.weight, self.held)
+        n = len(self.y)
+        idx = np.arange(n) if self.drawn is None else np.flatnonzero(self.drawn)
+        self.idx = tuple(idx.astype(np.int32) for _ in self.raw)
+        self.runs = [np.full((64, 2), -1, np.int64) for _ in self.raw]
+        for runs in self.runs:
+            runs[0] = 0, len(idx)
+
+    def finish(self, codes: Array, trees: Sequence[Grown]) -> None:
+        """Add the values of the trees that grew to the raw predictions."""
+        counts = []
+        for k, tree in enumerate(trees):
+            self.part(k, codes, tree.splits)
+            count = np.zeros(len(tree.leaves), np.int64)
+            kernel.raise_leaves(
+                self.raw[k], self.idx[k], self.runs[k], tree.leaves, tree.values, count
+            )
+            counts.append(count)
+            if self.drawn is not None:
+                self.follow(k, codes, tree, np.flatnonzero(~self.drawn))
+        self.leaf_rows = np.concatenate(counts)
+
+    def follow(self, k: int, codes: Array, tree: Grown, rows: IntArray) -> None:
+        """Add the values of a finished tree to the raw predictions of some rows."""
+        kernel.follow(
+            codes, rows, tree.splits, tree.leaves, tree.values, self.plan.missing_bin,
+            tree.n_nodes, self.raw[k],
+        )  # fmt: skip
+
+    def measure(self, rows: range, iteration: int, units: FloatArray) -> None:
+        """Gradients for the trees of an iteration, and what the loss is before them."""
+        last = self.drawn
+        self.draw(rows, iteration)
+        roles = _roles(len(rows), last, self.drawn, self.held)
+        self.scores, self.most = np.zeros(N_ROLES, np.int64), np.zeros(4)
+        loss = self.plan.loss
+        kernel.gradient_kernel(loss)(
+            loss, self.y, self.weight, self.raw, units, roles, self.gh, self.scores, self.most
+        )
+        self.weights = _weights(self.plan, self.weight, roles, len(rows))
+
+
+def _rows_at(plan: Plan, block: Block, ask: Ask) -> _Rows:
+    """The rows at the iteration that is asked for, whatever was found beside them."""
+    rows: _Rows | None = block.scratch.get(_SCRATCH)
+    codes = frozen(np.asarray(block.X))
+    if rows is None or rows.plan.fit != plan.fit or rows.iteration not in _before(ask):
+        rows = _again(plan, block, codes, ask)
+        block.scratch[_SCRATCH] = rows
+    if rows.iteration < ask.iteration:
+        if rows.iteration >= 0:
+            rows.finish(codes, ask.model[rows.iteration])
+        rows.measure(block.rows, ask.iteration, ask.units)
+    return rows
+
+
+def _before(ask: Ask) -> tuple[int, int]:
+    return ask.iteration - 1, ask.iteration
+
+
+def _again(plan: Plan, block: Block, codes: Array, ask: Ask) -> _Rows:
+    """The rows of the iteration before, from the model alone."""
+    assert block.y is not None
+    n, width = block.n_rows, len(plan.start)
+    y = np.array(block.y, np.float64)
+    weight = np.empty(0) if block.weight is None else np.array(block.weight, np.float64)
+    raw = np.repeat(plan.start[:, None], n, axis=1)
+    rows = _Rows(
+        plan, -1, y, weight, held_out_rows(plan, block.rows), raw,
+        np.empty((width, n, 2), np.int32), np.empty(n, np.int32),
+        leaf_rows=np.zeros(0, np.int64),
+    )  # fmt: skip
+    if ask.iteration > 0:
+        every = np.arange(n)
+        for t in range(ask.iteration - 1):
+            for k, tree in enumerate(ask.model[t]):
+                rows.follow(k, codes, tree, every)
+        rows.draw(block.rows, ask.iteration - 1)
+    return rows
+
+
+def held_out_rows(plan: Plan, rows: range) -> Array | None:
+    """Which rows no tree sees; None for none."""
+    if plan.held_out == 0.0:
+        return None
+    return uniform(plan.seed, "boosting-held-out", rows) < plan.held_out
+
+
+def drawn_rows(
+    plan: Plan, rows: range, iteration: int, weight: FloatArray, held: Array | None
+) -> Array | None:
+    """Which rows the trees of an iteration see: each with the same probability; None for all."""
+    out = None
+    if plan.subsample < 1.0:
+        out = uniform(plan.seed, f"boosting-rows-{iteration}", rows) < plan.subsample
+    if held is not None:
+        out = ~held if out is None else out & ~held
+    if len(weight) and not weight.all():
+        out = weight > 0 if out is None else out & (weight > 0)
+    return out
+
+
+def _roles(n: int, last: Array | None, following: Array | None, held: Array | None) -> IntArray:
+    if last is None and following is None:
+        return np.empty(0, np.uint8)
+    every = np.ones(n, bool)
+    was = every if last is None else last
+    will = every if following is None else following
+    out = np.select([was & will, was, will], [BOTH, LAST_ONLY, NEXT_ONLY], NEITHER)
+    if held is not None:
+        out[held] = HELD_OUT
+    return out.astype(np.uint8)
+
+
+def _weights(plan: Plan, weight: FloatArray, roles: IntArray, n: int) -> IntArray:
+    """The weight of the rows of each role, as integers."""
+    if len(weight):
+        whole = np.rint(weight / plan.unit_weight).astype(np.int64)
+    else:
+        whole = np.broadcast_to(np.int64(round(1 / plan.unit_weight)), n)
+    if not len(roles):
+        return np.array([whole.sum(), 0, 0, 0, 0], np.int64)
+    return np.array([whole[roles == role].sum() for role in range(N_ROLES)], np.int64)
+
+
+__all__ = [
+    "BOTH",
+    "HELD_OUT",
+    "LAST_ONLY",
+    "NEITHER",
+    "NEXT_ONLY",
+    "Ask",
+    "BoostingRound",
+    "Grown",
+    "Model",
+    "Plan",
+    "Residuals",
+    "Told",
+    "boosting_round",
+]

@@ -1,0 +1,234 @@
+"""One boosted tree as the driver grows it: which nodes to ask for, and what their histograms decide.
+
+Of two children only the one of less curvature is asked for, and the other's histogram is the parent's less
+that one's, exactly.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from daskml_kit.kernels import boosting_splits as kernel
+from daskml_kit.kernels.boosting_splits import LEAST_CURVATURE, Pursuit
+from daskml_kit.typing import Array, FloatArray, IntArray
+
+KEPT_BYTES = 1 << 29
+"""Histograms that the driver keeps to subtract from; a node without its parent's is asked for itself."""
+
+
+class Shape(NamedTuple):
+    """How large a tree may grow, and where it is searched.
+
+    ``draw`` gives the features (d,) bool that a node searches, by the node's number; None for all.
+    """
+
+    max_depth: int
+    max_leaf_nodes: int | None
+    min_samples_split: int
+    counts: IntArray  # (d,) bins of each feature
+    signs: IntArray  # (d,)
+    draw: Callable[[int], Array] | None
+
+
+@dataclass(eq=False)
+class Node:
+    """A node; leaves have no left child."""
+
+    depth: int
+    sums: IntArray
+    lower: float
+    upper: float
+    parent: int
+    rows: int = -1
+    decided: bool = False
+    left: int = -1  # the right child follows it
+    feature: int = -1
+    cut: int = -1
+    missing_left: int = -1
+    gain: float = 0.0
+
+
+class Wanted(NamedTuple):
+    """A node whose rows are asked for, the nodes that follow from it, and which of them are searched."""
+
+    fill: int
+    sibling: int  # whose histogram is the parent's less this one's; -1: none
+    searched: tuple[int, ...]
+
+
+class GrowingTree:
+    """The tree so far. Nodes are numbered as they are made."""
+
+    def __init__(self, shape: Shape, rules: Pursuit, cell_bytes: int) -> None:
+        stride = 3 if rules.min_rows > 1 else 2
+        self.shape, self.rules, self.cell_bytes = shape, rules, cell_bytes
+        self.nodes = [Node(0, np.zeros(stride, np.int64), -np.inf, np.inf, -1)]
+        self.splits: list[tuple[int, int, int, int, int]] = []
+        self._hist: dict[int, IntArray] = {}
+
+    @property
+    def table(self) -> IntArray:
+        """All splits that were found: (s, 5) int32, as the kernels take them."""
+        return np.array(self.splits, np.int32).reshape(-1, 5)
+
+    # ---------------------------------------------------------------- asking
+
+    def wanted(self, budget: int) -> list[Wanted]:
+        """What to ask for next: as many nodes as fit some bytes of histograms, at least one."""
+        out: list[Wanted] = []
+        undecided = [i for i in self._reached() if not self.nodes[i].decided]
+        waiting = set(undecided)
+        for i in undecided:
+            if i not in waiting or (out and budget < self.cell_bytes):
+                continue
+            waiting.discard(i)
+            node = self.nodes[i]
+            twin = self._twin(i)
+            if node.parent not in self._hist:
+                out.append(Wanted(i, -1, (i,)))
+            else:
+                searched = (i, twin) if twin in waiting else (i,)
+                waiting.discard(twin)
+                fill = min(i, twin, key=lambda j: self._size(self.nodes[j]))
+                out.append(Wanted(fill, i + twin - fill, searched))
+            budget -= self.cell_bytes
+        return out
+
+    def _twin(self, i: int) -> int:
+        parent = self.nodes[i].parent
+        return -1 if parent < 0 else 2 * self.nodes[parent].left + 1 - i
+
+    @staticmethod
+    def _size(node: Node) -> int:
+        """Rows where they are counted, else curvature."""
+        return int(node.sums[-1])
+
+    def _reached(self) -> list[int]:
+        """All nodes, or those that growing by the largest gain first reaches if unknown gains are none."""
+        if self.shape.max_leaf_nodes is None:
+            return list(range(len(self.nodes)))
+        reached = [0]
+        for i in self._chosen(self.shape.max_leaf_nodes):
+            left = self.nodes[i].left
+            reached += [left, left + 1]
+        return reached
+
+    def _chosen(self, max_leaf_nodes: int) -> list[int]:
+        """The nodes that are split when the largest gain goes first."""
+        heap, out = [(-self.nodes[0].gain, 0)], list[int]()
+        while heap and len(out) + 1 < max_leaf_nodes:
+            _, i = heapq.heappop(heap)
+            if self.nodes[i].left < 0:
+                continue
+            out.append(i)
+            for child in (self.nodes[i].left, self.nodes[i].left + 1):
+                heapq.heappush(heap, (-self.nodes[child].gain, child))
+        return out
+
+    # ---------------------------------------------------------------- deciding
+
+    def decide(self, asked: Sequence[Wanted], hist: IntArray, rows: IntArray) -> None:
+        """Split the nodes that were asked for.
+
+        Parameters
+        ----------
+        hist : (len(asked), d, bins, stride) int64
+        rows : (len(asked),)
+        """
+        own: dict[int, IntArray] = {}
+        for wanted, cells, n in zip(asked, hist, rows, strict=True):
+            own[wanted.fill] = cells
+            self.nodes[wanted.fill].rows = int(n)
+            parent = self.nodes[wanted.fill].parent
+            if wanted.sibling >= 0:
+                own[wanted.sibling] = self._hist[parent] - cells
+                self.nodes[wanted.sibling].rows = self.nodes[parent].rows - int(n)
+        if asked and asked[0].fill == 0:
+            self.nodes[0].sums = own[0][0].sum(axis=0)
+        searched = [i for wanted in asked for i in wanted.searched]
+        for parent in {self.nodes[i].parent for i in searched}:
+            self._hist.pop(parent, None)
+        for i in searched:
+            self.nodes[i].decided = True
+        self._search([i for i in searched if self._may_split(self.nodes[i])], own)
+
+    def _may_split(self, node: Node) -> bool:
+        heavy = node.sums[1] * self.rules.unit_curvature >= 2 * LEAST_CURVATURE
+        deep = node.depth >= self.shape.max_depth
+        return bool(heavy and not deep and node.rows >= self.shape.min_samples_split)
+
+    def _search(self, ids: Sequence[int], own: dict[int, IntArray]) -> None:
+        if not ids:
+            return
+        nodes = [self.nodes[i] for i in ids]
+        sums = np.array([n.sums for n in nodes])
+        bounds = np.array([(n.lower, n.upper) for n in nodes])
+        draw = self.shape.draw
+        drawn = np.empty((0, 0), bool) if draw is None else np.array([draw(i) for i in ids])
+        m = len(ids)
+        found, gains = np.empty((m, 3), np.int64), np.empty(m)
+        left = np.zeros_like(sums)
+        for j, i in enumerate(ids):  # one by one: their histograms are not next to each other
+            at = slice(j, j + 1)
+            kernel.search(
+                own[i][None], sums[at], bounds[at], drawn[at], self.shape.counts, self.shape.signs,
+                self.rules, found[at], gains[at], left[at],
+            )  # fmt: skip
+        for j, i in enumerate(ids):
+            if found[j, kernel.FEATURE] >= 0:
+                self._split(i, found[j], float(gains[j]), left[j])
+                if len(self._hist) * self.cell_bytes < KEPT_BYTES:
+                    self._hist[i] = own[i]
+
+    def _split(self, i: int, found: IntArray, gain: float, left: IntArray) -> None:
+        node = self.nodes[i]
+        node.feature, node.cut, node.missing_left = (int(v) for v in found)
+        node.gain, node.left = gain, len(self.nodes)
+        sums = (left, node.sums - left)
+        if node.missing_left < 0:  # where most rows go
+            node.missing_left = int(sums[0][-1] > sums[1][-1])
+        bounds = [(node.lower, node.upper), (node.lower, node.upper)]
+        sign = self.shape.signs[node.feature]
+        if sign:
+            between = float(self._values(np.array(sums), np.array(bounds)).mean())
+            below = 0 if sign > 0 else 1
+            bounds[below] = (node.lower, between)
+            bounds[1 - below] = (between, node.upper)
+        for side in (0, 1):
+            child = Node(node.depth + 1, sums[side], *bounds[side], i)
+            child.decided = not self._might_split(child)
+            self.nodes.append(child)
+        self.splits.append((i, node.feature, node.cut, node.missing_left, node.left))
+
+    def _might_split(self, child: Node) -> bool:
+        """Before its rows are known, where they are not counted."""
+        child.rows = int(child.sums[2]) if len(child.sums) > 2 else self.shape.min_samples_split
+        out = self._may_split(child)
+        child.rows = -1
+        return out
+
+    def _values(self, sums: IntArray, bounds: FloatArray) -> FloatArray:
+        out = np.empty(len(sums))
+        kernel.newton_steps(self.rules, sums, bounds, out)
+        return out
+
+    # ---------------------------------------------------------------- at the end
+
+    def finished(self) -> list[int]:
+        """The nodes that are split in the end."""
+        if self.shape.max_leaf_nodes is not None:
+            return self._chosen(self.shape.max_leaf_nodes)
+        return [split[0] for split in self.splits]
+
+    def values(self) -> FloatArray:
+        """What each node would predict, were it a leaf: Newton steps (n,)."""
+        bounds = np.array([(n.lower, n.upper) for n in self.nodes])
+        return self._values(np.array([n.sums for n in self.nodes]), bounds)
+
+
+__all__ = ["GrowingTree", "Node", "Shape", "Wanted"]

@@ -1,0 +1,332 @@
+"""Boosting: scikit-learn's trees where both are defined, and the same ones from any chunks."""
+
+from __future__ import annotations
+
+import functools
+import pickle
+
+import dask.array as da
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings, strategies as st
+from scipy import sparse
+from sklearn import ensemble as reference
+from sklearn.base import clone
+from sklearn.metrics import log_loss
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import daskml_kit
+from daskml_kit.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
+from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
+from daskml_kit.runtime import executor as protocol
+from daskml_kit.tree import boosting_rows, boosting_trees
+from tests.integration.clusters import kill, local_cluster, pids
+
+rng = np.random.default_rng(0)
+N = 600
+X = rng.integers(0, 30, (N, 5)).astype(float)
+SCORE = X[:, 0] * X[:, 1] / 60 - X[:, 2] / 5 + rng.normal(size=N)
+CLASSES = np.digitize(SCORE, np.quantile(SCORE, [0.4, 0.8]))
+LABELS = np.array(["no", "yes"])[(SCORE > 0).astype(int)]
+COUNTS = rng.poisson(np.exp(SCORE / 4))
+POSITIVE = rng.gamma(2.0, np.exp(SCORE / 6))
+HOLED = np.where(rng.random(X.shape) < 0.1, np.nan, X)
+WEIGHT = rng.uniform(0.5, 2.0, N)
+
+C, R = GradientBoostingClassifier, GradientBoostingRegressor
+PARITY = [
+    (C, {}, LABELS, X, None),
+    (C, {"min_samples_leaf": 9}, CLASSES, X, WEIGHT),
+    (C, {"min_samples_leaf": 7}, LABELS, X, WEIGHT),
+    (R, {"max_leaf_nodes": 11, "max_depth": None, "l2_regularization": 3.0}, SCORE, HOLED, None),
+    (R, {"loss": "poisson", "min_samples_leaf": 5}, COUNTS, X, WEIGHT),
+    (R, {"loss": "gamma", "max_leaf_nodes": 5}, POSITIVE, X, None),
+    (R, {"min_samples_leaf": 0.01}, SCORE, HOLED, WEIGHT),
+]
+
+
+def histogram_based(model):
+    """scikit-learn's histogram-based boosting with the same parameters."""
+    kind = "Classifier" if isinstance(model, C) else "Regressor"
+    given = model.get_params()
+    names = ["loss", "learning_rate", "l2_regularization", "max_depth", "max_leaf_nodes"]
+    names += ["min_samples_leaf", "monotonic_cst"]
+    return getattr(reference, f"HistGradientBoosting{kind}")(
+        max_iter=given["n_estimators"], early_stopping=False, **{n: given[n] for n in names}
+    ).set_params(**({"min_samples_leaf": 6} if given["min_samples_leaf"] == 0.01 else {}))
+
+
+def meant(nodes, i=0):
+    """The nodes of their tree, without splits that gain nothing but the rounding of float32."""
+    node = nodes[i]
+    if node["is_leaf"] or node["gain"] < 1e-6:
+        return [(-1, -2.0, node["count"])]
+    split = (node["feature_idx"], node["num_threshold"], node["count"])
+    return [split, *meant(nodes, node["left"]), *meant(nodes, node["right"])]
+
+
+def bits(model):
+    trees = [t for members in model._trees.tables for t in members]
+    return pickle.dumps((model._trees.start, [[a.tobytes() for a in t] for t in trees]))
+
+
+@pytest.mark.parametrize("case", PARITY, ids=lambda case: f"{case[0].__name__}-{case[1]}")
+def test_the_trees_of_scikit_learn(case):
+    kind, given, y, rows, weight = case
+    model = kind(n_estimators=12, **{"max_depth": 4, **given}).fit(rows, y, weight)
+    theirs = histogram_based(model).fit(rows, y, weight)
+    for trees, predictors in zip(model._trees.tables, theirs._predictors, strict=True):
+        for table, predictor in zip(trees, predictors, strict=True):
+            ours = sorted(zip(table.feature, table.threshold, table.rows, strict=True))
+            np.testing.assert_allclose(np.array(ours), np.array(sorted(meant(predictor.nodes))))
+    # Their gradients are float32.
+    answer = "decision_function" if kind is C else "predict"
+    np.testing.assert_allclose(
+        getattr(model, answer)(rows), getattr(theirs, answer)(rows), rtol=2e-5, atol=2e-5
+    )
+
+
+@pytest.mark.parametrize("kind", [C, R])
+def test_constraints_hold_and_cost_little(kind):
+    y = LABELS if kind is C else SCORE
+    model = kind(n_estimators=30, monotonic_cst=[1, 1, -1, 0, 0]).fit(X, y, WEIGHT)
+    theirs = histogram_based(model).fit(X, y, WEIGHT)
+    answer = "decision_function" if kind is C else "predict"
+    for feature, sign in ((0, 1), (1, 1), (2, -1)):
+        rows = np.repeat(X[:50], 30, axis=0)
+        rows[:, feature] = np.tile(np.arange(30.0), 50)
+        steps = np.diff(getattr(model, answer)(rows).reshape(50, 30), axis=1)
+        assert (steps * sign >= -1e-12).all()
+    if kind is C:
+        losses = [
+            log_loss(LABELS, m.predict_proba(X), sample_weight=WEIGHT) for m in (model, theirs)
+        ]
+    else:
+        losses = [np.average((m.predict(X) - y) ** 2, weights=WEIGHT) for m in (model, theirs)]
+    # A split whose children are moved into their bounds is worth more here.
+    assert losses[0] <= 1.05 * losses[1]
+
+
+@pytest.mark.parametrize(
+    ("loss", "alpha"), [("quantile", 0.8), ("absolute_error", 0.5), ("quantile", 0.1)]
+)
+def test_quantiles_are_as_good_as_scikit_learns(loss, alpha):
+    model = R(loss=loss, alpha=alpha, n_estimators=30, min_samples_leaf=20).fit(X, SCORE)
+    quantile = {"quantile": alpha} if loss == "quantile" else {}
+    theirs = reference.HistGradientBoostingRegressor(
+        loss=loss, max_iter=30, max_depth=3, max_leaf_nodes=None, min_samples_leaf=20, **quantile
+    ).fit(X, SCORE)
+
+    def pinball(prediction):
+        r = SCORE - prediction
+        return np.mean(r * (alpha - (r < 0)))
+
+    ours = pinball(model.predict(X))
+    # Among the quantiles of an interval they take another point, so later trees part.
+    assert ours == pytest.approx(pinball(theirs.predict(X)), rel=0.03)
+    assert model.train_score_[-1] == pytest.approx(ours * (2 if loss == "absolute_error" else 1))
+    assert np.mean(model.predict(X) >= SCORE) == pytest.approx(alpha, abs=0.05)
+    assert model.n_rounds_ == 3 + 3 + 30 * (3 + 2) + 1
+
+
+CASES = [
+    (C(n_estimators=4, subsample=0.7, max_features=2, random_state=3), LABELS),
+    (
+        C(n_estimators=3, n_iter_no_change=2, random_state=1, class_weight={0: 1, 1: 3, 2: 0.5}),
+        CLASSES,
+    ),
+    (R(n_estimators=4, max_leaf_nodes=6, max_depth=None, min_samples_leaf=4), SCORE),
+    (R(n_estimators=3, loss="poisson", max_depth=4, subsample=0.5, random_state=0), COUNTS),
+    (R(n_estimators=3, loss="quantile", alpha=0.3, n_iter_no_change=9, random_state=2), SCORE),
+]
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    which=st.sampled_from(range(len(CASES))),
+    cuts=st.lists(st.integers(0, N), max_size=4),
+    weighted=st.booleans(),
+    forgetful=st.integers(0, 5),
+    kept=st.sampled_from([0, boosting_trees.KEPT_BYTES]),
+)
+def test_one_model_from_any_chunks_and_any_scratch(which, cuts, weighted, forgetful, kept):
+    model, y = CASES[which]
+    weight = WEIGHT if weighted else None
+    whole = clone(model).fit(HOLED, y, weight)
+    bounds = np.array([0, *sorted(cuts), N])
+    lazy = da.from_array(HOLED, chunks=(tuple(np.diff(bounds)), 5))
+    parts = [None if a is None else da.from_array(a, chunks=lazy.chunks[0]) for a in (y, weight)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boosting_trees, "KEPT_BYTES", kept)
+        if forgetful:
+            patch.setattr(boosting_rows, "_rows_at", _forgetting(forgetful))
+        spread = clone(model).fit(lazy, *parts)
+    assert bits(spread) == bits(whole)
+    np.testing.assert_array_equal(spread.train_score_, whole.train_score_)
+    assert spread.n_rounds_ == whole.n_rounds_
+
+
+def _forgetting(every, real=boosting_rows._rows_at):
+    """Scratch that is empty at every so-many-th look, as after a move or a spill."""
+    looks = []
+
+    def rows_at(plan, block, ask):
+        looks.append(block)
+        if len(looks) % every == 0:
+            block.scratch.clear()
+        return real(plan, block, ask)
+
+    return rows_at
+
+
+def test_rounds_are_levels():
+    model = C(n_estimators=5, max_depth=4).fit(X, LABELS)
+    # Loading, the sample of the bins, the best constant, levels, and the last loss.
+    assert model.n_rounds_ == model.n_passes_ == 3 + 5 * 4 + 1
+    stopped = C(n_estimators=200, max_depth=2, n_iter_no_change=3, tol=0.01, random_state=0)
+    stopped.fit(X, LABELS)
+    assert 3 < stopped.n_estimators_ < 100
+    # The score comes with the first round of a tree that is not grown.
+    assert stopped.n_rounds_ == 3 + 2 * stopped.n_estimators_ + 1
+    losses = stopped.validation_score_
+    assert len(losses) == len(stopped.train_score_) == stopped.n_estimators_
+    assert (losses[-1] + 0.01 >= losses[-4:-1]).all()
+
+
+def test_subsampling_scores_what_was_not_seen():
+    model = R(n_estimators=40, subsample=0.5, random_state=0).fit(X, SCORE)
+    theirs = reference.GradientBoostingRegressor(n_estimators=40, subsample=0.5, random_state=0)
+    theirs.fit(X, SCORE)
+    assert model.oob_improvement_.shape == (40,)
+    assert model.oob_score_ == pytest.approx(theirs.oob_score_, rel=0.15)
+    assert model.train_score_[-1] == pytest.approx(theirs.train_score_[-1], rel=0.15)
+    assert model.oob_improvement_.sum() == pytest.approx(theirs.oob_improvement_.sum(), rel=0.15)
+    assert not hasattr(model.set_params(subsample=1.0).fit(X, SCORE), "oob_score_")
+
+
+@pytest.mark.parametrize(
+    ("model", "y"),
+    [
+        (C(n_estimators=9), LABELS),
+        (C(n_estimators=5, init="zero"), CLASSES),
+        (R(n_estimators=9, max_leaf_nodes=5), SCORE),
+        (R(n_estimators=5, loss="absolute_error"), SCORE),
+    ],
+    ids=str,
+)
+def test_scikit_learns_estimator_of_the_same_trees(model, y):
+    model = clone(model).fit(X, y)
+    theirs = model.to_sklearn()
+    answer = "predict_proba" if isinstance(model, C) else "predict"
+    np.testing.assert_allclose(
+        getattr(theirs, answer)(X), getattr(model, answer)(X), rtol=1e-12, atol=1e-15
+    )
+    np.testing.assert_allclose(theirs.feature_importances_, model.feature_importances_, rtol=1e-9)
+    for ours, other in zip(model.staged_predict(X), theirs.staged_predict(X), strict=True):
+        if isinstance(model, C):
+            np.testing.assert_array_equal(ours, other)
+        else:
+            np.testing.assert_allclose(ours, other, rtol=1e-12)
+    assert (model.apply(X) == theirs.apply(X)).all()
+    assert model.estimators_.shape == theirs.estimators_.shape
+
+
+def test_answers_in_stages_and_in_kind():
+    model = C(n_estimators=6, max_depth=2).fit(pd.DataFrame(X, columns=list("abcde")), LABELS)
+    frame = pd.DataFrame(X, columns=list("abcde"), index=np.arange(N) + 5)
+    lazy = da.from_array(X, chunks=(250, 5))
+    whole = model.predict_proba(frame)
+    assert list(whole.columns) == ["no", "yes"]
+    assert list(whole.index[:2]) == [5, 6]
+    plain = clone(model).fit(X, LABELS)
+    stages = list(plain.staged_predict_proba(X))
+    np.testing.assert_array_equal(stages[-1], whole)
+    for stage, later in zip(stages, plain.staged_predict_proba(lazy), strict=True):
+        np.testing.assert_array_equal(stage, later.compute())
+    np.testing.assert_array_equal(plain.predict(sparse.csr_array(X)), plain.predict(X))
+    decision = plain.decision_function(lazy)
+    assert decision.shape == (N,)
+    last = list(plain.staged_decision_function(X))[-1]
+    np.testing.assert_array_equal(last, decision.compute())
+    loss = log_loss(LABELS, plain.predict_proba(X))
+    assert plain.train_score_[-1] == pytest.approx(2 * loss, rel=1e-9)
+    again = pickle.loads(pickle.dumps(plain))
+    np.testing.assert_array_equal(again.predict_log_proba(X), plain.predict_log_proba(X))
+
+
+def test_more_iterations_are_added():
+    whole = C(n_estimators=9, subsample=0.6, random_state=0).fit(HOLED, CLASSES)
+    grown = C(n_estimators=4, subsample=0.6, random_state=0, warm_start=True).fit(HOLED, CLASSES)
+    grown.set_params(n_estimators=9).fit(HOLED, CLASSES)
+    np.testing.assert_allclose(
+        grown.decision_function(HOLED), whole.decision_function(HOLED), rtol=1e-6, atol=1e-6
+    )
+    np.testing.assert_allclose(grown.train_score_, whole.train_score_, rtol=1e-6)
+    with pytest.raises(InvalidParameterError, match="larger or equal to estimators_"):
+        grown.set_params(n_estimators=3).fit(HOLED, CLASSES)
+    with pytest.raises(InvalidDataError, match="were grown on 5"):
+        grown.set_params(n_estimators=12).fit(HOLED[:, :3], CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("model", "y", "words"),
+    [
+        (R(loss="huber"), SCORE, "loss must be one of"),
+        (R(loss="quantile", alpha=1.0), SCORE, "alpha must be"),
+        (R(loss="poisson"), SCORE, "needs y >= 0"),
+        (R(loss="gamma"), COUNTS, "needs y > 0"),
+        (R(loss="absolute_error", monotonic_cst=[1, 0, 0, 0, 0]), SCORE, "cannot be kept"),
+        (R(max_depth=None), SCORE, "needs max_leaf_nodes"),
+        (R(init=R()), SCORE, "init must be None"),
+        (C(subsample=0.0), LABELS, "subsample must be"),
+        (C(learning_rate=0), LABELS, "learning_rate must be"),
+        (C(monotonic_cst=[1, 0]), LABELS, "monotonic_cst has shape"),
+        (C(class_weight="even"), LABELS, "class_weight must be"),
+    ],
+)
+def test_impossible_parameters_are_named(model, y, words):
+    with pytest.raises((InvalidParameterError, InvalidDataError), match=words):
+        model.fit(X, y)
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("executor", ["actor", "graph"])
+def test_a_cluster_grows_the_same_model(client, executor):
+    model, y = CASES[1]
+    lazy = da.from_array(HOLED, chunks=(130, 5))
+    with daskml_kit.config_context(executor=executor):
+        spread = clone(model).fit(lazy, da.from_array(y, chunks=130))
+    whole = clone(model).fit(HOLED, y)
+    assert bits(spread) == bits(whole)
+    np.testing.assert_array_equal(spread.predict(lazy).compute(), whole.predict(HOLED))
+
+
+@pytest.mark.cluster
+def test_a_worker_may_die_in_the_middle():
+    model = C(n_estimators=4, max_depth=4, subsample=0.8, random_state=0)
+    lazy, seen = da.from_array(HOLED, chunks=(100, 5)), []
+    real = protocol.FitLog.emit
+
+    with local_cluster() as client:
+        victims = pids(client)
+
+        @functools.wraps(real)
+        def emit(log, event):
+            real(log, event)
+            if getattr(event, "name", "") == "boost-level":
+                seen.append(event)
+                if len(seen) == 10:
+                    kill(next(iter(victims.values())))
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(protocol.FitLog, "emit", emit)
+            spread = clone(model).fit(lazy, da.from_array(LABELS, chunks=100))
+        client.wait_for_workers(2)
+    assert len(seen) >= 17
+    assert bits(spread) == bits(model.fit(HOLED, LABELS))
+
+
+@parametrize_with_checks([C(n_estimators=5), R(n_estimators=5)])
+def test_is_a_scikit_learn_estimator(estimator, check):
+    check(estimator)
