@@ -208,8 +208,8 @@ class _Dispatch:
                     done[index] = future.result()
                     future.release()
         finally:
-            for future in self.at:
-                future.cancel()
+            if self.at and self.client.status == "running":  # interrupted, or a job failed
+                self.client.cancel(list(self.at))
         return [done[i] for i in range(len(self.jobs))]
 
     def _submit(self, index: int, job: Job) -> Any:

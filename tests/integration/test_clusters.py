@@ -12,11 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from distributed import Client, LocalCluster
+from sklearn.tree import DecisionTreeRegressor
 
 import daskml_kit
+from daskml_kit.ensemble import BaggingRegressor
 from daskml_kit.exceptions import ClusterError, InvalidDataError
 from daskml_kit.linear_model import LinearRegression, LogisticRegression, Ridge
-from daskml_kit.runtime import cluster as runtime_cluster
+from daskml_kit.runtime import cluster as runtime_cluster, jobs
 from tests.integration.clusters import keys_on, ours, remote_cluster, wait_until
 
 pytestmark = pytest.mark.cluster
@@ -161,6 +163,20 @@ def test_nothing_is_left_after_a_failed_fit(empty, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         LogisticRegression().fit(lazy(X), lazy(CODES))
     wait_until(lambda: not ours(empty))
+
+    submit, left = jobs._Dispatch._submit, [1] * 3
+
+    def interrupted_later(self, *job):
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        return submit(self, *job)
+
+    monkeypatch.setattr(jobs._Dispatch, "_submit", interrupted_later)
+    with pytest.raises(KeyboardInterrupt):
+        BaggingRegressor(DecisionTreeRegressor(), 5, random_state=0).fit(lazy(X), lazy(Y))
+    wait_until(lambda: not ours(empty))
+    Ridge().fit(lazy(X), lazy(Y))  # and the cluster goes on
 
 
 def test_the_callers_persisted_data_stay(empty):
