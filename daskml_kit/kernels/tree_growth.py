@@ -66,6 +66,7 @@ from daskml_kit.kernels.tree_search import (
     best_split,
     desk_for,
     gain_of,
+    is_leaf,
     may_split,
     search,
 )
@@ -230,7 +231,7 @@ def grow(
             nodes.floats[me, LOWER], nodes.floats[me, UPPER], nodes.keys[me],
         )  # fmt: skip
         gain = gain_of(rules, sums, best) if feature >= 0 else -np.inf
-        if feature < 0 or gain < rules.min_gain:
+        if feature < 0 or is_leaf(rules, high - low, sums, square, desk.left, gain):
             continue
         missing = rules.missing_bin if missing_left == 1 else -1
         by_set = bins.categorical[feature] != 0

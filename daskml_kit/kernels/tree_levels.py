@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from daskml_kit.kernels.tree_search import Bins, best_split, gain_of, may_split, trials_for
+from daskml_kit.kernels.tree_search import (
+    Bins,
+    best_split,
+    gain_of,
+    is_leaf,
+    may_split,
+    trials_for,
+)
 from daskml_kit.kernels.tree_splits import Rules, child_key, choose_features, exactly, value_of
 from daskml_kit.typing import Array
 
@@ -60,7 +67,7 @@ def settle(
     if where < 0:
         return -1, -1, 0, 0.0, 0.0, not varied
     gain = gain_of(rules, sums, best)
-    if gain < rules.min_gain:
+    if is_leaf(rules, rows, sums, square, left, gain):
         return -1, -1, 0, 0.0, 0.0, False
     return features[where], cut, missing_left, threshold, gain, False
 

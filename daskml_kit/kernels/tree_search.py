@@ -13,12 +13,15 @@ from daskml_kit.kernels.tree_histograms import fill, touch
 from daskml_kit.kernels.tree_rows import Payload
 from daskml_kit.kernels.tree_splits import (
     GINI,
+    SQUARED,
     Rules,
     choose_features,
     draw_split,
     exactly,
     is_pure,
+    looks_pure,
     purity,
+    same_means,
     scan,
     scan_two_classes,
 )
@@ -95,6 +98,15 @@ def may_split(rules: Rules, rows: int, depth: int, sums: Array, square: int) -> 
         and rows >= 2 * rules.min_samples_leaf
         and not is_pure(rules, rows, sums, square)
     )
+
+
+@register_jitable
+def is_leaf(rules: Rules, rows: int, sums: Array, square: int, left: Array, gain: float) -> bool:
+    """Whether the best split of a node is none: too small a gain, or of a node that is pure after all."""
+    if gain < rules.min_gain:
+        return True
+    blurred = rules.criterion >= SQUARED and looks_pure(rules, rows, sums, square)
+    return bool(blurred and same_means(rules, rows, sums, left))
 
 
 @register_jitable
@@ -268,6 +280,7 @@ __all__ = [
     "best_split",
     "desk_for",
     "gain_of",
+    "is_leaf",
     "may_split",
     "search",
     "trials_for",

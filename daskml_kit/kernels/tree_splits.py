@@ -38,6 +38,14 @@ GINI, ENTROPY, SQUARED, POISSON = 0, 1, 2, 3
 CRITERIA = {"gini": GINI, "entropy": ENTROPY, "squared_error": SQUARED, "poisson": POISSON}
 
 
+MOST_TIMES = 64
+"""Times that one row is drawn in all sums that units are made for. A row drawn more often, of 1e12 rows."""
+
+TELLS = 1e-9
+"""Squares can tell whether a node is pure if they lose less than this share: its values spread by less than
+3e-5 of their size then. Where they can't, the means of the best split do, for the price of a search."""
+
+
 class Rules(NamedTuple):
     """How a tree grows. All numbers, so that a kernel is compiled once for all of them."""
 
@@ -124,8 +132,15 @@ def impurity_of(rules: Rules, sums: Array, square: int) -> float:
 
 
 @register_jitable
-def is_pure(rules: Rules, rows: int, sums: Array, square: int) -> bool:
-    """Whether the impurity of a node is only rounding.
+def lost_in_units(rules: Rules, rows: int, sums: Array) -> float:
+    """What the squares of the rows of a node may have lost when they became integers."""
+    mean = abs(sums[1] * rules.unit_value / weight_of(rules, sums))
+    return float(rows * (rules.unit_square + mean * rules.unit_value))
+
+
+@register_jitable
+def looks_pure(rules: Rules, rows: int, sums: Array, square: int) -> bool:
+    """Whether the impurity of a node may be only rounding.
 
     Of shares that is the rounding of one number. Of values it is what its own rows may have lost when
     they became integers, whatever the scale of the weights, and the rounding of their sums.
@@ -135,10 +150,35 @@ def is_pure(rules: Rules, rows: int, sums: Array, square: int) -> bool:
     impurity = impurity_of(rules, sums, square)
     if rules.criterion < SQUARED:
         return impurity <= rules.pure
-    w = weight_of(rules, sums)
-    mean = abs(sums[1] * rules.unit_value / w)
-    units = rows * (rules.unit_square + mean * rules.unit_value)
-    return bool(impurity * w <= units + rules.pure * abs(square) * rules.unit_square)
+    lost = lost_in_units(rules, rows, sums) + rules.pure * abs(square) * rules.unit_square
+    return bool(impurity * weight_of(rules, sums) <= lost)
+
+
+@register_jitable
+def is_pure(rules: Rules, rows: int, sums: Array, square: int) -> bool:
+    """Whether a node looks pure, and its values are so large that its squares can tell.
+
+    They can't where the values are small beside those of other rows, which all share one unit.
+    """
+    if not looks_pure(rules, rows, sums, square) or rules.criterion < SQUARED:
+        return looks_pure(rules, rows, sums, square)
+    size = abs(square) * rules.unit_square
+    nothing = sums[1] == 0 and square == 0
+    return bool(nothing or lost_in_units(rules, rows, sums) <= TELLS * size)
+
+
+@register_jitable
+def same_means(rules: Rules, rows: int, sums: Array, left: Array) -> bool:
+    """Whether the means of two children differ by rounding only, as those of a pure node do.
+
+    A value loses half a unit when it becomes an integer, as many times as its row is drawn.
+    """
+    w0, w1 = float(left[0]), float(sums[0] - left[0])
+    a = left[1] / w0
+    b = (sums[1] - left[1]) / w1
+    most = float(MOST_TIMES * rows)
+    lost = 0.5 * (min(w0, most) / w0 + min(w1, most) / w1)
+    return bool(abs(a - b) <= lost + rules.pure * max(abs(a), abs(b)))
 
 
 @register_jitable

@@ -357,8 +357,9 @@ class DecisionTreeRegressor(  # noqa: D101
     Notes
     -----
     Targets are summed as 64-bit integers, in units of at most ``2 n / 2^62`` of the largest: exact in any
-    order. A node whose targets spread by less than about a millionth of the largest absolute target of all
-    rows can't be told from a pure one and becomes a leaf: clip outliers, and subtract a large offset.
+    order. Squares share a unit as well, so beside an outlier ``impurity`` is coarse, and with it
+    ``feature_importances_`` and pruning; splits are not. A node looks pure where its targets spread by less
+    than 3e-5 of their size: subtract a large offset.
 
     Examples
     --------

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from daskml_kit.base import BlockEstimator, check_number
 from daskml_kit.exceptions import InvalidDataError, InvalidDataTypeError, InvalidParameterError
-from daskml_kit.kernels.tree_splits import CRITERIA, POISSON, Rules
+from daskml_kit.kernels.tree_splits import CRITERIA, MOST_TIMES, POISSON, Rules
 from daskml_kit.runtime.in_kind import RowFunction
 from daskml_kit.runtime.ingest import DataFacts, Spec
 from daskml_kit.tree.binning import Survey
@@ -32,9 +32,6 @@ REFUSED = {
     "absolute_error": "it needs medians, which histograms don't hold",
     "friedman_mse": "scikit-learn has deprecated it; 'squared_error' gives the same trees",
 }
-
-MOST_TIMES = 64
-"""Times that one row is drawn in all sums that units are made for. A row drawn more often, of 1e12 rows."""
 
 
 class TreeEstimator(BlockEstimator):

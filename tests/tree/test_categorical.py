@@ -17,7 +17,7 @@ from sklearn import tree as reference
 import daskml_kit
 from daskml_kit.ensemble import ExtraTreesRegressor, RandomForestClassifier
 from daskml_kit.exceptions import InvalidDataError, InvalidDataTypeError, InvalidParameterError
-from daskml_kit.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from daskml_kit.tree import DecisionTreeClassifier, DecisionTreeRegressor, export_text
 
 rng = np.random.default_rng(0)
 N = 600
@@ -141,6 +141,24 @@ def test_unknown_and_missing_values_go_where_the_node_says():
     with_missing = X.where(X["kind"] != "c")
     model = DecisionTreeRegressor(max_depth=1).fit(with_missing, y)
     np.testing.assert_allclose(model.predict(asked), [5.0, 5.0, 5.0])
+
+
+def test_rules_are_written_as_scikit_learn_writes_them():
+    numbers = FRAME[["x", "code"]]
+    given = {"feature_names": ["a", "b"], "max_depth": 1, "show_weights": True}
+    model = DecisionTreeClassifier(max_depth=3).fit(numbers, LABELS)
+    assert export_text(model, **given) == reference.export_text(model.to_sklearn(), **given)
+    model = DecisionTreeClassifier(max_depth=2, categorical_features=[1]).fit(numbers, LABELS)
+    text = export_text(model, class_names=["few", "some", "many"], max_depth=0, show_weights=True)
+    first, *_, last = text.splitlines()
+    assert first.startswith("|--- feature_1 in {")
+    assert last == "|   |--- truncated branch"
+    assert text.count("missing") == 1
+    model = DecisionTreeRegressor(max_depth=1).fit(FRAME[["kind"]], VALUES)
+    one, _, other, _ = (line.strip("}").split("{")[-1] for line in export_text(model).splitlines())
+    assert sorted(f"{one}, {other}".split(", ")) == [*KINDS, "missing"]
+    with pytest.raises(InvalidParameterError, match="must have 1 names"):
+        export_text(model, feature_names=["a", "b"])
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,23 @@ def test_is_a_scikit_learn_estimator(estimator, check):
     check(estimator)
 
 
+def test_outliers_hide_no_spread_of_the_others():
+    """The unit of squares is 4 beside a target of 1e8: too coarse to see that the others differ."""
+    rng = np.random.default_rng(5)
+    X = rng.integers(0, 200, (2_000, 2)).astype(float)
+    X[0] = 999.0
+    for values in (rng.normal(size=2_000), rng.integers(0, 3, 2_000) / 3.0):
+        y = np.append(1e8, values[1:])
+        for weight in (None, np.full(2_000, 0.3), rng.integers(1, 3, 2_000) * 1e6):
+            ours = DecisionTreeRegressor(max_depth=9).fit(X, y, weight)
+            theirs = reference.DecisionTreeRegressor(max_depth=9).fit(X, y, weight)
+            assert abs(ours.get_n_leaves() - theirs.get_n_leaves()) <= 3
+            gaps = ours.predict(X[1:]) - theirs.predict(X[1:])
+            assert (np.abs(gaps) > 1e-5).mean() < 0.05  # splits of the same score
+    same = DecisionTreeRegressor().fit(X, np.append(1e8, np.full(1_999, 1 / 3)))
+    assert same.get_n_leaves() == 2
+
+
 @pytest.mark.parametrize("criterion", ["squared_error", "poisson"])
 def test_the_scale_of_the_weights_changes_no_tree(criterion):
     rng = np.random.default_rng(8)
