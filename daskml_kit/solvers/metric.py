@@ -25,6 +25,7 @@ from typing import Protocol
 import numpy as np
 
 from daskml_kit.solvers.cholesky import Factor, factorised
+from daskml_kit.solvers.vectors import one_thread
 from daskml_kit.typing import FloatArray
 
 _SHIFT = 1e-6
@@ -58,7 +59,8 @@ class Shared:
 
     def __call__(self, gradient: FloatArray) -> FloatArray:
         """The solution for each row of ``gradient``."""
-        return self.factor.solve(np.ascontiguousarray(gradient.T)).T
+        with one_thread():
+            return self.factor.solve(np.ascontiguousarray(gradient.T)).T
 
 
 def metric_from(sketch: str, hessian: FloatArray) -> Metric:
@@ -72,7 +74,8 @@ def metric_from(sketch: str, hessian: FloatArray) -> Metric:
     if sketch == "diagonal":
         return Diagonal(1.0 / safe)
     filled = hessian + np.diag(np.where(diagonal > 0, 0.0, safe - diagonal))
-    return Shared(factorised(filled, 1.0 / np.sqrt(safe), _SHIFT))
+    with one_thread():
+        return Shared(factorised(filled, 1.0 / np.sqrt(safe), _SHIFT))
 
 
 __all__ = ["Diagonal", "Metric", "Shared", "metric_from"]
