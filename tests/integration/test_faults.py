@@ -195,7 +195,7 @@ def counted(part, directory):
 
 def test_a_retired_worker_loses_nothing(tmp_path, at_round, executor):
     """Its bundles move before it goes: no block is loaded twice."""
-    with local_cluster() as client:
+    with local_cluster(processes=False) as client:  # nothing dies here
         retired = next(iter(client.scheduler_info(n_workers=-1)["workers"]))
         rows = da.from_array(X, chunks=(500, -1)).map_blocks(counted, tmp_path, meta=X[:0])
         done = at_round(3, lambda: client.retire_workers([retired]))
@@ -219,16 +219,18 @@ def test_data_without_a_recipe_are_lost(victim, nannies, at_round):
         LogisticRegression(**ESTIMATOR).fit(rows, da.from_array(Y, chunks=N // 2))
 
 
-def test_killed_for_good(tmp_path, at_round, executor):
+def test_killed_for_good(tmp_path, at_round):
     """Workers that do not come back: the survivor computes what the others held."""
     with remote_cluster(tmp_path, 3) as address, Client(address, timeout=60) as client:
         client.wait_for_workers(3, timeout=60)
         first, second, _ = pids(client).values()
         marker = tmp_path / "loading"
         watch = kill_when_loading(first, marker)
-        check(LogisticRegression(**ESTIMATOR).fit(*lazy(marker)))
+        with daskml_kit.config_context(executor="graph"):
+            check(LogisticRegression(**ESTIMATOR).fit(*lazy(marker)))
         watch.join()
         done = at_round(3, lambda: kill(second))
-        check(LogisticRegression(**ESTIMATOR).fit(*lazy()))
+        with daskml_kit.config_context(executor="actor"):
+            check(LogisticRegression(**ESTIMATOR).fit(*lazy()))
         assert done
         assert len(pids(client)) == 1
