@@ -1,7 +1,8 @@
 """Products of vectors and solutions of systems of the model's size, in one thread.
 
 BLAS starts threads for a product of 10,000 numbers. While the machine is busy they wait for each other:
-L-BFGS with 50,000 coefficients spent 0.3 s an iteration in products that take 1 ms, and solving for ten outputs of 785 features took 28 ms in place of 1.
+L-BFGS with 50,000 coefficients spent 0.3 s an iteration in products that take 1 ms, and solving for ten
+outputs of 785 features took 28 ms in place of 1.
 """
 
 from __future__ import annotations
