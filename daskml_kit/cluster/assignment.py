@@ -7,20 +7,22 @@ exact: only the number of distances tells whether there was anything in the scra
 
 from __future__ import annotations
 
-from functools import partial
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from daskml_kit.kernels import assign, nearest
-from daskml_kit.kernels.bounds import Bounds, move_bounds, no_bounds, own_inertia
+from daskml_kit.kernels.bounds import Aim, Bounds, aim_at, move_bounds, no_bounds, own_inertia
 from daskml_kit.kernels.exact_sums import Grid, resolved
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.typing import FloatArray, IntArray
 
 
-class At(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class At:
     """Centres to measure from, and how."""
 
     centers: FloatArray
@@ -32,6 +34,15 @@ class At(NamedTuple):
     """(t, width) centres that share a bound; None for no bounds."""
     run: int = 0
     """Which scratch is this one's."""
+
+    @cached_property
+    def aim(self) -> Aim:
+        """What the bounds ask of the centres, once for all blocks of a task."""
+        assert self.groups is not None
+        return aim_at(self.centers, self.groups, self.origin)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return At, (self.centers, self.origin, self.grid, self.groups, self.run)
 
 
 class Tally(NamedTuple):
@@ -88,7 +99,7 @@ def _known(block: Block, at: At) -> tuple[Bounds, int]:
     assert at.groups is not None
     if known is None or not known.fits(at.groups, at.grid):
         known = no_bounds(block.n_rows, at.centers, at.groups, at.grid)
-    n_distances = move_bounds(np.asarray(block.X), block.weight, at.centers, known, at.origin)
+    n_distances = move_bounds(np.asarray(block.X), block.weight, at.aim, known)
     block.scratch[_key(at)] = known
     return known, n_distances
 

@@ -57,7 +57,7 @@ class KMeans(StartedModel):
         - "lloyd": all of them, in every iteration.
         - "hamerly": a row keeps a bound of the distance to its own centre and one of the distance to all
           others, and is looked at only where they meet: 12 bytes a row.
-        - "yinyang": one bound for every 16 centres: ``8 + n_clusters / 4`` bytes a row.
+        - "yinyang": one bound for every 16 centres: ``12 + n_clusters / 4`` bytes a row.
         - "elkan": one for every 8 centres, where scikit-learn's keeps one for each.
         - "auto": "hamerly" up to 32 clusters, "yinyang" above, as long as the bounds take at most twice the
           memory of the rows, else "hamerly" or "lloyd".

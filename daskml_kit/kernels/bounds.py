@@ -5,6 +5,10 @@ bound of the distance to those of the group that are not its own. When centres m
 much; while the upper one stays below the lower ones, the row keeps its label unseen. With one group
 these are Hamerly's bounds, with k / 8 or k / 16 those of Yinyang k-means.
 
+Nothing is written to a row that keeps its label: bounds are kept less the way that centres had gone when
+they were found, and read with the way gone by now. A bound over all groups, which is loose, is asked first,
+so that most rows cost 12 bytes a pass.
+
 State belongs to one block and says of itself which centres it is right for: from there to any other
 centres is the length of the way between them, so rounds may be lost, repeated or out of order. Labels,
 sums and counts are those that a pass without bounds finds, bit by bit: labels because what is close is
@@ -13,76 +17,151 @@ decided on distances computed directly, sums because they are exact (:mod:`daskm
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from daskml_kit.kernels import bounds_tiles
 from daskml_kit.kernels.blocks import as_column, check_block, frozen
+from daskml_kit.kernels.bounds_tiles import BATCH, SCAN, Aim, Known, Way, Work
 from daskml_kit.kernels.exact_sums import Grid, empty_sums
 from daskml_kit.kernels.nearest import as_centers, half_squares, tie_width
-from daskml_kit.kernels.products import WIDTH
+from daskml_kit.kernels.scores import score_error, whole_width
 from daskml_kit.typing import Array, FloatArray, IntArray
 
-HALVES_WORK = 8
-"""Centres are compared with each other where that costs at most a part in so many of one full pass."""
+FEW = 512
+"""Up to so many centres they are compared with each other, where there is one group: ``k^2`` distances."""
+
+FAR = 1e4
+"""Once centres have gone so many times the length of the largest, bounds are found anew: they would be
+rounded too coarsely."""
 
 
 @dataclass
 class Bounds:
-    """What is known of the rows of one block, at some centres. About ``8 + 4 t`` bytes a row."""
+    """What is known of the rows of one block, at some centres. About ``12 + 4 t`` bytes a row."""
 
     members: IntArray
     """(t, width) int64: the centres of each group, -1 where a group is not full."""
     grid: Grid
     centers: FloatArray
     """(k, d) float64 that everything below is right for."""
-    label: IntArray
-    """(n,) int32: nearest centre, -1 before the first pass."""
-    upper: FloatArray
-    """(n,) float32: at least the distance to it."""
-    lower: FloatArray
-    """(n, t) float32: at most the distance to any other centre of the group."""
-    sums: FloatArray
-    """(k, 2, d + 1) exact sums of rows and weights."""
+    rows: Known
+    own: FloatArray = field(init=False)
+    """(k,) the way that each centre has gone."""
+    others: FloatArray = field(init=False)
+    """(k,) the way of the farthest of all others, pass by pass."""
+    groups: FloatArray = field(init=False)
+    """(t,) the way of the farthest of each group, pass by pass."""
+
+    def __post_init__(self) -> None:
+        k, t = len(self.centers), len(self.members)
+        self.own, self.others, self.groups = np.zeros(k), np.zeros(k), np.zeros(t)
+
+    @property
+    def label(self) -> IntArray:
+        """(n,) int32: nearest centre, -1 before the first pass."""
+        return self.rows.label
+
+    @property
+    def sums(self) -> FloatArray:
+        """(k, 2, d + 1) exact sums of rows and weights."""
+        return self.rows.sums
 
     def fits(self, members: IntArray, grid: Grid) -> bool:
-        """Whether it was made for these groups and grids."""
+        """Whether it was made for these groups and grids, and is still worth something."""
         pairs = ((self.members, members), *zip(self.grid, grid, strict=True))
-        return all(np.array_equal(a, b) for a, b in pairs)
+        fresh = float(self.others.max()) <= FAR * float(np.abs(self.centers).max())
+        return fresh and all(np.array_equal(a, b) for a, b in pairs)
+
+    def upper(self) -> FloatArray:
+        """(n,) at least the distance of each row to its centre."""
+        return self.rows.upper + self.own[self.label]
+
+    def lower(self) -> FloatArray:
+        """(n, t) at most the distance to any other centre of a group."""
+        if self.rows.lower.shape[1] == 0:
+            return (self.rows.others - self.others[self.label])[:, None]
+        return np.asarray(self.rows.lower - self.groups)
+
+    def move(self, centers: FloatArray) -> Way:
+        """Notes the way to other centres."""
+        gaps = centers - self.centers
+        moved = np.sqrt(np.einsum("kj,kj->k", gaps, gaps)) * (1.0 + 1e-6) + bounds_tiles.TINY
+        self.own += moved
+        first = int(np.argmax(moved))
+        farthest = np.full(len(moved), moved[first])
+        farthest[first] = np.delete(moved, first).max(initial=0.0)
+        self.others += farthest
+        self.groups += np.where(self.members >= 0, moved[self.members], 0.0).max(axis=1)
+        self.centers = np.array(centers)
+        return Way(*(as_float32(way) for way in (self.own, self.others, self.groups)))
 
 
 def no_bounds(n_rows: int, centers: Array, members: IntArray, grid: Grid) -> Bounds:
     """State of a block before its first pass."""
-    k, d = centers.shape
-    return Bounds(
-        members,
-        grid,
-        np.array(centers, np.float64),
+    (k, d), t = centers.shape, len(members)
+    rows = Known(
         np.full(n_rows, -1, np.int32),
         np.zeros(n_rows, np.float32),
-        np.zeros((n_rows, len(members)), np.float32),
+        np.zeros(n_rows, np.float32),
+        np.zeros((n_rows, t if t > 1 else 0), np.float32),
         empty_sums(k, d),
     )
+    return Bounds(members, grid, np.array(centers, np.float64), rows)
 
 
 def bounds_bytes(n_rows: int, n_groups: int) -> int:
     """Memory of the bounds of so many rows."""
-    return n_rows * (8 + 4 * n_groups)
+    return n_rows * (12 + (4 * n_groups if n_groups > 1 else 0))
 
 
-def move_bounds(
-    X: Array, weight: Array | None, centers: Array, known: Bounds, origin: Array | None = None
-) -> int:
+def aim_at(centers: Array, members: IntArray, origin: Array | None = None) -> Aim:
+    """The centres of a pass, for the blocks of one task.
+
+    Parameters
+    ----------
+    centers : (k, d)
+    members : (t, width) the centres of each group, -1 where it is not full; width in whole vectors
+    origin : (d,) a point near the data: the nearer, the fewer rows need a second look
+    """
+    d = centers.shape[1]
+    points, shift = as_centers(centers, d), np.zeros(d) if origin is None else origin
+    places = members.ravel()
+    taken = places >= 0
+    placed, place = np.zeros((len(places), d)), np.empty(len(points), np.int64)
+    placed[taken] = (points - shift)[places[taken]]
+    place[places[taken]] = np.flatnonzero(taken)
+    lengths = np.sqrt(2.0 * half_squares(placed))
+    scale = 2.0 ** -np.clip(np.frexp(lengths.max())[1], -400, 400)
+    placed *= scale
+    constants = np.where(taken, half_squares(placed), np.inf)
+    width = members.shape[1]
+    return Aim(
+        points,
+        frozen(placed.reshape(-1, width, d).transpose(0, 2, 1), np.float32),
+        frozen(constants.reshape(-1, width), np.float32),
+        frozen(places, np.int64),
+        frozen(place),
+        frozen(taken.reshape(-1, width).sum(axis=1)),
+        frozen(lengths.reshape(-1, width).max(axis=1) * scale),
+        as_float32(halves_between(points) if len(members) == 1 else np.zeros(len(points))),
+        frozen(shift, np.float64),
+        float(scale),
+        score_error(d),
+        tie_width(d),
+    )
+
+
+def move_bounds(X: Array, weight: Array | None, aim: Aim, known: Bounds) -> int:
     """Brings ``known`` to other centres; returns how many distances were computed.
 
     Parameters
     ----------
     X : (n, d) array, float32 or float64
     weight : (n,) weights at least 0, or None for ones; the same at every call
-    centers : (k, d)
+    aim : the centres
     known : changed in place
-    origin : (d,) a point near the data: the nearer, the fewer rows need a second look
 
     Raises
     ------
@@ -100,41 +179,34 @@ def move_bounds(
     """
     check_block(X)
     n, d = X.shape
-    points, shift = as_centers(centers, d), np.zeros(d) if origin is None else origin
-    width = known.members.shape[1]
-    places = known.members.ravel()
-    taken = places >= 0
-    placed = np.zeros((len(places), d))
-    placed[taken] = (points - shift)[places[taken]]
-    place = np.empty(len(points), np.int64)
-    place[places[taken]] = np.flatnonzero(taken)
-    groups = placed.reshape(-1, width, d).transpose(0, 2, 1)
-    moved = np.sqrt(np.einsum("kj,kj->k", points - known.centers, points - known.centers))
-    moved = moved * (1.0 + 1e-6) + bounds_tiles.TINY
-    furthest = np.where(taken, moved[places], 0.0).reshape(-1, width).max(axis=1)
-    count = bounds_tiles.bounded(
-        frozen(X),
-        as_column(weight, "weight", n),
-        points,
-        frozen(groups),
-        frozen(np.where(taken, half_squares(placed), np.inf)),
-        frozen(places),
-        frozen(place),
-        frozen(shift, np.float64),
-        4.0 * (d + 8) * float(np.finfo(np.float64).eps),
-        float(np.sqrt(2.0 * np.max(half_squares(placed)))),
-        tie_width(d),
-        as_float32(moved),
-        as_float32(furthest),
-        as_float32(halves_between(points, n) if len(groups) == 1 else np.zeros(len(points))),
-        *(frozen(part) for part in known.grid),
-        known.label,
-        known.upper,
-        known.lower,
-        known.sums,
+    as_centers(aim.centers, d)
+    way, grid = known.move(aim.centers), [frozen(part) for part in known.grid]
+    weights, room = as_column(weight, "weight", n), room_for(d, *known.members.shape)
+    return int(bounds_tiles.bounded(frozen(X), weights, aim, way, known.rows, *grid, room))
+
+
+def room_for(d: int, n_groups: int, width: int) -> Work:
+    """Room for a batch of open rows."""
+    spare = BATCH + 3
+    return Work(
+        is_open=np.empty(SCAN, np.bool_),
+        row=np.empty(BATCH, np.int64),
+        tile=np.empty((BATCH, d), np.float32),
+        gap=np.empty(BATCH),
+        base=np.empty(BATCH, np.float32),
+        root=np.empty(BATCH, np.float32),
+        reached=np.empty(BATCH, np.float32),
+        closest=np.empty(BATCH, np.float32),
+        chosen=np.empty(BATCH, np.int64),
+        tied=np.empty(BATCH, np.bool_),
+        limit=np.empty(BATCH, np.float32),
+        asked=np.empty((n_groups, spare), np.uint32),
+        asking=np.empty(n_groups, np.int64),
+        scores=np.empty((spare, width), np.float32),
+        least=np.empty(spare, np.float32),
+        floor=np.empty(BATCH, np.float32),
+        bound=np.full(whole_width(n_groups), bounds_tiles.LARGEST, np.float32),
     )
-    known.centers = np.array(points)
-    return int(count)
 
 
 def as_float32(lengths: FloatArray) -> Array:
@@ -143,10 +215,10 @@ def as_float32(lengths: FloatArray) -> Array:
         return frozen(lengths, np.float32)
 
 
-def halves_between(centers: FloatArray, n_rows: int) -> FloatArray:
+def halves_between(centers: FloatArray) -> FloatArray:
     """Half of the distance from each centre to the nearest other, a little less; zeros if too dear."""
     k, d = centers.shape
-    if k < 2 or HALVES_WORK * k > n_rows:
+    if k < 2 or k > FEW:
         return np.zeros(k)
     moved = centers - centers.mean(axis=0)
     squares = np.einsum("kj,kj->k", moved, moved)
@@ -164,9 +236,13 @@ def own_inertia(X: Array, weight: Array | None, known: Bounds) -> float:
     return float(bounds_tiles.own_squares(frozen(X), weights, frozen(known.centers), label))
 
 
-def whole_width(size: int) -> int:
-    """Places of a group: whole vectors of the matrix product."""
-    return -(-size // WIDTH) * WIDTH
-
-
-__all__ = ["Bounds", "bounds_bytes", "move_bounds", "no_bounds", "own_inertia", "whole_width"]
+__all__ = [
+    "Aim",
+    "Bounds",
+    "aim_at",
+    "bounds_bytes",
+    "move_bounds",
+    "no_bounds",
+    "own_inertia",
+    "whole_width",
+]

@@ -1,270 +1,411 @@
 """The compiled loop of :mod:`daskml_kit.kernels.bounds`.
 
-Rows go by in tiles. A row whose bounds say that its centre is still the nearest costs a look at them; the
-others are *open*. For each group of centres the open rows that may have their nearest there are gathered,
-and their scores with the group are one small matrix product::
+Every row is looked at once: two numbers say whether its centre is still the nearest. Those that they leave
+*open* are gathered, and settled a batch at a time::
 
-    tile of rows --bounds--> open rows --group by group--> gathered rows x group's centres
-                                                            -> new best? new bound of the group
+    all rows --scanned--> open rows --tightened--> loaded --listed--> for each group of centres:
+               bounds       a batch     own           float32            scores of those that may have
+                                        distance                         their nearest there (scored)
+                                                                      -> new best? bound of the group
+                                                                      -> booked: sums, label, bounds
 
 Scores are a little wrong and say so: what is close is decided on distances computed directly.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
 from numba.extending import register_jitable
 
-from daskml_kit.kernels.blocks import compiled
+from daskml_kit.kernels.blocks import FASTMATH, compiled
 from daskml_kit.kernels.exact_sums import add_row_exactly
 from daskml_kit.kernels.nearest_tiles import lowest_of_tied
-from daskml_kit.kernels.products import add_row_products
 from daskml_kit.kernels.rows import squared_distance
+from daskml_kit.kernels.scores import LANES, group_scores, least_of
 from daskml_kit.typing import Array
 
-TILE = 256  # rows, so that a group's gathered rows fill the microkernel's blocks of 4
+# Without reference counts, which every mention of an array cost: nothing is allocated here. To book a changed
+# row of 50 columns took 186 ns with them, 86 without.
+UNCOUNTED: Any = {"_nrt": False, "fastmath": FASTMATH, "error_model": "numpy"}
+bare = register_jitable(**UNCOUNTED)
+
+SCAN = 1024  # rows
+BATCH = 128  # open rows
 
 GROW, SHRINK = 1.0 + 2.0**-21, 1.0 - 2.0**-21  # more than a few roundings to float32
 TINY = 1e-37  # the same for numbers that float32 cannot tell from zero
 LARGEST = 3e38
+SPARE = 2.0**-20  # of a bound and the way that it is counted from: their roundings, there and back
+WILD = 1e30  # squared length from which scores are not to be trusted at all
 
 
-@register_jitable
+class Aim(NamedTuple):
+    """The centres of a pass, as the loop wants them."""
+
+    centers: Array
+    """(k, d) float64."""
+    groups: Array
+    """(t, d, width) float32: ``(c - origin) scale`` of each group, transposed."""
+    constants: Array
+    """(t, width) float32: half of their squared lengths, infinite where a group is not full."""
+    members: Array
+    """(t width,) int64: the centre at each place, -1 for none."""
+    place: Array
+    """(k,) int64: the place of each centre."""
+    sizes: Array
+    """(t,) int64: centres of each group."""
+    reach: Array
+    """(t,) the largest length in each group, scaled."""
+    halves: Array
+    """(k,) float32: half of the way to the nearest other centre, at most."""
+    origin: Array
+    """(d,)"""
+    scale: float
+    """A power of two."""
+    error: float
+    """A squared distance from scores is off by at most ``error (|x| + reach)^2``."""
+    tie: float
+
+
+class Way(NamedTuple):
+    """How far centres have gone since the first pass, at least; float32."""
+
+    own: Array
+    """(k,) each of them."""
+    others: Array
+    """(k,) the farthest of all others, pass by pass."""
+    groups: Array
+    """(t,) the farthest of each group."""
+
+
+class Known(NamedTuple):
+    """What is known of the rows: bounds less the way at the time, so that they need no update."""
+
+    label: Array
+    """(n,) int32, -1 before the first pass."""
+    upper: Array
+    """(n,) float32: plus ``own`` at least the distance to the row's centre."""
+    others: Array
+    """(n,) float32: less ``others`` at most the distance to any other centre."""
+    lower: Array
+    """(n, t) float32: less ``groups`` at most the distance to any other centre of a group; no columns for
+    a single group."""
+    sums: Array
+    """(k, 2, d + 1) exact sums."""
+
+
+class Work(NamedTuple):
+    """Room for a batch."""
+
+    is_open: Array
+    """(SCAN,) of the rows scanned."""
+    row: Array
+    """(BATCH,) int64: which row."""
+    tile: Array
+    """(BATCH, d) float32: the row, moved and scaled."""
+    gap: Array
+    """(BATCH,) squared distance to ``chosen``."""
+    base: Array
+    """(BATCH,) float32: squared length of the tile's row."""
+    root: Array
+    """(BATCH,) float32: its length."""
+    reached: Array
+    """(BATCH,) float32: at least the distance to ``chosen``."""
+    closest: Array
+    """(BATCH,) float32: at most the distance to any other."""
+    chosen: Array
+    """(BATCH,) int64: the nearest centre so far."""
+    tied: Array
+    """(BATCH,) whether another may be as near, so that all are measured."""
+    limit: Array
+    """(BATCH,) float32: scaled squared distance up to which others are of interest."""
+    asked: Array
+    """(t, BATCH + 3) uint32: places in the batch."""
+    asking: Array
+    """(t,) how many."""
+    scores: Array
+    """(BATCH + 3, width) float32."""
+    least: Array
+    """(BATCH + 3,) float32."""
+    floor: Array
+    """(BATCH,) float32: at most the scaled squared distance to others of a group."""
+    bound: Array
+    """(t,) float32: bounds of a row; whole vectors, the rest large."""
+
+
+@njit(cache=True, nogil=True, **UNCOUNTED)
+def bounded(
+    X: Array,
+    weight: Array,
+    aim: Aim,
+    way: Way,
+    known: Known,
+    coarse: Array,
+    fine: Array,
+    work: Work,
+) -> int:
+    """Brings labels, bounds and sums to the centres of ``aim``; returns how many distances that took."""
+    n, count, opened = len(X), 0, 0
+    for start in range(0, n, SCAN):
+        size = min(SCAN, n - start)
+        scan(known, way, aim.halves, start, size, work.is_open)
+        for i in range(size):
+            if work.is_open[i]:
+                work.row[opened] = start + i
+                opened += 1
+                if opened == BATCH:
+                    count += settle(X, weight, aim, way, known, coarse, fine, work, opened)
+                    opened = 0
+    return count + settle(X, weight, aim, way, known, coarse, fine, work, opened)
+
+
+@bare
+def scan(known: Known, way: Way, halves: Array, start: int, size: int, is_open: Array) -> None:
+    """Marks the rows whose label is in doubt, those without one included."""
+    wider, narrower = np.float32(GROW), np.float32(SHRINK)
+    for i in range(size):
+        label = known.label[start + i]
+        own = max(label, 0)
+        far = (known.upper[start + i] + way.own[own]) * wider
+        limit = (known.others[start + i] - way.others[own]) * narrower
+        in_doubt = not ((far < limit) | (far < halves[own]))
+        is_open[i] = (label < 0) | in_doubt
+
+
+@bare
+def settle(
+    X: Array, weight: Array, aim: Aim, way: Way, known: Known, coarse: Array, fine: Array,
+    work: Work, opened: int,
+) -> int:  # fmt: skip
+    """Labels and bounds of a batch of open rows; the number of distances."""
+    opened, count = tighten(X, aim, way, known, work, opened)
+    if opened == 0:
+        return count
+    load(X, aim, work, opened)
+    ask(known, way, work, opened)
+    for g in range(len(aim.groups)):
+        count += score(X, aim, way, known, work, g)
+    for r in range(opened):
+        if work.tied[r]:
+            count += len(aim.centers)
+            untie(X, aim, way, known, work, r)
+        book(X, weight, way, known, coarse, fine, work, r)
+    return count
+
+
+@bare
+def tighten(X: Array, aim: Aim, way: Way, known: Known, work: Work, opened: int) -> tuple[int, int]:
+    """Keeps the rows that are open even with the distance to their own centre; how many, and distances."""
+    kept, count = 0, 0
+    for r in range(opened):
+        i = work.row[r]
+        own, gap = known.label[i], np.inf
+        if own >= 0:
+            gap = squared_distance(X, i, aim.centers, own, 0.0)
+            count += 1
+            far = above(gap)
+            if far < (known.others[i] - way.others[own]) * SHRINK or far < aim.halves[own]:
+                known.upper[i] = upper_less(far, way.own[own])
+                continue
+        work.row[kept], work.chosen[kept], work.gap[kept] = i, own, gap
+        kept += 1
+    return kept, count
+
+
+@bare
+def load(X: Array, aim: Aim, work: Work, opened: int) -> None:
+    """Copies rows, moved and scaled."""
+    for r in range(opened):
+        i, total = work.row[r], 0.0
+        for j in range(X.shape[1]):
+            gap = (X[i, j] - aim.origin[j]) * aim.scale
+            work.tile[r, j] = gap
+            total += gap * gap
+        work.base[r] = total
+        work.root[r] = np.sqrt(total)
+        work.tied[r] = not total < WILD
+        set_limit(aim, work, r)
+
+
+@bare
+def set_limit(aim: Aim, work: Work, r: int) -> None:
+    """What is known of ``chosen``: lengths, up to which others are of interest."""
+    work.reached[r] = above(work.gap[r])
+    work.limit[r] = work.gap[r] * (aim.scale * aim.scale) * (1.0 + aim.tie) * GROW
+
+
+@bare
+def ask(known: Known, way: Way, work: Work, opened: int) -> None:
+    """Lists for each group the rows that may have their nearest there."""
+    asked, asking, bound = work.asked, work.asking, work.bound
+    asking[:] = 0
+    if known.lower.shape[1] == 0:
+        for r in range(opened):
+            asked[0, asking[0]] = r
+            asking[0] += not work.tied[r]
+            work.closest[r] = 0.0 if work.tied[r] else LARGEST
+        return
+    n_groups, narrower, most = known.lower.shape[1], np.float32(SHRINK), np.float32(LARGEST)
+    vectors = bound.size // LANES
+    for r in range(opened):
+        if work.tied[r]:
+            work.closest[r] = 0.0
+            continue
+        far, i = work.reached[r], work.row[r]
+        for g in range(n_groups):
+            bound[g] = (known.lower[i, g] - way.groups[g]) * narrower
+        for g in range(n_groups):
+            asked[g, asking[g]] = r
+            asking[g] += not far < bound[g]
+        for g in range(n_groups):
+            bound[g] = bound[g] if far < bound[g] else most
+        work.closest[r] = least_of(bound.ctypes.data, vectors)
+
+
+@bare
+def score(X: Array, aim: Aim, way: Way, known: Known, work: Work, g: int) -> int:
+    """Looks for nearer centres in a group, and bounds it anew; the number of distances."""
+    count, asked, floor, size = 0, work.asked[g], work.floor, int(work.asking[g])
+    if size == 0:
+        return 0
+    group_scores(work.tile, asked, size, aim.groups[g], aim.constants[g], work.scores, work.least)
+    error, reach, two = np.float32(aim.error), np.float32(aim.reach[g]), np.float32(2.0)
+    for q in range(size):
+        r = asked[q]
+        length = work.root[r] + reach
+        floor[q] = (work.base[r] + two * work.least[q]) - error * length * length
+    for q in range(size):
+        r = asked[q]
+        if not floor[q] > work.limit[r]:  # a row's own centre always leads here
+            before = work.chosen[r]
+            count += nearer(X, aim, work, g, q)
+            if before >= 0 and work.chosen[r] != before:
+                count += 1
+                gap = squared_distance(X, work.row[r], aim.centers, before, 0.0)
+                left(aim, way, known, work, r, before, gap)
+    unscale, single = SHRINK / aim.scale, known.lower.shape[1] == 0
+    for q in range(size):
+        r = asked[q]
+        root = np.sqrt(floor[q] if floor[q] > np.float32(0.0) else np.float32(0.0))
+        bound = np.float32(min(max(root * unscale - TINY, 0.0), LARGEST))
+        work.closest[r] = min(work.closest[r], bound)
+        if not single:
+            known.lower[work.row[r], g] = lower_plus(bound, way.groups[g])
+    count += size * int(aim.sizes[g])
+    return count
+
+
+@bare
+def nearer(X: Array, aim: Aim, work: Work, g: int, q: int) -> int:
+    """Measures what may be nearest in a group, by increasing score; the number of distances.
+
+    Leaves in ``floor`` at most the squared distance to those of the group that are not chosen.
+    """
+    r, width, scores, count = work.asked[g, q], work.scores.shape[1], work.scores, 0
+    base, length = float(work.base[r]), float(work.root[r]) + aim.reach[g]
+    slack = aim.error * length * length
+    own, before = aim.place[max(work.chosen[r], 0)] - g * width, work.chosen[r]
+    best = others = own_score = np.float32(
+        np.inf
+    )  # best: that of the chosen, if it is of this group
+    if before >= 0 and own >= 0 and own < width:
+        own_score, scores[q, own] = scores[q, own], np.float32(np.inf)
+    start = scores.ctypes.data + 4 * q * width
+    least: Any = np.float32(np.inf)
+    for _ in range(width + 1):
+        least, limit = least_of(start, width // LANES), float(work.limit[r])
+        cut = 0.5 * (limit + slack - base) + SPARE * (limit + slack + base)
+        if least > cut or least == np.inf:
+            break
+        top = place_of(least, scores, q)
+        scores[q, top] = np.inf
+        k = aim.members[g * width + top]
+        gap = squared_distance(X, work.row[r], aim.centers, k, 0.0)
+        count += 1
+        work.tied[r] |= abs(gap - work.gap[r]) <= aim.tie * gap
+        if gap < work.gap[r]:
+            work.gap[r], work.chosen[r] = gap, k
+            set_limit(aim, work, r)
+            best, least = least, best
+        others = min(others, least)
+    if work.chosen[r] != before:
+        others = min(others, own_score)
+    work.floor[q] = base + 2.0 * min(others, least) - slack
+    return count
+
+
+@bare
+def place_of(value: float, values: Array, row: int) -> int:
+    """Where it is in a row, first."""
+    place = 0
+    while place < values.shape[1] - 1 and values[row, place] != value:
+        place += 1
+    return place
+
+
+@bare
+def left(aim: Aim, way: Way, known: Known, work: Work, r: int, k: int, gap: float) -> None:
+    """The centre k is the row's no more: bounds of other centres now hold for it too."""
+    bound = below(gap)
+    work.closest[r] = min(work.closest[r], bound)
+    if known.lower.shape[1]:
+        i, g = work.row[r], aim.place[k] // aim.constants.shape[1]
+        known.lower[i, g] = min(known.lower[i, g], lower_plus(bound, way.groups[g]))
+
+
+@bare
+def untie(X: Array, aim: Aim, way: Way, known: Known, work: Work, r: int) -> None:
+    """Chooses the lowest index of several that are as near."""
+    best, k = work.chosen[r], lowest_of_tied(X, work.row[r], aim.centers, aim.tie)
+    if k != best:
+        if best >= 0:
+            left(aim, way, known, work, r, best, work.gap[r])
+        work.chosen[r] = k
+        work.gap[r] = squared_distance(X, work.row[r], aim.centers, k, 0.0)
+
+
+@bare
+def book(
+    X: Array, weight: Array, way: Way, known: Known, coarse: Array, fine: Array, work: Work, r: int
+) -> None:
+    """Writes down what is new of a row."""
+    i, k = work.row[r], work.chosen[r]
+    old, scale = known.label[i], weight[i] if weight.size else 1.0
+    known.upper[i] = upper_less(above(work.gap[r]), way.own[k])
+    known.others[i] = lower_plus(work.closest[r], way.others[k])
+    if k != old:
+        if old >= 0:
+            add_row_exactly(X, i, -scale, coarse, fine, known.sums[old])
+        add_row_exactly(X, i, scale, coarse, fine, known.sums[k])
+        known.label[i] = k
+
+
+@bare
 def above(square: Any) -> Any:
-    """A float32 at least the root."""
+    """A number at least the root, in float32 too."""
     return np.sqrt(square) * GROW + TINY
 
 
-@register_jitable
+@bare
 def below(square: Any) -> Any:
-    """A float32 at most the root."""
+    """A number at most the root, in float32 too."""
     root = np.sqrt(max(square, 0.0)) * SHRINK - TINY
     return min(max(root, 0.0), LARGEST)
 
 
-@compiled
-def bounded(
-    X: Array,
-    weight: Array,
-    centers: Array,
-    groups: Array,
-    constants: Array,
-    members: Array,
-    place: Array,
-    origin: Array,
-    error: float,
-    reach: float,
-    tie: float,
-    moved: Array,
-    group_moved: Array,
-    halves: Array,
-    coarse: Array,
-    fine: Array,
-    label: Array,
-    upper: Array,
-    lower: Array,
-    sums: Array,
-) -> int:
-    """Brings labels, bounds and sums to ``centers``; returns how many distances that took.
-
-    ``groups`` (t, d, width) are the centres less the origin, transposed; ``constants`` (t width,) half their
-    squared lengths, infinite where a group is not full; ``members`` (t width,) the centre at each place and
-    ``place`` (k,) the place of each centre. An approximate squared distance is off by at most
-    ``error (|x - origin| + reach)^2``. Centres moved by ``moved`` (k,), at most ``group_moved`` (t,) in a
-    group, since the bounds were right; ``halves`` (k,) is half of the way to the nearest other centre.
-    """
-    n, d = X.shape
-    n_groups, width = groups.shape[0], groups.shape[2]
-    tile, part = np.empty((TILE, d)), np.zeros((TILE, d))
-    products = np.empty((TILE, width))
-    row, reached = np.empty(TILE, np.int64), np.empty(TILE)
-    asked, asking = np.empty((n_groups, TILE), np.int32), np.empty(n_groups, np.int64)
-    chosen, gap = np.empty(TILE, np.int64), np.empty(TILE)
-    base, slack = np.empty(TILE), np.empty(TILE)
-    tied, limit = np.empty(TILE, np.bool_), np.empty(TILE, np.float32)
-    count = 0
-    for start in range(0, n, TILE):
-        size = min(TILE, n - start)
-        far, needed = upper[start : start + size], limit[:size]
-        drift(
-            label[start : start + size],
-            moved,
-            halves,
-            far,
-            lower[start : start + size],
-            group_moved,
-            needed,
-        )
-        opened = 0
-        for i in range(start, start + size):
-            current = label[i]
-            if current >= 0:
-                if far[i - start] < needed[i - start]:
-                    continue
-                gap[opened] = squared_distance(X, i, centers, current, 0.0)
-                count += 1
-                far[i - start] = above(gap[opened])
-                if far[i - start] < needed[i - start]:
-                    continue
-            else:
-                gap[opened] = np.inf
-            row[opened], chosen[opened], tied[opened] = i, current, False
-            opened += 1
-        if opened == 0:
-            continue
-        for r in range(opened):
-            base[r] = load_moved(X[row[r]], origin, tile[r])
-            slack[r] = error * (np.sqrt(base[r]) + reach) ** 2
-            reached[r] = above(gap[r])
-        listed(row[:opened], reached, lower, asked, asking)
-        for g in range(n_groups):
-            size = 0
-            for q in range(asking[g]):
-                r = asked[g, q]  # a nearer centre may have been found since
-                if not reached[r] < lower[row[r], g]:
-                    asked[g, size] = r
-                    size += 1
-            if size == 0:
-                continue
-            for q in range(size):
-                source = tile[asked[g, q]]
-                for j in range(d):
-                    part[q, j] = source[j]
-            whole = (size + 3) // 4 * 4
-            products[:whole] = 0.0
-            add_row_products(part.ctypes.data, d, groups[g], products[:whole])
-            first = g * width
-            for q in range(size):
-                r = asked[g, q]
-                i, best = row[r], chosen[r]
-                own = place[best] - first if best >= 0 else -1
-                scores = products[q]
-                least = smallest_score(constants[first : first + width], own, scores)
-                floor = base[r] + 2.0 * least - slack[r]
-                if floor <= gap[r] * (1.0 + tie):
-                    top = np.argmin(scores)  # first, so that few others are close to it
-                    other = squared_distance(X, i, centers, members[first + top], 0.0)
-                    count += 1
-                    tied[r] |= abs(other - gap[r]) <= tie * other
-                    if other < gap[r]:
-                        gap[r], chosen[r] = other, members[first + top]
-                    for j in range(width):
-                        if base[r] + 2.0 * scores[j] - slack[r] > gap[r] * (1.0 + tie):
-                            continue
-                        k = members[first + j]
-                        if j == top or k < 0 or k == best:
-                            continue
-                        other = squared_distance(X, i, centers, k, 0.0)
-                        count += 1
-                        tied[r] |= abs(other - gap[r]) <= tie * gap[r]
-                        if other < gap[r]:
-                            gap[r], chosen[r] = other, k
-                    least = np.inf
-                    for j in range(width):
-                        if members[first + j] != chosen[r]:
-                            least = min(least, scores[j])
-                    floor = base[r] + 2.0 * least - slack[r]
-                lower[i, g] = below(floor)
-                if chosen[r] != best:
-                    reached[r] = above(gap[r])
-                if chosen[r] != best and best >= 0:
-                    old = place[best] // width
-                    length = below(squared_distance(X, i, centers, best, 0.0))
-                    lower[i, old] = min(lower[i, old], length)
-            count += size * int(np.sum(members[first : first + width] >= 0))
-        for r in range(opened):
-            i, scale = row[r], weight[row[r]] if weight.size else 1.0
-            if tied[r]:
-                count += len(centers)
-                best = chosen[r]
-                chosen[r] = lowest_of_tied(X, i, centers, tie)
-                if chosen[r] != best:
-                    old = place[best] // width
-                    lower[i, old] = min(lower[i, old], below(gap[r]))
-                    gap[r] = squared_distance(X, i, centers, chosen[r], 0.0)
-            upper[i] = above(gap[r])
-            if chosen[r] != label[i]:
-                if label[i] >= 0:
-                    add_row_exactly(X, i, -scale, coarse, fine, sums[label[i]])
-                add_row_exactly(X, i, scale, coarse, fine, sums[chosen[r]])
-                label[i] = chosen[r]
-    return count
+@bare
+def upper_less(far: Any, way: Any) -> Any:
+    """An upper bound to be read with a longer way added."""
+    return (far - way) + SPARE * (far + way)
 
 
-@register_jitable
-def drift(
-    label: Array,
-    moved: Array,
-    halves: Array,
-    upper: Array,
-    lower: Array,
-    group_moved: Array,
-    limit: Array,
-) -> None:
-    """Moves the bounds of a tile by as much as the centres moved.
-
-    ``limit`` is what the upper bound must stay below for the label to be certain. All in float32, a little
-    wider than needed. Rows without a label (-1) get numbers without a meaning.
-    """
-    wider, narrower, zero = np.float32(GROW), np.float32(SHRINK), np.float32(0.0)
-    for i in range(label.size):
-        upper[i] = (upper[i] + moved[label[i]]) * wider
-    if lower.shape[1] == 1:
-        single, way = lower.reshape(-1), group_moved[0]
-        for i in range(label.size):
-            value = (single[i] - way) * narrower
-            value = value if value > zero else zero
-            single[i] = value
-            half = halves[label[i]]
-            limit[i] = value if value > half else half
-        return
-    for i in range(label.size):
-        least, bounds = halves[label[i]], lower[i]
-        for g in range(bounds.size):
-            value = (bounds[g] - group_moved[g]) * narrower
-            bounds[g] = value if value > zero else zero
-        closest = bounds[0]
-        for g in range(1, bounds.size):
-            closest = bounds[g] if bounds[g] < closest else closest
-        limit[i] = closest if closest > least else least
-
-
-@register_jitable
-def listed(row: Array, reached: Array, lower: Array, asked: Array, asking: Array) -> None:
-    """For each group the first ``asking`` of ``asked``: open rows that may have their nearest there."""
-    asking[:] = 0
-    for r in range(row.size):
-        far, bounds = reached[r], lower[row[r]]
-        for g in range(bounds.size):
-            if not far < bounds[g]:
-                asked[g, asking[g]] = r
-                asking[g] += 1
-
-
-@register_jitable
-def load_moved(row: Array, origin: Array, out: Array) -> Any:
-    """``out = row - origin``; its squared length."""
-    total = 0.0
-    for j in range(row.size):
-        gap = row[j] - origin[j]
-        out[j] = gap
-        total += gap * gap
-    return total
-
-
-@register_jitable
-def smallest_score(constants: Array, own: int, scores: Array) -> Any:
-    """``scores = constants - scores``, infinite at ``own``; the smallest."""
-    for j in range(scores.size):
-        scores[j] = constants[j] - scores[j]
-    if own >= 0 and own < scores.size:
-        scores[own] = np.inf
-    least = scores[0]
-    for j in range(1, scores.size):
-        least = scores[j] if scores[j] < least else least
-    return least
+@bare
+def lower_plus(near: Any, way: Any) -> Any:
+    """A lower bound to be read with a longer way taken off."""
+    return (near + way) - SPARE * (near + way)
 
 
 @compiled
@@ -277,4 +418,4 @@ def own_squares(X: Array, weight: Array, centers: Array, label: Array) -> float:
     return total
 
 
-__all__ = ["bounded", "own_squares"]
+__all__ = ["BATCH", "SCAN", "Aim", "Known", "Way", "Work", "bounded", "own_squares"]

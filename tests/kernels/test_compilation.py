@@ -69,7 +69,7 @@ import os
 import numpy as np
 from daskml_kit.kernels import assign, linear_sums, linear_tiles, moments, moments_tiles
 from daskml_kit.kernels import bounds_tiles, nearest_tiles
-from daskml_kit.kernels.bounds import move_bounds, no_bounds
+from daskml_kit.kernels.bounds import aim_at, move_bounds, no_bounds
 from daskml_kit.kernels.exact_sums import grid_for
 from daskml_kit.losses import Binomial, Multinomial
 X, y = np.ones((5, 12)), np.ones(5)
@@ -79,7 +79,8 @@ linear_sums(Multinomial(3), X, y, None, np.ones((3, 13)), **options)
 moments(X, y, None)
 grid = grid_for(np.ones(13), 5)
 assign(X, None, X, grid)
-move_bounds(X, None, X, no_bounds(5, X, np.arange(8)[None] % 5, grid))
+groups = np.r_[:5, -1, -1, -1][None]
+move_bounds(X, None, aim_at(X, groups), no_bounds(5, X, groups, grid))
 kernels = (
     linear_tiles.single_output, linear_tiles.several_outputs, moments_tiles.dense,
     nearest_tiles.dense, bounds_tiles.bounded,
