@@ -1,4 +1,4 @@
-"""One tree over the rows of one block: its next level's histograms, and rows cut out to be sent."""
+"""Trees over spread rows, on a worker: a level's histograms, the best of some, rows cut out to be sent."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import numpy as np
 from daskml_kit.kernels.tree_growth import same_type
 from daskml_kit.kernels.tree_histograms import fill
 from daskml_kit.kernels.tree_rows import Payload, partition, square_of
+from daskml_kit.kernels.tree_search import Bins, best_split, trials_for
 from daskml_kit.kernels.tree_splits import Rules, exactly
 from daskml_kit.typing import Array
 
@@ -59,6 +60,34 @@ def fill_nodes(
 
 
 @exactly
+def best_of(
+    hist: Array,
+    features: Array,
+    bins: Bins,
+    signs: Array,
+    rules: Rules,
+    lower: float,
+    upper: float,
+    key: np.uint64,
+) -> tuple[float, int, bool]:
+    """Score and place of the best of some features of a node, -1 for none; whether any can be split."""
+    stride = rules.stride
+    sums, trials = np.zeros(stride, np.int64), trials_for(rules)
+    for b in range(rules.missing_bin + 1):
+        for c in range(stride):
+            sums[c] += hist[b * stride + c]
+    every, none = (
+        np.arange(rules.missing_bin).astype(np.int32).reshape(1, -1),
+        np.empty(0, np.int64),
+    )
+    score, where, _, _, _, varied = best_split(
+        hist, (rules.missing_bin + 1) * stride, features, 0, len(features), every, none, bins, signs, rules,
+        sums, lower, upper, key, -np.inf, trials,
+    )  # fmt: skip
+    return score, where, varied
+
+
+@exactly
 def cut_out(codes: Array, idx: Array, runs: Array, nodes: Array, out: Array, at: int) -> int:
     """Copies the codes of the rows of some nodes to columns ``at`` and on; returns where they end."""
     # Unsigned, or each index would be checked for counting from the end.
@@ -73,4 +102,4 @@ def cut_out(codes: Array, idx: Array, runs: Array, nodes: Array, out: Array, at:
     return int(to)
 
 
-__all__ = ["cut_out", "fill_nodes", "part_rows"]
+__all__ = ["best_of", "cut_out", "fill_nodes", "part_rows"]

@@ -4,7 +4,8 @@ The driver sends the splits of the trees so far and the nodes of the next level,
 there. Each block moves its rows to their nodes, which it remembers in its scratch, and answers with
 histograms; the total decides the next splits. Sums are of integers, so the trees are those that grow whole.
 Where all features are searched, the heavier of two siblings is their parent less the lighter, whose rows
-alone are looked at. Small nodes are finished whole (:mod:`~daskml_kit.tree.finishing`).
+alone are looked at. Where a round's histograms are many, workers merge them
+(:mod:`~daskml_kit.tree.merging`). Small nodes are finished whole (:mod:`~daskml_kit.tree.finishing`).
 
 References
 ----------
@@ -24,15 +25,16 @@ import numpy as np
 
 from daskml_kit.kernels import tree_levels
 from daskml_kit.kernels.tree_growth import Nodes
-from daskml_kit.kernels.tree_splits import SQUARED, Rules
+from daskml_kit.kernels.tree_splits import SQUARED
 from daskml_kit.kernels.tree_spread import fill_nodes
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.reduction import Reduction
-from daskml_kit.tree import finishing
+from daskml_kit.tree import finishing, merging
 from daskml_kit.tree.finishing import Small
 from daskml_kit.tree.ground import MEMORY_SHARE, Ground, Growth
-from daskml_kit.tree.growing import best_first, for_weight
+from daskml_kit.tree.growing import best_first
 from daskml_kit.tree.level_nodes import GrowingTree, Node, Twin, finished, weight_of
+from daskml_kit.tree.merging import Level, Part, combined, narrow
 from daskml_kit.tree.standing import Splits, standing
 from daskml_kit.typing import IntArray
 
@@ -63,14 +65,6 @@ class Ask(NamedTuple):
     trees: tuple[Wanted, ...]
 
 
-class Level(NamedTuple):
-    """What a round answers for one tree. Parts add up."""
-
-    hist: IntArray  # (n, m * width)
-    rows: IntArray  # (n,)
-    squares: IntArray  # (n,)
-
-
 def _chunk(growth: Growth, block: Block, ask: Ask) -> list[Level]:
     splits = [wanted.splits for wanted in ask.trees]
     columns, trees = standing(growth, block, ask.fit, ask.growing, splits)
@@ -89,26 +83,8 @@ def _chunk(growth: Growth, block: Block, ask: Ask) -> list[Level]:
             growth.rules,
             *level,
         )
-        out.append(level._replace(hist=_narrow(hist)))
+        out.append(level._replace(hist=narrow(hist)))
     return out
-
-
-def _narrow(hist: IntArray) -> IntArray:
-    """The same numbers in as few bytes as hold them: deep nodes have few rows, and messages are the cost."""
-    most = max(int(hist.max(initial=0)), -int(hist.min(initial=0)))
-    for dtype in (np.int16, np.int32):
-        if most <= np.iinfo(dtype).max:
-            return hist.astype(dtype)
-    return hist
-
-
-def _combined(a: list[Level], b: list[Level]) -> list[Level]:
-    return [_added(x, y) for x, y in zip(a, b, strict=True)]
-
-
-def _added(a: Level, b: Level) -> Level:
-    hist = np.add(a.hist, b.hist, dtype=np.int64)
-    return Level(_narrow(hist), a.rows + b.rows, a.squares + b.squares)
 
 
 # ---------------------------------------------------------------- on the driver
@@ -163,22 +139,20 @@ class _Forest:
         return cls(ground, growth, trees, uuid.uuid4().hex, d, small, every)
 
     def grown(self) -> list[Nodes]:
-        reduction: Reduction[Ask, list[Level], list[Level]] = Reduction(
-            "tree-level", partial(_chunk, self.growth), _combined
-        )
         while any(tree.waiting for tree in self.trees):
             chosen = self._next_nodes()
-            asked = tuple(self._wanted(tree, nodes) for tree, nodes in chosen)
-            ask = Ask(self.fit, self._growing(), asked)
-            found = self.ground.executor.reduce(self.ground.data, reduction, ask)
-            for (tree, nodes), wanted, level in zip(chosen, asked, found, strict=True):
-                self._decide(tree, nodes, wanted, level)
+            if self._histogram_bytes(chosen) > merging.MERGE_BYTES and self._spread():
+                self._level_apart(chosen)
+            else:
+                self._level(chosen)
         while any(tree.small for tree in self.trees):
             self._finish()
         return [finished(self.growth, tree) for tree in self.trees]
 
-    def _growing(self) -> tuple[int, ...]:
-        return tuple(tree.key for tree in self.trees if tree.growing)
+    def _growing(self, chosen: Sequence[tuple[GrowingTree, object]]) -> tuple[int, ...]:
+        """Keys of the trees that are not finished."""
+        taken = {tree.key for tree, _ in chosen}
+        return tuple(tree.key for tree in self.trees if tree.growing or tree.key in taken)
 
     # ------------------------------------------------------------ a level
 
@@ -220,11 +194,64 @@ class _Forest:
         ]
         return Wanted(tree.splits(self.growth), np.array(nodes), np.array(features))
 
+    def _histogram_bytes(self, chosen: Sequence[tuple[GrowingTree, list[int]]]) -> int:
+        cells = (self.growth.rules.missing_bin + 1) * self.growth.rules.stride
+        m = sum(self._width(tree.nodes[i]) for tree, nodes in chosen for i in nodes)
+        return m * cells * 8
+
+    def _spread(self) -> bool:
+        """Whether there are workers to merge what others have found."""
+        return len(getattr(self.ground.executor, "workers", {})) > 1
+
+    def _level(self, chosen: Sequence[tuple[GrowingTree, list[int]]]) -> None:
+        """One round: the driver merges histograms and decides."""
+        reduction: Reduction[Ask, list[Level], list[Level]] = Reduction(
+            "tree-level", partial(_chunk, self.growth), combined
+        )
+        asked = tuple(self._wanted(tree, nodes) for tree, nodes in chosen)
+        ask = Ask(self.fit, self._growing(chosen), asked)
+        found = self.ground.executor.reduce(self.ground.data, reduction, ask)
+        for (tree, nodes), wanted, level in zip(chosen, asked, found, strict=True):
+            self._decide(tree, nodes, wanted, level)
+
+    def _level_apart(self, chosen: Sequence[tuple[GrowingTree, list[int]]]) -> None:
+        """One round: workers merge histograms and say which feature is best."""
+        for tree, nodes in chosen:
+            for i in list(nodes):
+                self._part_from_twin(tree, i, nodes)
+        asked = tuple(self._wanted(tree, nodes) for tree, nodes in chosen)
+        parts = [
+            Part(t, j, 0, wanted.features[j], node.key, node.lower, node.upper, tree.rules)
+            for t, ((tree, nodes), wanted) in enumerate(zip(chosen, asked, strict=True))
+            for j, node in enumerate(tree.nodes[i] for i in nodes)
+        ]
+        ask = Ask(self.fit, self._growing(chosen), asked)
+        chunk = partial(_chunk, self.growth)
+        levels, best = merging.merged_apart(self.ground, self.growth, chunk, ask, parts)
+        for t, ((tree, nodes), wanted, level) in enumerate(zip(chosen, asked, levels, strict=True)):
+            for j, i in enumerate(nodes):
+                node, found = tree.nodes[i], best.get((t, j))
+                node.rows, node.square = int(level.rows[j]), int(level.squares[j])
+                if found is None:  # no feature is searched
+                    continue
+                tree.rules = tree.rules or merging.root_rules(self.growth.rules, found.hist)
+                at = max(found.where, 0)
+                hist, own = found.hist.astype(np.int64), wanted.features[j][at : at + 1]
+                self._settle(tree, i, hist, own, varied=found.varied, whole=False)
+
+    def _part_from_twin(self, tree: GrowingTree, i: int, nodes: list[int]) -> None:
+        """Look at the heavier sibling, too: its histograms would need the lighter one's here."""
+        node = tree.nodes[i]
+        if node.twin is not None:
+            nodes.append(node.twin.node)
+            self.kept_bytes -= node.twin.hist.nbytes
+            node.twin = None
+
     def _decide(
         self, tree: GrowingTree, nodes: Sequence[int], wanted: Wanted, level: Level
     ) -> None:
         if tree.rules is None:
-            tree.rules = for_weight(self.growth.rules, _weight(self.growth.rules, level.hist[0]))
+            tree.rules = merging.root_rules(self.growth.rules, level.hist[0])
         for j, i in enumerate(nodes):
             node = tree.nodes[i]
             node.rows, node.square = int(level.rows[j]), int(level.squares[j])
@@ -239,8 +266,21 @@ class _Forest:
                 self._settle(tree, node.twin.node, node.twin.hist - hist, wanted.features[j])
                 node.twin = None
 
-    def _settle(self, tree: GrowingTree, i: int, hist: IntArray, features: IntArray) -> None:
-        """Split a node, let it search on, or leave it."""
+    def _settle(
+        self,
+        tree: GrowingTree,
+        i: int,
+        hist: IntArray,
+        features: IntArray,
+        *,
+        varied: bool = False,
+        whole: bool = True,
+    ) -> None:
+        """Split a node, let it search on, or leave it.
+
+        ``varied``: whether a feature that was searched elsewhere has rows in two bins; ``whole``: whether
+        all histograms are here.
+        """
         rules, binning, node = self.growth.rules, self.growth.binning, tree.nodes[i]
         assert tree.rules is not None
         node.sums, left = np.empty(rules.stride, np.int64), np.empty(rules.stride, np.int64)
@@ -254,20 +294,20 @@ class _Forest:
         if feature >= 0:
             node.split, node.threshold, node.gain = (feature, cut, missing_left), threshold, gain
             node.sets = sets if binning.categorical[feature] else None
-            self._send_down(tree, i, tree.split(self.growth, i, left), hist)
-        elif go_on and stop < self.d:
+            self._send_down(tree, i, tree.split(self.growth, i, left), hist if whole else None)
+        elif go_on and not varied and stop < self.d:
             node.start = stop
             tree.waiting.append(i)
 
     def _send_down(
-        self, tree: GrowingTree, i: int, children: tuple[int, int], hist: IntArray
+        self, tree: GrowingTree, i: int, children: tuple[int, int], hist: IntArray | None
     ) -> None:
         """Let children wait for the next level or, if they are small, for their end."""
         node, rules = tree.nodes[i], self.growth.rules
         light, heavy = sorted(children, key=lambda c: weight_of(rules, tree.nodes[c].sums))
         waiting = [c for c in (light, heavy) if not self._is_small(tree, node, c)]
         subtracts = len(waiting) == 2 and self._searched_at(tree.nodes[light]) == (0, self.d)
-        if subtracts and self.kept_bytes + hist.nbytes <= HISTOGRAM_BYTES:
+        if hist is not None and subtracts and self.kept_bytes + hist.nbytes <= HISTOGRAM_BYTES:
             self.kept_bytes += hist.nbytes
             tree.nodes[light].twin = Twin(heavy, i, hist)
             waiting = [light]
@@ -291,12 +331,12 @@ class _Forest:
         row = finishing.row_bytes(self.growth, self.d)
         budget = finishing.budget_of(self.ground)
         chosen: list[tuple[GrowingTree, int]] = []
-        growing = self._growing()
         for tree in self.trees:
             while tree.small and (budget > 0 or not chosen):
                 i = tree.small.pop()
                 budget -= tree.nodes[i].rows * row
                 chosen.append((tree, i))
+        growing = self._growing(chosen)
         trees = list(dict.fromkeys(tree for tree, _ in chosen))
         place = {tree: at for at, tree in enumerate(trees)}
         small = [self._small(place[tree], tree, i) for tree, i in chosen]
@@ -311,13 +351,6 @@ class _Forest:
         return Small(
             place, i, node.key, node.depth, node.lower, node.upper, tree.rules.weight, node.rows
         )
-
-
-def _weight(rules: Rules, hist: IntArray) -> float:
-    """The weight of all rows of a tree, from the histogram of one feature at its root."""
-    width = (rules.missing_bin + 1) * rules.stride
-    sums = hist[:width].reshape(-1, rules.stride).sum(axis=0, dtype=np.int64)
-    return weight_of(rules, sums) * rules.unit_weight
 
 
 __all__ = ["level_by_level"]

@@ -15,8 +15,16 @@ import daskml_kit
 from daskml_kit.ensemble import ExtraTreesClassifier, RandomForestClassifier, RandomForestRegressor
 from daskml_kit.kernels import tree_growth
 from daskml_kit.runtime import executor as protocol, graph
-from daskml_kit.tree import DecisionTreeClassifier, DecisionTreeRegressor, finishing, levels
+from daskml_kit.tree import (
+    DecisionTreeClassifier,
+    DecisionTreeRegressor,
+    finishing,
+    levels,
+    merging,
+    standing,
+)
 from daskml_kit.tree.finishing import Small
+from daskml_kit.tree.merging import Part
 from tests.integration.clusters import kill, local_cluster, pids
 
 rng = np.random.default_rng(0)
@@ -59,8 +67,9 @@ def grown_whole(which):
     # None is small; those of one row; of 30; all below the root.
     small=st.sampled_from([0, 1e-3, 0.05, finishing.HISTOGRAMS]),
     travelling=st.sampled_from([5_000, finishing.FINISH_BYTES]),
+    apart=st.sampled_from([0, 30_000, merging.MERGE_BYTES]),
 )
-def test_one_forest_whichever_way_it_grows(which, cuts, budget, small, travelling):
+def test_one_forest_whichever_way_it_grows(which, cuts, budget, small, travelling, apart):
     whole, (model, y) = grown_whole(which), MODELS[which]
     bounds = np.array([0, *sorted(cuts), N])
     lazy = da.from_array(X, chunks=(tuple(np.diff(bounds)), 4))
@@ -68,6 +77,8 @@ def test_one_forest_whichever_way_it_grows(which, cuts, budget, small, travellin
         patch.setattr(levels, "HISTOGRAM_BYTES", budget)
         patch.setattr(finishing, "HISTOGRAMS", small)
         patch.setattr(finishing, "FINISH_BYTES", travelling)
+        patch.setattr(merging, "MERGE_BYTES", apart)
+        patch.setattr(levels._Forest, "_spread", lambda _: True)
         grown = clone(model).fit(lazy, da.from_array(y, chunks=lazy.chunks[0]))
     assert (whole.growth_, grown.growth_) == ("replicate", "reduce")
     assert bits(grown) == bits(whole)
@@ -135,10 +146,37 @@ def test_trees_take_turns_where_their_rows_outgrow_memory(monkeypatch):
     assert list(levels._groups(ground, growth, [1, 2, 3, 4, 5])) == [[1, 2], [3, 4], [5]]
 
 
+def test_rows_are_drawn_once_and_let_go(monkeypatch):
+    real, drawn = standing.in_bag, []
+
+    def in_bag(columns, times):
+        drawn.append(len(times))
+        return real(columns, times)
+
+    monkeypatch.setattr(standing, "in_bag", in_bag)
+    monkeypatch.setattr(finishing, "HISTOGRAMS", 0.05)
+    with daskml_kit.config_context(trees="reduce"):
+        RandomForestClassifier(5, random_state=0).fit(X, Y)
+    assert drawn == [N] * 5
+
+
+def test_features_are_dealt_out_evenly():
+    parts = [Part(0, n, 0, np.arange(7), 0, 0.0, 0.0, None) for n in range(3)]
+    for lanes in (1, 2, 4, 50):
+        shares = merging.dealt(parts, lanes)
+        sizes = [sum(len(part.features) for part in share) for share in shares]
+        assert max(sizes) - min(sizes) <= 1
+        flat = [(p.node, p.low + i, f) for s in shares for p in s for i, f in enumerate(p.features)]
+        assert flat == [(n, i, i) for n in range(3) for i in range(7)]
+
+
 @pytest.mark.cluster
-@pytest.mark.parametrize(("executor", "small"), [("actor", 0.05), ("graph", 0)])
-def test_a_cluster_grows_it_level_by_level(client, executor, small, monkeypatch):
+@pytest.mark.parametrize(
+    ("executor", "small", "apart"), [("actor", 0.05, 0), ("graph", 0, 1 << 24)]
+)
+def test_a_cluster_grows_it_level_by_level(client, executor, small, apart, monkeypatch):
     monkeypatch.setattr(finishing, "HISTOGRAMS", small)
+    monkeypatch.setattr(merging, "MERGE_BYTES", apart)
     model, y = MODELS[0]
     lazy = da.from_array(X, chunks=(120, 4))
     with daskml_kit.config_context(trees="reduce", executor=executor):
