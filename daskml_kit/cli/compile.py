@@ -48,6 +48,9 @@ def _fit_all(X: Any) -> None:
     for bins in (255, 300):  # codes of one byte and of two
         forest = RandomForestRegressor(1, max_depth=2, max_bins=bins, random_state=0)
         forest.fit(X, y).predict(X)
+    if not sparse.issparse(X):  # trees with sets of categories are walked by code of their own
+        forest = RandomForestRegressor(1, max_depth=2, categorical_features=[0], random_state=0)
+        forest.fit(X, y).predict(X)
     Ridge().fit(X, y)
     LinearRegression(positive=True).fit(X, y)
     Lasso(max_iter=1).fit(X, y)

@@ -536,6 +536,11 @@ class RandomForestClassifier(_ForestClassifier):
         Which way the forest grew: whole trees on gathered rows, or a round a level.
     n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
 
+    Notes
+    -----
+    With ``sample_weight`` rows are drawn evenly and then weighed; scikit-learn 1.9 draws them in proportion
+    to their weights. ``class_weight="balanced_subsample"`` is refused: weights would differ from tree to tree.
+
     References
     ----------
     Breiman (2001). Random forests. Machine Learning 45(1).
@@ -649,6 +654,11 @@ class RandomForestRegressor(_ForestRegressor):
     growth_ : {"replicate", "reduce"}
         Which way the forest grew: whole trees on gathered rows, or a round a level.
     n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
+
+    Notes
+    -----
+    With ``sample_weight`` rows are drawn evenly and then weighed; scikit-learn 1.9 draws them in proportion
+    to their weights.
 
     References
     ----------
@@ -765,6 +775,11 @@ class ExtraTreesClassifier(_ForestClassifier):
         Which way the forest grew: whole trees on gathered rows, or a round a level.
     n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
 
+    Notes
+    -----
+    With ``sample_weight`` rows are drawn evenly and then weighed; scikit-learn 1.9 draws them in proportion
+    to their weights. ``class_weight="balanced_subsample"`` is refused: weights would differ from tree to tree.
+
     References
     ----------
     Geurts, Ernst, Wehenkel (2006). Extremely randomized trees. Machine Learning 63(1).
@@ -879,6 +894,11 @@ class ExtraTreesRegressor(_ForestRegressor):
     growth_ : {"replicate", "reduce"}
         Which way the forest grew: whole trees on gathered rows, or a round a level.
     n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
+
+    Notes
+    -----
+    With ``sample_weight`` rows are drawn evenly and then weighed; scikit-learn 1.9 draws them in proportion
+    to their weights.
 
     References
     ----------
