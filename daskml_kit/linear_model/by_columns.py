@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 
 from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
+from daskml_kit.linear_model.choice import LOCAL
 from daskml_kit.linear_model.column_blocks import Solve
 from daskml_kit.linear_model.column_problem import ByColumns, Problem
 from daskml_kit.linear_model.column_ridge import solve_ridge_by_columns
@@ -54,8 +55,8 @@ def check_choice(solver: Any) -> None:
     ------
     InvalidParameterError
     """
-    if solver not in CHOICES:
-        raise InvalidParameterError(f"solver must be one of {list(CHOICES)}, got {solver!r}.")
+    if solver not in (*CHOICES, *LOCAL):
+        raise InvalidParameterError(f"solver must be one of {[*CHOICES, *LOCAL]}, got {solver!r}.")
 
 
 def goes_by_columns(solver: str, X: ArrayLike) -> bool:

@@ -13,8 +13,10 @@ from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
 from daskml_kit.kernels import Moments
 from daskml_kit.linear_model import least_squares
 from daskml_kit.linear_model.by_columns import check_choice, fit_least_squares, goes_by_columns
+from daskml_kit.linear_model.choice import LOCAL
 from daskml_kit.linear_model.coordinate_descent import Descent, Path
 from daskml_kit.linear_model.least_squares import MOMENTS, about_origin
+from daskml_kit.linear_model.pieces import edges_of
 from daskml_kit.linear_model.regressor import LinearRegressor, check_flag
 from daskml_kit.linear_model.wide import SPREAD, solve_wide
 from daskml_kit.runtime.dataset import BlockDataset
@@ -109,7 +111,9 @@ class ElasticNet(LinearRegressor):
         Draws the coordinates for ``selection="random"``.
     selection : {"cyclic", "random"}, default="cyclic"
     verbose : int, default=0
-    solver : {"auto", "rows", "columns"}, default="auto"
+    solver : {"auto", "rows", "columns", "admm", "cocoa"}, default="auto"
+        "admm" and "cocoa" (which needs ``l1_ratio < 1``) compute on pieces of the rows, see
+        :class:`LogisticRegression`; they end as the proximal gradient does, ``n_iter_`` counts their rounds.
         Whether workers hold rows, or all rows of some columns (working sets, with the duality gap as above).
         "auto" goes by columns where X is a dask array of several chunks of columns, of more columns than
         rows and more than 5,000.
@@ -204,13 +208,15 @@ class ElasticNet(LinearRegressor):
                 "With alpha=0 coordinate descent converges slowly: LinearRegression solves this exactly.",
                 stacklevel=2,
             )
-        with self._opened(X, y, sample_weight, target="values", multi_output=True) as (
+        local = self.solver in LOCAL
+        edges = self._edges if local else None
+        with self._opened(X, y, sample_weight, target="values", multi_output=True, edges=edges) as (
             data,
             executor,
         ):
             facts = data.facts
             start = self._start(facts)
-            many = facts.n_features > least_squares.GRAM_FEATURES
+            many = local or facts.n_features > least_squares.GRAM_FEATURES
             if many:
                 self._keep_wide(data, executor, start)
             else:
@@ -233,6 +239,10 @@ class ElasticNet(LinearRegressor):
         gaps = np.array([f.gap for f in found], dtype=self.coef_.dtype)
         self._keep_cost(gaps, [f.n_iter for f in found])
         return self
+
+    def _edges(self, facts: DataFacts) -> list[int]:
+        """Where the rows are cut for solvers that compute on pieces."""
+        return edges_of(facts, facts.n_features + int(self.fit_intercept))
 
     def _keep_wide(self, data: BlockDataset, executor: Executor, start: FloatArray | None) -> None:
         about = executor.reduce(data, SPREAD, None)

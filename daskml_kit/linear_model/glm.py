@@ -12,8 +12,9 @@ from sklearn.utils.validation import check_is_fitted
 from daskml_kit.base import BlockEstimator, RegressorMixin, check_number
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
 from daskml_kit.kernels import predict_linear
-from daskml_kit.linear_model.choice import newton_is_cheaper
+from daskml_kit.linear_model.choice import LOCAL, newton_is_cheaper
 from daskml_kit.linear_model.objective import Finish, LinearObjective, unpenalised_intercept
+from daskml_kit.linear_model.pieces import edges_of, in_pieces
 from daskml_kit.linear_model.regressor import check_flag
 from daskml_kit.linear_model.summary import Summarised
 from daskml_kit.linear_model.targets import (
@@ -31,6 +32,7 @@ from daskml_kit.solvers import LBFGS, Newton, Solution, solve
 from daskml_kit.typing import ArrayLike, FloatArray, Matrix
 
 SOLVERS = {"newton-cholesky": Newton, "lbfgs": LBFGS}
+NAMES = ("auto", *SOLVERS, *LOCAL)
 
 
 def _deviance_chunk(loss: Any, block: Block, params: Any) -> tuple[float, TargetSums]:
@@ -91,7 +93,8 @@ class GeneralizedLinear(Summarised, RegressorMixin, BlockEstimator):
         """
         self._check_parameters()
         loss = self._loss()
-        with self._opened(X, y, sample_weight, target="values") as (data, executor):
+        edges = self._edges if self.solver in LOCAL else None
+        with self._opened(X, y, sample_weight, target="values", edges=edges) as (data, executor):
             facts = data.facts
             about = executor.reduce(data, target_reduction(loss), None)
             _refuse_range(loss, about)
@@ -100,9 +103,11 @@ class GeneralizedLinear(Summarised, RegressorMixin, BlockEstimator):
             objective = LinearObjective(
                 data, executor, loss, self.fit_intercept, Finish(facts.weight_sum, penalty)
             )
-            solution = solve(
-                objective, self._solver(facts, w0.size), w0, max_iter=self.max_iter, tol=self.tol
-            )
+            if self.solver in LOCAL:
+                objective, solver = in_pieces(self.solver, objective, self._edges(facts), None)
+            else:
+                solver = self._solver(facts, w0.size)
+            solution = solve(objective, solver, w0, max_iter=self.max_iter, tol=self.tol)
             self._keep(facts, solution)
         return self
 
@@ -112,10 +117,14 @@ class GeneralizedLinear(Summarised, RegressorMixin, BlockEstimator):
         check_number("max_iter", self.max_iter, least=1, whole=True)
         check_flag("fit_intercept", self.fit_intercept)
         check_flag("warm_start", self.warm_start)
-        if self.solver not in ("auto", *SOLVERS):
+        if self.solver not in NAMES:
             raise InvalidParameterError(
-                f"solver must be one of {['auto', *SOLVERS]}, got {self.solver!r}."
+                f"solver must be one of {list(NAMES)}, got {self.solver!r}."
             )
+
+    def _edges(self, facts: DataFacts) -> list[int]:
+        """Where the rows are cut for solvers that compute on pieces."""
+        return edges_of(facts, facts.n_features + int(self.fit_intercept))
 
     def _start(self, facts: DataFacts, loss: Any, about: TargetSums) -> FloatArray:
         """The last fit's coefficients, or the best constant prediction."""
@@ -223,8 +232,9 @@ class PoissonRegressor(GeneralizedLinear):
     alpha : float, default=1.0
         Strength of the L2 penalty; the intercept is not penalised.
     fit_intercept : bool, default=True
-    solver : {"auto", "newton-cholesky", "lbfgs"}, default="auto"
-        "auto" takes Newton for dense data of few coefficients, where its few dear rounds cost less.
+    solver : {"auto", "newton-cholesky", "lbfgs", "admm", "giant"}, default="auto"
+        "auto" takes Newton for dense data of few coefficients, where its few dear rounds cost less. The
+        last two compute on pieces of the rows: see :class:`LogisticRegression`.
     max_iter : int, default=100
         Most accepted steps.
     tol : float, default=1e-4
@@ -289,8 +299,9 @@ class GammaRegressor(GeneralizedLinear):
     alpha : float, default=1.0
         Strength of the L2 penalty; the intercept is not penalised.
     fit_intercept : bool, default=True
-    solver : {"auto", "newton-cholesky", "lbfgs"}, default="auto"
-        "auto" takes Newton for dense data of few coefficients, where its few dear rounds cost less.
+    solver : {"auto", "newton-cholesky", "lbfgs", "admm", "giant"}, default="auto"
+        "auto" takes Newton for dense data of few coefficients, where its few dear rounds cost less. The
+        last two compute on pieces of the rows: see :class:`LogisticRegression`.
     max_iter : int, default=100
         Most accepted steps.
     tol : float, default=1e-4
@@ -361,7 +372,8 @@ class TweedieRegressor(GeneralizedLinear):
     link : {"auto", "identity", "log"}, default="auto"
         "auto" is the identity for ``power <= 0`` and the logarithm above. The identity is there for
         ``power=0`` alone, where every prediction has a deviance.
-    solver : {"auto", "newton-cholesky", "lbfgs"}, default="auto"
+    solver : {"auto", "newton-cholesky", "lbfgs", "admm", "giant", "cocoa"}, default="auto"
+        "cocoa" for ``power=0`` with a penalty.
     max_iter : int, default=100
     tol : float, default=1e-4
     warm_start : bool, default=False

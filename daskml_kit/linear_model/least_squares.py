@@ -11,10 +11,13 @@ from daskml_kit.base import check_number
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.kernels import Moments, combine_moments, moments
 from daskml_kit.linear_model.by_columns import check_choice, fit_least_squares, goes_by_columns
+from daskml_kit.linear_model.choice import LOCAL
 from daskml_kit.linear_model.objective import Finish, LinearObjective, unpenalised_intercept
+from daskml_kit.linear_model.pieces import edges_of, in_pieces
 from daskml_kit.linear_model.regressor import LinearRegressor, check_flag
 from daskml_kit.linear_model.summary import Summarised, Sums, sums_of_moments
 from daskml_kit.losses import HalfSquared
+from daskml_kit.penalties import BoundedL1
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
@@ -65,6 +68,7 @@ class _LeastSquares(LinearRegressor):
 
     tol: float
     positive: bool
+    solver: str = "auto"
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -76,20 +80,26 @@ class _LeastSquares(LinearRegressor):
     ) -> Self:
         check_flag("fit_intercept", self.fit_intercept)
         check_flag("positive", self.positive)
-        with self._opened(X, y, sample_weight, target="values", multi_output=True) as (
+        local = self.solver in LOCAL
+        edges = self._edges if local else None
+        with self._opened(X, y, sample_weight, target="values", multi_output=True, edges=edges) as (
             data,
             executor,
         ):
             strengths = _strengths(alpha, data.facts)
-            if self.positive:
+            if self.positive and not local:
                 refuse_many_features("positive=True", data.facts.n_features)
-            if data.facts.n_features <= GRAM_FEATURES:
+            if data.facts.n_features <= GRAM_FEATURES and not local:
                 coef, intercept = self._by_moments(data, executor, strengths)
                 self.n_iter_: IntArray | None = None
             else:
                 coef, intercept = self._by_iterations(data, executor, strengths, max_iter)
             self._keep(data.facts, coef, intercept)
         return self
+
+    def _edges(self, facts: DataFacts) -> list[int]:
+        """Where the rows are cut for solvers that compute on pieces."""
+        return edges_of(facts, facts.n_features + int(self.fit_intercept))
 
     def _by_moments(
         self, data: BlockDataset, executor: Executor, strengths: FloatArray
@@ -111,7 +121,7 @@ class _LeastSquares(LinearRegressor):
     def _by_iterations(
         self, data: BlockDataset, executor: Executor, strengths: FloatArray, max_iter: int
     ) -> tuple[FloatArray, FloatArray]:
-        """One L-BFGS solve a target."""
+        """One solve a target."""
         facts = data.facts
         width = facts.n_features + int(self.fit_intercept)
         rows, steps = [], []
@@ -127,7 +137,13 @@ class _LeastSquares(LinearRegressor):
                 Finish(facts.weight_sum, penalty),
                 target=t if facts.n_outputs else None,
             )
-            solution = solve(objective, LBFGS(), np.zeros(width), max_iter=max_iter, tol=self.tol)
+            solver: Any = LBFGS()
+            if self.solver in LOCAL:
+                free = np.full(width, np.inf)
+                lower = np.where(np.arange(width) < facts.n_features, 0.0, -np.inf)
+                kinks = BoundedL1(np.zeros(width), lower, free) if self.positive else None
+                objective, solver = in_pieces(self.solver, objective, self._edges(facts), kinks)
+            solution = solve(objective, solver, np.zeros(width), max_iter=max_iter, tol=self.tol)
             rows.append(solution.w)
             steps.append(solution.n_iter)
         self.n_iter_ = np.array(steps, dtype=np.int32)
@@ -362,7 +378,9 @@ class Ridge(_LeastSquares):
     positive : bool, default=False
         Coefficients of at least 0; by rows for at most 5,000 features.
     verbose : int, default=0
-    solver : {"auto", "rows", "columns"}, default="auto"
+    solver : {"auto", "rows", "columns", "admm", "giant", "cocoa"}, default="auto"
+        The last three compute on pieces of the rows, see :class:`LogisticRegression`; with ``positive=True``
+        "admm" alone.
         Whether workers hold rows, or all rows of some columns (conjugate gradients in the space of the
         rows, until ``tol``). "auto" goes by columns where X is a dask array of several chunks of columns,
         of more columns than rows and more than 5,000.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -76,7 +76,7 @@ def join(data: BlockDataset, executor: Executor) -> None:
     if any(bundle.n_blocks > 1 for bundle in data.bundles):
         pieces = executor.map(data, _join, None)
         data.release()
-        data.bundles = pieces.bundles
+        data.bundles = [replace(piece, n_blocks=1) for piece in pieces.bundles]
 
 
 class PieceSums(NamedTuple):

@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from daskml_kit.linear_model.choice import LOCAL
 from daskml_kit.linear_model.objective import Finish, LinearObjective, linear_reduction
+from daskml_kit.linear_model.pieces import edges_of, in_pieces
 from daskml_kit.losses import HalfSquared
 from daskml_kit.penalties import L2, BoundedL1
 from daskml_kit.runtime.block import Block
@@ -63,7 +65,8 @@ def solve_wide(
     start: FloatArray,
     how: Any,
 ) -> Wide:
-    """Minimise ``1/(2W) sum_i s_i (y_i - x_i.w - b)^2 + l1 |w|_1 + l2/2 |w|^2`` by FISTA, a pass a step.
+    """Minimise ``1/(2W) sum_i s_i (y_i - x_i.w - b)^2 + l1 |w|_1 + l2/2 |w|^2`` by FISTA, a pass a step,
+    or by the solver on pieces that was asked for.
 
     Parameters
     ----------
@@ -71,7 +74,7 @@ def solve_wide(
     target : which
     strengths : l1, l2
     start : (n_features,)
-    how : an estimator with ``fit_intercept positive max_iter tol``
+    how : an estimator with ``fit_intercept positive max_iter tol solver``
 
     Notes
     -----
@@ -98,9 +101,13 @@ def solve_wide(
     objective = LinearObjective(
         data, executor, HalfSquared(), how.fit_intercept, finish, target=column
     )
+    solver: Any = GradientDescent(penalty=penalty)
+    if how.solver in LOCAL:
+        kinks = penalty if l1 > 0 or how.positive else None
+        objective, solver = in_pieces(how.solver, objective, edges_of(facts, width), kinks)
     solution = solve(
         objective,
-        GradientDescent(penalty=penalty),
+        solver,
         np.r_[start, [mean] * free],
         max_iter=how.max_iter,
         tol=how.tol * float(np.sqrt(yy / about.weight_sum)),

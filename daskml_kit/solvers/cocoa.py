@@ -184,7 +184,8 @@ class CoCoA:
 
     def init(self, w: FloatArray) -> CoCoAState:
         """Begin at ``w``."""
-        how = Ascent(self._lambda, self.n_pieces, w.copy() if np.any(w) else None)
+        slopes = w[:-1] if self._intercept else w  # the centre takes an intercept as it is
+        how = Ascent(self._lambda, self.n_pieces, w.copy() if np.any(slopes) else None)
         centre = float(w[-1]) if self._intercept else 0.0
         infinite = np.full_like(w, np.inf)
         return CoCoAState(w, np.inf, infinite, w, np.zeros_like(w), centre, first_key(how), how)

@@ -14,7 +14,17 @@ from sklearn.datasets import make_classification
 
 from daskml_kit import config_context
 from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
-from daskml_kit.linear_model import LogisticRegression, LogisticRegressionCV, pieces
+from daskml_kit.linear_model import (
+    ElasticNet,
+    GammaRegressor,
+    Lasso,
+    LogisticRegression,
+    LogisticRegressionCV,
+    PoissonRegressor,
+    Ridge,
+    TweedieRegressor,
+    pieces,
+)
 from daskml_kit.linear_model.objective import Finish, LinearObjective
 from daskml_kit.losses import Binomial
 from daskml_kit.penalties import L2, BoundedL1
@@ -233,6 +243,46 @@ def test_impossible_pairs_are_refused_by_name(how, words):
         LogisticRegression(**how).fit(X, CODES if several else Y)
     with pytest.raises(InvalidParameterError, match="cross-validation by folds"):
         LogisticRegressionCV(solver="giant").fit(X, Y)
+
+
+AMOUNTS = np.exp(0.3 * X[:, 0] + 0.1 * X[:, 1]) * np.random.default_rng(1).gamma(2.0, 0.5, 600)
+REGRESSORS = [
+    (Ridge(alpha=300.0, tol=1e-6, max_iter=2_000), ("admm", "giant", "cocoa")),
+    (Ridge(alpha=5.0, tol=1e-7, positive=True, max_iter=2_000), ("admm",)),
+    (Lasso(alpha=0.05, tol=1e-7, max_iter=2_000), ("admm",)),
+    (ElasticNet(alpha=0.5, tol=1e-5, max_iter=2_000), ("admm", "cocoa")),
+    (PoissonRegressor(alpha=0.1, tol=1e-8, max_iter=2_000), ("admm", "giant")),
+    (GammaRegressor(alpha=0.1, tol=1e-8, max_iter=2_000), ("giant",)),
+    (TweedieRegressor(alpha=0.5, tol=1e-6, max_iter=2_000), ("cocoa",)),
+]
+
+
+@pytest.mark.parametrize(("model", "solvers"), REGRESSORS, ids=lambda x: str(x)[:40])
+def test_regressors(model, solvers):
+    """The same minimum as by moments or Newton; rows sorted by target."""
+    at = np.argsort(AMOUNTS)
+    auto = clone(model).fit(X[at], AMOUNTS[at], WEIGHT[at])
+    for solver in solvers:
+        found = clone(model).set_params(solver=solver).fit(X[at], AMOUNTS[at], WEIGHT[at])
+        np.testing.assert_allclose(found.coef_, auto.coef_, atol=2e-5)
+        assert found.intercept_ == pytest.approx(auto.intercept_, abs=2e-5)
+        np.testing.assert_array_equal(found.coef_ == 0, auto.coef_ == 0)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (PoissonRegressor(solver="cocoa"), "solver='cocoa' can't .* Poisson loss"),
+        (Lasso(solver="cocoa"), "solver='cocoa' can't .* a penalty without L2"),
+        (Lasso(solver="giant"), "solver='giant' needs .* gradient everywhere"),
+        (Ridge(solver="giant", positive=True), "solver='giant' needs .* gradient everywhere"),
+        (Ridge(solver="sag"), r"solver must be one of \['auto', .*'cocoa'\], got 'sag'"),
+    ],
+    ids=str,
+)
+def test_regressors_refuse_by_name_too(model, words):
+    with pytest.raises(InvalidParameterError, match=words):
+        model.fit(X, AMOUNTS)
 
 
 def test_pieces_follow_from_the_shape_alone(monkeypatch):
