@@ -539,7 +539,7 @@ class RandomForestClassifier(_ForestClassifier):
     Notes
     -----
     With ``sample_weight`` rows are drawn evenly and then weighed; scikit-learn 1.9 draws them in proportion
-    to their weights. ``class_weight="balanced_subsample"`` is refused: weights would differ from tree to tree.
+    to their weights. ``class_weight="balanced_subsample"`` is refused: trees would differ in their weights.
 
     References
     ----------
@@ -778,7 +778,7 @@ class ExtraTreesClassifier(_ForestClassifier):
     Notes
     -----
     With ``sample_weight`` rows are drawn evenly and then weighed; scikit-learn 1.9 draws them in proportion
-    to their weights. ``class_weight="balanced_subsample"`` is refused: weights would differ from tree to tree.
+    to their weights. ``class_weight="balanced_subsample"`` is refused: trees would differ in their weights.
 
     References
     ----------
