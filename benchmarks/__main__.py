@@ -14,6 +14,7 @@ NAMES = (
     "logistic",
     "solvers",
     "elastic_net_cv",
+    "wide",
     "kmeans",
     "bagging",
     "forest",

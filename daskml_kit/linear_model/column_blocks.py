@@ -42,7 +42,7 @@ from typing import NamedTuple
 import numpy as np
 
 from daskml_kit.exceptions import ClusterError
-from daskml_kit.linear_model.column_problem import ROUNDING, ByColumns, Problem
+from daskml_kit.linear_model.column_problem import ROUNDING, STILL, ByColumns, Problem
 from daskml_kit.linear_model.column_rounds import (
     MEMORY,
     STARTING_PRODUCT,
@@ -109,7 +109,7 @@ class Solve:
         max_sweeps: int = MAX_SWEEPS,
     ) -> ByColumns:
         """Rounds of descent from a point on."""
-        best_dual, gap = -np.inf, np.inf
+        best_dual, gap, still = -np.inf, np.inf, 0
         while self.version < max_iter:
             version, before = self.version, point
             answer = self.ask(point, max_sweeps=max_sweeps)
@@ -123,7 +123,10 @@ class Solve:
                 gap = answer.violation
                 point = self._move(version, point, answer)
             enough = gap_tol is not None and gap <= max(gap_tol, ROUNDING * abs(point.value))
-            stuck = point.value >= before.value and not np.any(point.w != before.w)
+            still = still + 1 if gap <= ROUNDING * abs(point.value) else 0
+            stuck = still == STILL or (
+                point.value >= before.value and not np.any(point.w != before.w)
+            )
             if enough or stuck or answer.violation <= gradient_tol:
                 return self._found(point, gap, True)
         return self._found(point, gap, False)

@@ -18,6 +18,8 @@ from daskml_kit.losses import Binomial, HalfSquared
 from daskml_kit.typing import FloatArray
 
 ROUNDING = 1e-15
+STILL = 5
+"""Rounds in a row without a gap, up to rounding, after which a tighter tolerance is not waited for."""
 
 MOST_CURVATURE = {HalfSquared: 1.0, Binomial: 0.25}
 """Of one row, in its raw prediction."""
@@ -122,4 +124,4 @@ class Problem:
         return (value - excess / (2.0 * l2) if l2 > 0.0 else value), scale
 
 
-__all__ = ["ROUNDING", "ByColumns", "Problem"]
+__all__ = ["ROUNDING", "STILL", "ByColumns", "Problem"]

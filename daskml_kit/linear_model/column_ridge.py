@@ -32,7 +32,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from daskml_kit.linear_model.column_problem import ROUNDING, ByColumns, Problem
+from daskml_kit.linear_model.column_problem import ROUNDING, STILL, ByColumns, Problem
 from daskml_kit.linear_model.column_rounds import COEFFICIENTS, NORMAL_PRODUCT
 from daskml_kit.runtime.columns import ColumnDataset
 from daskml_kit.runtime.executor import Executor
@@ -117,7 +117,7 @@ class _Newton:
     def run(self, gap_tol: float | None, gradient_tol: float) -> ByColumns:
         n, l2 = self.data.facts.n_features, self.problem.strengths[1]
         point = self.at(np.zeros(n), np.zeros(n), 0.0)
-        best_dual, gap, converged = -np.inf, np.inf, False
+        best_dual, gap, converged, still = -np.inf, np.inf, False, 0
         while True:
             self.value = point.value
             rest = -(point.gradient + l2 * point.a)
@@ -129,8 +129,11 @@ class _Newton:
             best_dual = max(best_dual, dual)
             gap = max(point.value - best_dual, 0.0)
             floor = 10.0 * ROUNDING * abs(point.value)
-            converged = self.largest <= gradient_tol or (
-                gap_tol is not None and gap <= max(gap_tol, floor)
+            still = still + 1 if gap <= floor else 0
+            converged = (
+                still == STILL
+                or self.largest <= gradient_tol
+                or (gap_tol is not None and gap <= max(gap_tol, floor))
             )
             if converged or self.steps >= self.max_iter:
                 break

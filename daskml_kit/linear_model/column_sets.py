@@ -31,7 +31,7 @@ from scipy import sparse
 
 from daskml_kit.kernels.column_descent import columns_product
 from daskml_kit.linear_model.column_blocks import MAX_SWEEPS, Point, Solve, slice_of
-from daskml_kit.linear_model.column_problem import ROUNDING, ByColumns, Problem
+from daskml_kit.linear_model.column_problem import ROUNDING, STILL, ByColumns, Problem
 from daskml_kit.linear_model.column_rounds import Answer
 from daskml_kit.runtime.block import Block, Bundle
 from daskml_kit.runtime.columns import ColumnDataset
@@ -153,7 +153,7 @@ def solve_sparse_by_columns(
         Blocks went on forgetting their coefficients.
     """
     solve = Solve(data, executor, problem, number, target)
-    point, best_dual, gap = solve.start(warm), -np.inf, np.inf
+    point, best_dual, gap, still = solve.start(warm), -np.inf, np.inf, 0
     size = FIRST
     for _ in range(max_iter):
         answer = solve.ask(point, max_sweeps=0, wanted=size)
@@ -162,7 +162,8 @@ def solve_sparse_by_columns(
         gap = max(point.value - best_dual, 0.0)
         floor = ROUNDING * abs(point.value)
         enough = gap_tol is not None and gap <= max(gap_tol, floor)
-        if enough or answer.violation <= gradient_tol:
+        still = still + 1 if gap <= floor else 0
+        if enough or still == STILL or answer.violation <= gradient_tol:
             return ByColumns(point.w, point.b, gap, solve.version, True)
         solve.look_at(point.value - dual, scale)
         chosen = _working_set(point, answer, size)

@@ -1,0 +1,262 @@
+"""Fits by columns against scikit-learn, whatever the chunks, the kind of matrix and the executor."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from scipy import sparse
+from sklearn import linear_model as reference
+
+import daskml_kit
+from daskml_kit.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
+from daskml_kit.linear_model import (
+    ElasticNet,
+    Lasso,
+    LogisticRegression,
+    Ridge,
+    by_columns,
+    column_blocks,
+    column_problem,
+    column_rounds,
+    column_sets,
+)
+from daskml_kit.losses import Binomial, HalfSquared
+from daskml_kit.runtime import columns, ingest
+
+rng = np.random.default_rng(5)
+N, D = 60, 150
+FACTORS = rng.normal(size=(N, 4))
+X = rng.normal(size=(N, D)) + 0.5 * FACTORS @ rng.normal(size=(4, D)) + 1.0
+X *= rng.random((N, D)) < 0.7
+Y = X[:, :6] @ rng.normal(size=(6, 2)) + 0.3 * rng.normal(size=(N, 2))
+LABELS = np.where(Y[:, 0] > np.median(Y[:, 0]), "yes", "no")
+WEIGHT = rng.uniform(0.2, 2.0, N)
+WEIGHT[:5] = 0.0
+TIGHT = {"tol": 1e-13, "solver": "columns"}
+EXACT = {"tol": 1e-15, "max_iter": 500_000}
+
+FORMS = {
+    "dense": np.asarray,
+    "csr": sparse.csr_array,
+    "chunks": lambda a: da.from_array(a, chunks=(25, 40)),
+    "rows": lambda a: da.from_array(a, chunks=(25, -1)),
+    "sparse chunks": lambda a: da.from_array(a, chunks=(25, 40)).map_blocks(sparse.csr_array),
+}
+
+
+def same(ours, theirs, rtol=1e-6):
+    """Coefficients to 1e-6 of the largest: a gap of 1e-13 leaves its root, scaled by the curvature."""
+    scale = np.abs(theirs.coef_).max()
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=rtol * scale)
+    np.testing.assert_allclose(ours.intercept_, theirs.intercept_, atol=10 * rtol * scale)
+    assert np.shape(ours.coef_) == np.shape(theirs.coef_)
+    assert np.shape(ours.intercept_) == np.shape(theirs.intercept_)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_least_squares_is_scikit_learns(form):
+    given = FORMS[form](X)
+    for weight, how in [
+        (None, {}),
+        (WEIGHT, {"fit_intercept": False}),
+        (WEIGHT, {"positive": True}),
+    ]:
+        ours = Lasso(0.05, **how, **TIGHT).fit(given, Y[:, 0], weight)
+        same(ours, reference.Lasso(0.05, **how, **EXACT).fit(X, Y[:, 0], weight))
+        ours = ElasticNet(0.1, **how, **TIGHT).fit(given, Y[:, 0], weight)
+        same(ours, reference.ElasticNet(0.1, **how, **EXACT).fit(X, Y[:, 0], weight))
+    ours = Ridge([1.0, 5.0], tol=1e-12, solver="columns").fit(given, Y, WEIGHT)
+    same(ours, reference.Ridge([1.0, 5.0]).fit(X, Y, WEIGHT))
+
+
+def test_positive_ridge_by_block_descent():
+    ours = Ridge(3.0, tol=1e-10, positive=True, solver="columns").fit(FORMS["chunks"](X), Y[:, 0])
+    theirs = reference.Ridge(3.0, tol=1e-14, max_iter=100_000, positive=True).fit(X, Y[:, 0])
+    same(ours, theirs, rtol=1e-5)  # as far as scikit-learn's L-BFGS comes
+
+
+@pytest.mark.parametrize("form", ["dense", "sparse chunks"])
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.5, 1.0])
+def test_logistic_regression_is_the_row_lanes(form, l1_ratio):
+    how = {"C": 0.3, "l1_ratio": l1_ratio, "class_weight": {"yes": 2.0, "no": 1.0}}
+    ours = LogisticRegression(**how, tol=1e-11, solver="columns").fit(
+        FORMS[form](X), LABELS, WEIGHT
+    )
+    rows = LogisticRegression(**how, tol=1e-11, solver="newton", max_iter=500).fit(
+        X, LABELS, WEIGHT
+    )
+    same(ours, rows)
+    assert list(ours.classes_) == ["no", "yes"]
+    if l1_ratio:
+        np.testing.assert_array_equal(ours.coef_ == 0, rows.coef_ == 0)
+
+
+@settings(max_examples=8, deadline=None)
+@given(rows=st.integers(7, N), width=st.integers(11, D), model=st.sampled_from(["l1", "l2", "log"]))
+def test_chunks_do_not_matter(rows, width, model):
+    make = {
+        "l1": lambda: Lasso(0.05, **TIGHT),
+        "l2": lambda: Ridge(1.0, tol=1e-12, solver="columns"),
+        "log": lambda: LogisticRegression(C=1.0, tol=1e-12, solver="columns"),
+    }[model]
+    y = LABELS if model == "log" else Y[:, 0]
+    cut, whole = make().fit(da.from_array(X, chunks=(rows, width)), y), make().fit(X, y)
+    scale = np.abs(whole.coef_).max()
+    np.testing.assert_allclose(cut.coef_, whole.coef_, rtol=1e-9, atol=1e-9 * scale)
+
+
+def test_a_lasso_takes_a_dozen_rounds_and_says_what_they_were():
+    ours = Lasso(0.05, **TIGHT).fit(FORMS["chunks"](X), Y[:, 0])
+    names = [r["name"] for r in ours.history_]
+    assert names[0] == "load"
+    assert set(names[1:]) == {"halfsquared-columns", "columns-working-set"}
+    assert ours.n_rounds_ == len(names) == ours.n_passes_ <= 16
+    assert ours.n_iter_ == names.count("halfsquared-columns")
+    assert 0 <= ours.dual_gap_ <= 1e-13 * ((Y[:, 0] - Y[:, 0].mean()) ** 2).mean()
+
+
+def test_warm_start_begins_with_the_columns():
+    model = Lasso(0.05, warm_start=True, **TIGHT).fit(FORMS["chunks"](X), Y[:, 0])
+    first, rounds = model.coef_.copy(), model.n_rounds_
+    model.fit(FORMS["chunks"](X), Y[:, 0])
+    assert model.n_iter_ == 1 < rounds
+    np.testing.assert_allclose(model.coef_, first, atol=1e-8)
+    binary = LogisticRegression(C=1.0, l1_ratio=1.0, tol=1e-9, solver="columns", warm_start=True)
+    assert binary.fit(X, LABELS).fit(X, LABELS).n_iter_ == [1]
+    with pytest.raises(InvalidParameterError, match="warm_start=True needs data of the last"):
+        binary.fit(X[:, 1:], LABELS)
+
+
+def test_float32_is_kept_and_predictions_are_sums():
+    data = da.from_array(X.astype(np.float32), chunks=(25, 40))
+    model = Lasso(0.05, tol=1e-10, solver="columns").fit(data, Y[:, 0])
+    assert model.coef_.dtype == np.float32
+    predicted = model.predict(data)
+    shares = [k for k in predicted.__dask_graph__() if isinstance(k, tuple)]
+    assert not any("rechunk" in str(k[0]) for k in shares)
+    np.testing.assert_allclose(predicted.compute(), model.predict(X.astype(np.float32)), rtol=1e-4)
+    labels = LogisticRegression(C=1.0, solver="columns").fit(data, LABELS)
+    np.testing.assert_array_equal(labels.predict(data).compute(), labels.predict(X))
+    np.testing.assert_allclose(
+        labels.predict_proba(data).compute(), labels.predict_proba(X), atol=1e-5
+    )
+
+
+def test_auto_goes_by_columns_where_data_are_cut_so_and_wide(monkeypatch):
+    monkeypatch.setattr(by_columns, "COLUMN_FEATURES", 100)
+    wide, tall = FORMS["chunks"](X), FORMS["chunks"](X.T)
+    assert by_columns.goes_by_columns("auto", wide)
+    assert not by_columns.goes_by_columns("auto", tall)
+    assert not by_columns.goes_by_columns("auto", FORMS["rows"](X))
+    assert not by_columns.goes_by_columns("auto", X)
+    assert not by_columns.goes_by_columns("rows", wide)
+    names = {r["name"] for r in Lasso(0.1).fit(wide, Y[:, 0]).history_}
+    assert "columns-working-set" in names
+    three = np.digitize(Y[:, 0], np.quantile(Y[:, 0], [0.3, 0.6]))
+    several = LogisticRegression(tol=0.1, solver="auto").fit(wide, three)  # by rows, as ever
+    assert several.coef_.shape == (3, D)
+
+
+def test_what_cannot_be_meant_is_refused(monkeypatch):
+    with pytest.raises(InvalidParameterError, match="needs a penalty"):
+        Ridge(0.0, solver="columns").fit(X, Y[:, 0])
+    with pytest.raises(InvalidParameterError, match=r"is for two classes, got 3"):
+        LogisticRegression(solver="columns").fit(X, np.arange(N) % 3)
+    with pytest.raises(InvalidParameterError, match="takes no bounds"):
+        LogisticRegression(solver="columns", coef_bounds=(0, 1)).fit(X, LABELS)
+    with pytest.raises(
+        InvalidParameterError, match=r"one of \['auto', 'rows', 'columns'.*, got 'x'"
+    ):
+        Ridge(solver="x").fit(X, Y)
+    unknown = da.from_array(X, chunks=(25, 40))
+    unknown = unknown[unknown[:, 0] > -10]
+    with pytest.raises(InvalidDataError, match="number of rows of X, which is unknown"):
+        Lasso(solver="columns").fit(unknown, Y[:, 0])
+    with pytest.raises(InvalidDataError, match="contains NaN"):
+        Lasso(solver="columns").fit(da.from_array(np.where(X > 2, np.nan, X), chunks=(25, 40)), Y)
+    with pytest.raises(InvalidDataError, match="inconsistent numbers of samples"):
+        Lasso(solver="columns").fit(X, Y[1:, 0])
+    monkeypatch.setattr(columns, "MOST_ROWS", 50)
+    with pytest.raises(InvalidDataError, match="for at most 50 rows, got 60"):
+        Lasso(solver="columns").fit(X, Y[:, 0])
+    monkeypatch.undo()
+    with pytest.warns(ConvergenceWarning, match="max_iter=1"):
+        Lasso(0.01, solver="columns", max_iter=1).fit(X, Y[:, 0])
+
+
+def test_a_working_set_larger_than_a_block_leaves_the_work_to_the_blocks(monkeypatch):
+    calm = Lasso(0.05, **TIGHT).fit(X, Y[:, 0])
+    monkeypatch.setattr(column_sets, "MOST_BYTES", 20 * 8 * N)
+    monkeypatch.setattr(ingest, "JOIN_BYTES", 0)  # or such small blocks would become one
+    ours = Lasso(0.05, **TIGHT).fit(FORMS["chunks"](X), Y[:, 0])
+    assert "columns-working-set" not in {r["name"] for r in ours.history_}
+    np.testing.assert_allclose(ours.coef_, calm.coef_, atol=1e-6 * np.abs(calm.coef_).max())
+    assert np.count_nonzero(ours.coef_) == np.count_nonzero(calm.coef_)
+
+
+@pytest.mark.parametrize("forget", ["every round", "once"])
+def test_blocks_that_forget_are_told(monkeypatch, forget):
+    """As after a move, a spill or a lost worker: the same answer, for one repeated round each."""
+    monkeypatch.setattr(ingest, "JOIN_BYTES", 0)
+    how = {"tol": 1e-10, "positive": True, "solver": "columns"}
+    data = FORMS["chunks"](X)
+    calm = Ridge(3.0, **how).fit(data, Y[:, 0])
+    chunk, seen = column_rounds._chunk, set()
+
+    def forgetful(block, ask):
+        new = ask.version not in seen if forget == "every round" else ask.version == 3 and not seen
+        if new and block.start == 40:
+            seen.add(ask.version)
+            block.scratch.clear()
+        return chunk(block, ask)
+
+    monkeypatch.setattr(column_rounds, "_chunk", forgetful)
+    ours = Ridge(3.0, **how).fit(data, Y[:, 0])
+    np.testing.assert_allclose(ours.coef_, calm.coef_, atol=1e-7 * np.abs(calm.coef_).max())
+    if forget == "once":
+        assert ours.n_rounds_ - ours.n_iter_ == calm.n_rounds_ - calm.n_iter_ + 1
+    monkeypatch.setattr(column_blocks, "_ATTEMPTS", 0)
+    with pytest.raises(daskml_kit.exceptions.ClusterError, match="lost what they knew"):
+        Ridge(3.0, **how).fit(data, Y[:, 0])
+
+
+@pytest.mark.parametrize("loss", [HalfSquared(), Binomial()])
+@pytest.mark.parametrize("strengths", [(0.1, 0.0), (0.05, 0.2), (0.0, 0.3)])
+def test_the_dual_is_a_bound_and_meets_the_optimum(loss, strengths):
+    y = (LABELS == "yes") * 1.0 if isinstance(loss, Binomial) else Y[:, 0]
+    problem = column_problem.Problem(loss, y, WEIGHT, WEIGHT.sum(), strengths, True)
+    model = ElasticNet(1.0)
+    model.tol, model.positive = 1e-14, False
+    for w in rng.normal(size=(5, D)) * 0.05:
+        b, f, gradient = problem.centred(X @ w, 0.0)
+        assert abs(gradient.sum()) < 1e-12
+        theta = np.abs(X.T @ gradient)
+        excess = (np.maximum(theta - strengths[0], 0.0) ** 2).sum()
+        dual, _ = problem.dual(gradient, theta.max(), excess)
+        assert dual <= f + problem.penalty(w)
+        f_nudged, _ = problem.value_gradient(X @ w + b + 1e-3)
+        assert f <= f_nudged
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("executor", ["graph", "actor"])
+def test_on_a_cluster(client, executor):
+    data = da.from_array(X, chunks=(25, 20)).persist()
+    with daskml_kit.config_context(executor=executor), daskml_kit.record() as run:
+        lasso = Lasso(0.05, **TIGHT).fit(data, Y[:, 0], WEIGHT)
+        ridge = Ridge(3.0, tol=1e-11, positive=True, solver="columns").fit(data, Y[:, 0])
+        binary = LogisticRegression(C=0.5, tol=1e-10, solver="columns").fit(data, LABELS)
+    np.testing.assert_allclose(
+        lasso.coef_, Lasso(0.05, **TIGHT).fit(X, Y[:, 0], WEIGHT).coef_, atol=1e-9
+    )
+    alone = Ridge(3.0, tol=1e-11, positive=True, solver="columns").fit(X, Y[:, 0])
+    np.testing.assert_allclose(ridge.coef_, alone.coef_, atol=1e-7)
+    alone = LogisticRegression(C=0.5, tol=1e-10, solver="columns").fit(X, LABELS)
+    np.testing.assert_allclose(binary.coef_, alone.coef_, atol=1e-8)
+    assert {t.worker for r in run.rounds if "columns" in r.name for t in r.tasks} <= set(
+        client.scheduler_info()["workers"]
+    )
+    predicted = lasso.predict(data)
+    np.testing.assert_allclose(predicted.compute(), lasso.predict(X), atol=1e-10)
