@@ -434,7 +434,7 @@ class GradientBoostingClassifier(ClassifierMixin, _GradientBoosting):
     Notes
     -----
     Passes: to load, to sample the bins, to bin, for the best constant, and then one a level of each iteration
-    and one for the last loss. Gradients are rounded to 30 bits of the largest that can occur, and summed
+    and one for the last loss. Gradients are rounded to 22 bits of the largest that can occur, and summed
     exactly: equal seeds give equal trees, bit for bit, however the data are chunked and wherever they are. A
     leaf needs a curvature of 1e-3, as in scikit-learn's HistGradientBoosting.
 
@@ -683,7 +683,7 @@ class GradientBoostingRegressor(RegressorMixin, _GradientBoosting):
     Passes: to load, to sample the bins, to bin, for the best constant, and then one a level of each iteration
     and one for the last loss. Leaves of quantiles and of the absolute error predict a quantile of their
     residuals, found in two more rounds a tree to 1.2e-4 of its size, while the splits are those of the
-    gradient's signs. Gradients are rounded to 30 bits of the largest that can occur, and summed
+    gradient's signs. Gradients are rounded to 22 bits of the largest that can occur, and summed
     exactly: equal seeds give equal trees, bit for bit, however the data are chunked and wherever they are. A
     leaf needs a curvature of 1e-3, as in scikit-learn's HistGradientBoosting.
 

@@ -1,6 +1,6 @@
 """What boosting does to the rows of a block: gradients as integers, rows to their nodes, histograms.
 
-Gradients and Hessians are rounded to 31 bits of the largest that can occur, which the driver knows before
+Gradients and curvatures are rounded to some bits of the largest that can occur, which the driver knows before
 the pass, and summed as 64-bit integers: exact in any order, so in any chunks. Rows of a node are a run of
 positions of ``idx``. Codes are read row by row, as blocks hold them: a row's codes lie in one cache line
 or two, which are asked for ahead; columns were no faster (1.2 ns a value, 250,000 x 20, at the sixth level),

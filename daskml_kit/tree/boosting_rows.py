@@ -144,13 +144,30 @@ class Told:
     residuals: IntArray  # (leaves, BUCKETS)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "hist": narrow(self.hist)}
+        wide = _wide_features(self.hist)
+        return {
+            **self.__dict__,
+            "hist": (wide, self.hist[:, wide], self.hist[:, ~wide].astype(np.int32)),
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        wide, large, small = state["hist"]
+        self.hist = np.empty((large.shape[0], len(wide), *large.shape[2:]), np.int64)
+        self.hist[:, wide], self.hist[:, ~wide] = large, small
 
     def __sizeof__(self) -> int:
         return sum(int(a.nbytes) for a in self.__dict__.values()) + object.__sizeof__(self)
+
+
+def _wide_features(hist: IntArray) -> Array:
+    """The features (d,) some of whose sums need more than 32 bits to be sent."""
+    if not len(hist):
+        return np.zeros(hist.shape[1], bool)
+    limits = np.iinfo(np.int32)
+    axes = (0, 2, 3)
+    out: Array = (hist.max(axis=axes) > limits.max) | (hist.min(axis=axes) < limits.min)
+    return out
 
 
 def narrow(values: IntArray) -> IntArray:
@@ -165,7 +182,7 @@ def narrow(values: IntArray) -> IntArray:
 def merged(a: Told, b: Told) -> Told:
     """Both parts as one."""
     sums = {
-        name: getattr(a, name).astype(np.int64, copy=False) + getattr(b, name)
+        name: getattr(a, name) + getattr(b, name)
         for name in ("hist", "rows", "leaf_rows", "scores", "weights", "residuals")
     }
     return Told(most=np.maximum(a.most, b.most), **sums)

@@ -167,6 +167,7 @@ class GrowingTree:
             return
         nodes = [self.nodes[i] for i in ids]
         sums = np.array([n.sums for n in nodes])
+        rows = np.array([n.rows for n in nodes], np.int64)
         bounds = np.array([(n.lower, n.upper) for n in nodes])
         draw = self.shape.draw
         drawn = np.empty((0, 0), bool) if draw is None else np.array([draw(i) for i in ids])
@@ -176,8 +177,8 @@ class GrowingTree:
         for j, i in enumerate(ids):  # one by one: their histograms are not next to each other
             at = slice(j, j + 1)
             kernel.search(
-                own[i][None], sums[at], bounds[at], drawn[at], self.shape.counts, self.shape.signs,
-                self.rules, found[at], gains[at], left[at],
+                own[i][None], sums[at], rows[at], bounds[at], drawn[at], self.shape.counts,
+                self.shape.signs, self.rules, found[at], gains[at], left[at],
             )  # fmt: skip
         for j, i in enumerate(ids):
             if found[j, kernel.FEATURE] >= 0:
