@@ -54,6 +54,8 @@ def _fit_all(X: Any) -> None:
     Ridge().fit(X, y)
     LinearRegression(positive=True).fit(X, y)
     Lasso(max_iter=1).fit(X, y)
+    for by_columns in (Lasso(max_iter=1, solver="columns"), Ridge(solver="columns")):
+        by_columns.fit(X, y)
     HuberRegressor(max_iter=1).fit(X, y)
     for power in (0, 1, 1.5, 2):
         TweedieRegressor(power=power, max_iter=1).fit(X, y + 1)

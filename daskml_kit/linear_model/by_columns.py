@@ -143,12 +143,16 @@ def fit_least_squares(
     by_gap : whether ``tol`` bounds the duality gap, relative to the squares of y, or the gradient
     start : (n_targets, d) where to begin, or None
     """
+    if start is not None:
+        _check_start(start, (len(start), unwrap(X).shape[1]))
     with model._opened(
         X, y, sample_weight, target="values", multi_output=True,
         opener=partial(open_columns, start=start),
     ) as (data, executor):  # fmt: skip
         facts, block = data.row_facts, data.rows
         targets = block.y.reshape(block.n_rows, -1)
+        if start is not None:
+            _check_start(start, (targets.shape[1], facts.n_features))
         found = []
         for t, (l1, l2) in enumerate(strengths(facts)):
             own = np.ascontiguousarray(targets[:, t], dtype=np.float64)
@@ -239,13 +243,16 @@ def _logistic_start(model: Any, X: ArrayLike) -> FloatArray | None:
     if not model.warm_start or not hasattr(model, "coef_") or model.l1_ratio == 0:
         return None
     start = np.atleast_2d(np.asarray(model.coef_, dtype=np.float64))
-    shape = (1, unwrap(X).shape[1])
+    _check_start(start, (1, unwrap(X).shape[1]))
+    return start
+
+
+def _check_start(start: FloatArray, shape: tuple[int, ...]) -> None:
     if start.shape != shape:
         raise InvalidParameterError(
             f"warm_start=True needs data of the last fit's shape: coefficients {start.shape}, data ask for "
-            f"{shape}. Set warm_start=False or pass the same features and classes."
+            f"{shape}. Set warm_start=False or pass the same features and outputs."
         )
-    return start
 
 
 __all__ = [

@@ -123,6 +123,10 @@ def test_warm_start_begins_with_the_columns():
     model.fit(FORMS["chunks"](X), Y[:, 0])
     assert model.n_iter_ == 1 < rounds
     np.testing.assert_allclose(model.coef_, first, atol=1e-8)
+    with pytest.raises(
+        InvalidParameterError, match=r"coefficients \(1, 150\), data ask for \(2, 150\)"
+    ):
+        model.fit(X, Y)
     binary = LogisticRegression(C=1.0, l1_ratio=1.0, tol=1e-9, solver="columns", warm_start=True)
     assert binary.fit(X, LABELS).fit(X, LABELS).n_iter_ == [1]
     with pytest.raises(InvalidParameterError, match="warm_start=True needs data of the last"):
