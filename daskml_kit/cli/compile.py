@@ -51,6 +51,8 @@ def _fit_all(X: Any) -> None:
     if not sparse.issparse(X):  # trees with sets of categories are walked by code of their own
         forest = RandomForestRegressor(1, max_depth=2, categorical_features=[0], random_state=0)
         forest.fit(X, y).predict(X)
+    LogisticRegression(solver="cocoa", max_iter=1).fit(X, y == 0)
+    Ridge(solver="cocoa", max_iter=1).fit(X, y)
     Ridge().fit(X, y)
     LinearRegression(positive=True).fit(X, y)
     Lasso(max_iter=1).fit(X, y)
