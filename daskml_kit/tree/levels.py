@@ -132,8 +132,7 @@ class _Forest:
     @classmethod
     def of(cls, ground: Ground, growth: Growth, keys: Sequence[int]) -> _Forest:
         d = ground.data.facts.n_features
-        budget = finishing.budget_of(ground)
-        small = finishing.small_rows(growth, d, ground.executor.lanes(), budget)
+        small = finishing.small_rows(ground, growth, len(keys))
         trees = [GrowingTree.of(key) for key in keys]
         every = np.arange(growth.rules.missing_bin, dtype=np.int32)[None, :]
         return cls(ground, growth, trees, uuid.uuid4().hex, d, small, every)

@@ -15,6 +15,7 @@ import daskml_kit
 from daskml_kit.ensemble import ExtraTreesClassifier, RandomForestClassifier, RandomForestRegressor
 from daskml_kit.kernels import tree_growth
 from daskml_kit.runtime import executor as protocol, graph
+from daskml_kit.runtime.local import LocalExecutor
 from daskml_kit.tree import (
     DecisionTreeClassifier,
     DecisionTreeRegressor,
@@ -85,7 +86,8 @@ def test_one_forest_whichever_way_it_grows(which, cuts, budget, small, travellin
 
 
 def test_rounds_are_levels_of_large_nodes_and_one_for_all_small_ones(monkeypatch):
-    model = RandomForestRegressor(7, max_depth=4, random_state=0)
+    model = RandomForestRegressor(20, max_depth=4, random_state=0)
+    monkeypatch.setattr(LocalExecutor, "lanes", lambda _: 2)
     with daskml_kit.config_context(trees="reduce"):
         begun = clone(model).fit(X[:, :3], VALUES)
         monkeypatch.setattr(finishing, "HISTOGRAMS", 0)
