@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 
 from daskml_kit.exceptions import InvalidDataError, InvalidDataTypeError, InvalidParameterError
+from daskml_kit.runtime.sources import is_dask
 from daskml_kit.typing import Array, FloatArray, IntArray
 
 Levels = dict[Any, "pd.Index[Any]"]
@@ -56,7 +56,12 @@ class Features:
 
 def no_frame_by_dtype(X: Any, asked: Any) -> bool:
     """Whether no feature can be categorical, whatever X holds."""
-    return asked is None or (_by_dtype(asked) and not isinstance(X, dd.DataFrame | pd.DataFrame))
+    return asked is None or (_by_dtype(asked) and not isinstance(_template(X), pd.DataFrame))
+
+
+def _template(X: Any) -> Any:
+    """An empty frame like a lazy one; anything else as it is."""
+    return X._meta if is_dask(X) and hasattr(X, "map_partitions") else X
 
 
 def _by_dtype(asked: Any) -> bool:
@@ -76,7 +81,7 @@ def categorical_in(X: Any, asked: Any, n_features: int) -> Features | None:
     InvalidDataError
         The categories of a lazy column are not known.
     """
-    frame = X._meta if isinstance(X, dd.DataFrame) else X
+    frame = _template(X)
     names = list(frame.columns) if isinstance(frame, pd.DataFrame) else None
     dtypes = [] if names is None else [_is_category(dtype) for dtype in frame.dtypes]
     mask = np.array(dtypes, bool) if _by_dtype(asked) else _mask_of(asked, names, n_features)
@@ -157,10 +162,11 @@ def numbered(X: Any, levels: Levels) -> Any:
     """
     if not levels:
         return X
-    if isinstance(X, dd.DataFrame):
-        return X.map_partitions(_numbered, levels, meta=_numbered(X._meta, levels))
+    frame = _template(X)
     if isinstance(X, pd.DataFrame):
         return _numbered(X, levels)
+    if isinstance(frame, pd.DataFrame):
+        return X.map_partitions(_numbered, levels, meta=_numbered(frame, levels))
     raise InvalidDataTypeError(
         f"The columns {list(levels)} were fitted as categories of a dataframe, got {type(X).__name__}. Pass "
         "a pandas or dask DataFrame with these columns."
