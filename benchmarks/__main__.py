@@ -12,6 +12,8 @@ from benchmarks.harness import machine
 
 NAMES = (
     "logistic",
+    "multinomial",
+    "sparse_logistic",
     "solvers",
     "elastic_net_cv",
     "wide",

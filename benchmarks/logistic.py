@@ -1,4 +1,4 @@
-"""Logistic regression, 1,000,000 x 50, against scikit-learn's fastest solver on both cores."""
+"""Logistic regression, 1,000,000 x 50, against two of scikit-learn's solvers on both cores."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from daskml_kit.linear_model import LogisticRegression
 N_ROWS, N_FEATURES, N_CHUNKS = 1_000_000, 50, 20
 L2 = 1e-4  # of the averaged objective
 TOL = 1e-6
+ASKED = {"newton-cholesky": 5, "lbfgs": 16}  # times faster than each
 REPEATS = 5
 
 
@@ -60,20 +61,23 @@ def report() -> str:
         Client(cluster) as client,
     ):
         Xd, yd = distributed_data(client)
-        peer = linear_model.LogisticRegression(C=C, tol=TOL, solver="newton-cholesky")
+        peers = {
+            name: linear_model.LogisticRegression(C=C, tol=TOL, solver=name, max_iter=1_000)
+            for name in ASKED
+        }
         cases = {
             "daskml_kit": lambda: fit("daskml_kit", LogisticRegression(C=C, tol=TOL), Xd, yd),
-            "newton-cholesky": lambda: fit("newton-cholesky", peer, X, y),
+            **{n: lambda n=n, m=m: fit(n, m, X, y) for n, m in peers.items()},
         }
         timings = interleave(cases, REPEATS)
-    ours, theirs = timings["daskml_kit"], timings["newton-cholesky"]
+    ours = timings["daskml_kit"]
     best = min(objective(m, X, y) for m in fitted.values())
     passes = fitted["daskml_kit"].n_passes_
     read = memory_read_seconds(X.nbytes) / 2
     flops = N_ROWS * (N_FEATURES + 1) ** 2 / gemm_flops() / 2
     labels = {
         "daskml_kit": "daskml_kit, 2 one-thread workers",
-        "newton-cholesky": "scikit-learn newton-cholesky, both cores",
+        **{name: f"scikit-learn {name}, both cores" for name in ASKED},
     }
     body = [
         [
@@ -85,7 +89,10 @@ def report() -> str:
         ]
         for name, t in timings.items()
     ]
-    ratio = pairwise_ratio(theirs, ours)
+    ratios = ", ".join(
+        f"{pairwise_ratio(timings[name], ours):.1f} times faster than {name} (asked for: {asked})"
+        for name, asked in ASKED.items()
+    )
     floor = (passes - 1) * flops + read
     return f"""## Logistic regression, {N_ROWS:,} x {N_FEATURES}, L2 {L2:g}
 
@@ -94,7 +101,9 @@ From data that lie where each library wants them (persisted Dask arrays; NumPy a
 
 {table(["", "seconds (median)", "min-max", "suboptimality", "iterations"], body)}
 
-**{ratio:.1f} times faster than scikit-learn's fastest solver** (median of the pairs; asked for: 2).
+**{ratios}**
+(medians of the pairs). Both libraries minimise the same objective: scikit-learn's is
+``C n`` times the averaged one.
 Passes: {passes}, the validating read included. Floor on two cores: {floor:.2f} s ({passes - 1} Hessians of
 {flops * 1e3:.0f} ms at the speed of a matrix product with its symmetry used, and one read of the memory,
 {read * 1e3:.0f} ms); the fit takes {ours.median / floor:.1f} times the floor.
