@@ -20,6 +20,7 @@ NAMES = (
     "kmeans",
     "bagging",
     "forest",
+    "boosting",
     "rounds",
     "balance",
     "recording",
