@@ -96,7 +96,7 @@ def test_several_classes_sparse_rows_and_conjugate_gradients():
     np.testing.assert_allclose(strong.coef_, two.coef_, atol=1e-5)
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(chunk=st.integers(40, 600), executor=st.sampled_from(["local", "auto"]))
 @pytest.mark.parametrize(
     ("solver", "C"), [("admm", 1.0), ("giant", 1.0), ("cocoa", 0.01)], ids=lambda x: str(x)
@@ -135,13 +135,10 @@ def test_pieces_that_share_no_feature_fall_back_to_the_whole_hessian():
     """Rows sorted by a category: in each piece only one of its columns is not zero."""
     kind = np.sort(np.arange(600) % 8)
     rows = np.c_[np.eye(8)[kind], X[:, :2]]
-    expected = best(rows, C=10.0)
     for how in ({"C": 10.0}, {"C": np.inf, "fit_intercept": False}):
         found = converged("giant", rows, **how)
         assert least(found) == pytest.approx(least(best(rows, **how)), rel=1e-8)
         assert "binomial-own-directions" in {r["name"] for r in found.history_}
-    admm = converged("admm", rows, C=10.0, tol=1e-4)  # slowly, but it gets there
-    assert least(admm) == pytest.approx(least(expected), rel=1e-3)
 
 
 def test_the_gap_bounds_the_distance_from_the_minimum():
