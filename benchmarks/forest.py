@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,19 +10,18 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
-import pandas as pd
 from distributed import Client, LocalCluster, wait
 from sklearn.datasets import make_classification
 from sklearn.ensemble import RandomForestClassifier as Reference
 
 import daskml_kit
 from benchmarks.harness import Timing, interleave, memory_read_seconds, pairwise_ratio, table
+from benchmarks.spark import has_spark, spark_rows, spark_session
 from daskml_kit.ensemble import RandomForestClassifier
 
 N_ROWS, N_TEST, N_COLUMNS = 500_000, 100_000, 20
 N_TREES, DEPTH = 50, 12
 REPEATS = 2
-SPARK_MEMORY = "6g"
 
 THREADS, CLUSTER, REDUCE = "threads", "two workers", "two workers, *reduce*"
 TWICE = {THREADS: "threads, rows doubled", CLUSTER: "two workers, rows doubled"}
@@ -122,28 +120,8 @@ def cases(data: Data, twice: Data) -> dict[str, Callable[[], Any]]:
 def spark(X: np.ndarray, y: np.ndarray, X_test: np.ndarray) -> tuple[float, np.ndarray]:
     """Seconds of one fit on cached rows, two threads, and what it says of other rows."""
     from pyspark.ml.classification import RandomForestClassifier as Forest
-    from pyspark.ml.feature import VectorAssembler
-    from pyspark.sql import SparkSession
 
-    session = (
-        SparkSession.builder.master("local[2]")
-        .config("spark.driver.memory", SPARK_MEMORY)
-        .config("spark.sql.execution.arrow.pyspark.enabled", "true")
-        .config("spark.ui.enabled", "false")
-        .config("spark.ui.showConsoleProgress", "false")
-        .getOrCreate()
-    )
-    session.sparkContext.setLogLevel("ERROR")
-    names = [f"x{j}" for j in range(X.shape[1])]
-    vectors = VectorAssembler(inputCols=names, outputCol="features")
-
-    def frame(X: np.ndarray, y: np.ndarray) -> Any:
-        table = pd.DataFrame(X, columns=names).assign(label=y.astype(float), row=np.arange(len(y)))
-        return vectors.transform(session.createDataFrame(table)).select("row", "label", "features")
-
-    try:
-        train = frame(X, y).repartition(2).cache()
-        train.count()
+    with spark_session() as session, spark_rows(session, X, y) as train:
         # More memory for histograms than by default: fewer passes.
         forest = Forest(
             numTrees=N_TREES, maxDepth=DEPTH, maxBins=255, featureSubsetStrategy="sqrt", seed=0,
@@ -152,10 +130,9 @@ def spark(X: np.ndarray, y: np.ndarray, X_test: np.ndarray) -> tuple[float, np.n
         begun = time.perf_counter()
         model = forest.fit(train)
         seconds = time.perf_counter() - begun
-        said = model.transform(frame(X_test, np.zeros(len(X_test)))).select("row", "prediction")
-        return seconds, said.toPandas().sort_values("row")["prediction"].to_numpy()
-    finally:
-        session.stop()
+        with spark_rows(session, X_test) as rows:
+            said = model.transform(rows).select("row", "prediction").toPandas()
+    return seconds, said.sort_values("row")["prediction"].to_numpy()
 
 
 def report(n_rows: int = N_ROWS) -> str:
@@ -188,7 +165,7 @@ def report(n_rows: int = N_ROWS) -> str:
     reference = Reference(N_TREES, max_depth=DEPTH, n_jobs=2, random_state=0).fit(data.X, data.y)
     timings["scikit-learn"] = Timing((time.perf_counter() - begun,))
     accuracy["scikit-learn"] = float((reference.predict(X_test) == y_test).mean())
-    if importlib.util.find_spec("pyspark") and shutil.which("java"):
+    if has_spark():
         seconds, said = spark(data.X, data.y, X_test)
         timings["Spark"] = Timing((seconds,))
         accuracy["Spark"] = float((said == y_test).mean())
