@@ -43,7 +43,6 @@ class ColumnStep(NamedTuple):
     offset: float  # the block's own intercept: minus the h-weighted mean of the product
     gradient: FloatArray  # (d,) X'g at the start; nan for columns left out
     squares: FloatArray  # (d,) sum_i h_i (x_ij - mean_j)^2; nan for columns left out
-    n_sweeps: int
 
 
 def descend_columns(
@@ -101,13 +100,13 @@ def descend_columns(
     pull, squares, means = np.full(d, np.nan), np.full(d, np.nan), np.zeros(d)
     product, moving = np.zeros(n), np.array(gradient, dtype=np.float64)
     total = float(curvature.sum()) if centred else 0.0
-    offset, n_sweeps = _descend(
+    offset = _descend(
         as_rows(columns), frozen(visited, np.int64), frozen(gradient, np.float64),
         frozen(curvature, np.float64), total, float(strengths[0]), float(strengths[1]),
         float(sigma), positive, max_sweeps, float(enough), coef, pull, squares, means, moving,
         frozen(w, np.float64), product,
     )  # fmt: skip
-    return ColumnStep(coef, product, offset, pull, squares, n_sweeps)
+    return ColumnStep(coef, product, offset, pull, squares)
 
 
 @compiled
@@ -130,7 +129,7 @@ def _descend(
     moving: Array,
     before: Array,
     product: Array,
-) -> tuple[float, int]:
+) -> float:
     """Moves ``coef``; fills the rest. ``moving`` is ``g + sigma h (X(c - w))``, without the offset's part."""
     active = np.empty(kept.size, np.int64)
     n_active, offset, first = 0, 0.0, 0.0
@@ -171,7 +170,7 @@ def _descend(
         j = active[at]
         if coef[j] != before[j]:
             add_plain(rows, j, coef[j] - before[j], product)
-    return offset, sweeps
+    return offset
 
 
 @register_jitable(fastmath=FASTMATH, error_model="numpy")

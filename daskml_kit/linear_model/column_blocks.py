@@ -128,15 +128,20 @@ class Solve:
                 point.value >= before.value and not np.any(point.w != before.w)
             )
             if enough or stuck or answer.violation <= gradient_tol:
-                return self._found(point, gap, True)
-        return self._found(point, gap, False)
+                return self._found(point, gap, gap_tol if enough else None, True)
+        return self._found(point, gap, None, False)
 
-    def _found(self, point: Point, gap: float, converged: bool) -> ByColumns:
-        """The last proposal rather than an extrapolation, where it is as good: its zeros are exact."""
+    def _found(self, point: Point, gap: float, gap_tol: float | None, converged: bool) -> ByColumns:
+        """The last proposal rather than an extrapolation, where it is as good: its zeros are exact.
+
+        As good: up to rounding, or with a gap that is still within the tolerance.
+        """
         if self.past:
             last = self.at(self.past[-1].w, self.past[-1].v, point.b)
-            if last.value <= point.value + gap:
-                point = last
+            worse = last.value - point.value
+            rounding = 10.0 * ROUNDING * abs(point.value)
+            if worse <= rounding or (gap_tol is not None and gap + worse <= gap_tol):
+                point, gap = last, max(gap + worse, 0.0)
         return ByColumns(point.w, point.b, gap, self.version, converged)
 
     def start(self, warm: FloatArray | None) -> Point:

@@ -104,7 +104,8 @@ class _Newton:
             d += step * p
             k_d += step * k_p
             rest = rest - step * bent
-            if np.abs(rest).max() <= 1e-16 * np.abs(point.gradient).max():
+            spent = exact and self.rounds >= self.max_iter
+            if spent or np.abs(rest).max() <= 1e-16 * np.abs(point.gradient).max():
                 break
             k_rest = self.times_k(rest)
             if exact and self.largest <= gradient_tol:  # of the quadratic, so of the objective
@@ -135,7 +136,7 @@ class _Newton:
                 or self.largest <= gradient_tol
                 or (gap_tol is not None and gap <= max(gap_tol, floor))
             )
-            if converged or self.steps >= self.max_iter:
+            if converged or (self.steps >= self.max_iter and not self.problem.quadratic):
                 break
             self.steps += 1
             d, k_d = self.direction(point, rest, k_rest, gradient_tol)
@@ -147,6 +148,10 @@ class _Newton:
                 converged = True
                 break
             point = new
+            if self.problem.quadratic and self.rounds >= self.max_iter:
+                gap = max(point.value - best_dual, 0.0)
+                converged = self.largest <= gradient_tol or (gap_tol is not None and gap <= gap_tol)
+                break
         w = np.zeros(self.data.facts.n_rows)
         for part in self.executor.reduce(self.data, COEFFICIENTS, point.a):
             w[part.start + part.at] = part.values

@@ -8,6 +8,7 @@ the model. Blocks that had answered answer again from memory.
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,7 +87,7 @@ class Answer(NamedTuple):
         Slice, ...
     ]  # of unused columns, how far X'theta exceeds l1, in units of the column
     forgotten: tuple[tuple[int, int], ...]  # first column and number of columns
-    kept: int  # columns that were not screened out
+    kept: int  # columns that were not screened out: what the round has read
 
 
 def _nothing(forgotten: tuple[tuple[int, int], ...]) -> Answer:
@@ -97,6 +98,7 @@ class _Memory:
     """What a block remembers of one solve."""
 
     def __init__(self, n_columns: int) -> None:
+        self.lock = Lock()  # the runtime may repeat a round while its first run goes on
         self.version = -1  # of the point
         self.point: FloatArray = np.zeros(n_columns)
         self.proposals: dict[int, FloatArray] = {}
@@ -109,10 +111,11 @@ class _Memory:
         """Go to the point of the question; False where that is not known."""
         if self.version == ask.version:
             return True
+        if self.version != ask.version - 1:
+            self.pull = None  # the question's ball is around the gradient of the round before
         told = _told(ask.told, block)
         if told is not None:
             self.proposals = {}
-            self.pull = None
             self.point = told
         elif ask.version == 0:
             self.point = _start(block, ask.target)
@@ -151,13 +154,22 @@ def _start(block: Block, target: int) -> FloatArray:
 def _chunk(block: Block, ask: Ask) -> Answer:
     if not block.n_rows:
         return _nothing(())
-    kept = block.scratch.setdefault(SCRATCH, {})
-    memory: _Memory = kept.setdefault(ask.solve, _Memory(block.n_rows))
-    if not memory.advance(ask, block):
-        return _nothing(((block.start, block.n_rows),))
-    if memory.answer is None:
-        memory.answer = _answer(block, ask, memory)
-    return memory.answer
+    memory = _memory(block, ask.solve)
+    with memory.lock:
+        if not memory.advance(ask, block):
+            return _nothing(((block.start, block.n_rows),))
+        if memory.answer is None:
+            memory.answer = _answer(block, ask, memory)
+        return memory.answer
+
+
+def _memory(block: Block, solve: int) -> _Memory:
+    """Of the present solve: those before have ended."""
+    kept: dict[int, _Memory] = block.scratch.setdefault(SCRATCH, {})
+    memory = kept.setdefault(solve, _Memory(block.n_rows))
+    for ended in [s for s in list(kept) if s < solve]:
+        kept.pop(ended, None)
+    return memory
 
 
 def _answer(block: Block, ask: Ask, memory: _Memory) -> Answer:

@@ -23,20 +23,18 @@ Algorithm 4 (the doubling of the set).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import sparse
 
 from daskml_kit.kernels.column_descent import columns_product
 from daskml_kit.linear_model.column_blocks import MAX_SWEEPS, Point, Solve, slice_of
 from daskml_kit.linear_model.column_problem import ROUNDING, STILL, ByColumns, Problem
 from daskml_kit.linear_model.column_rounds import Answer
-from daskml_kit.runtime.block import Block, Bundle
+from daskml_kit.runtime.block import Block, Bundle, stacked
 from daskml_kit.runtime.columns import ColumnDataset
 from daskml_kit.runtime.dataset import BundleRef
-from daskml_kit.runtime.events import FitLog
+from daskml_kit.runtime.events import Unheard
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.local import LocalExecutor
 from daskml_kit.typing import FloatArray, IntArray
@@ -76,25 +74,19 @@ def _cut(bundle: Bundle, wanted: IntArray) -> list[tuple[IntArray, Any]]:
         own = wanted[(wanted >= block.start) & (wanted < block.start + block.n_rows)]
         at.append(own)
         rows.append(block.X[own - block.start])
-    return [(np.concatenate(at), _stacked(rows))]
-
-
-def _stacked(parts: Sequence[Any]) -> Any:
-    if any(sparse.issparse(p) for p in parts):
-        return sparse.vstack(parts, format="csr")
-    return np.concatenate(parts)
+    return [(np.concatenate(at), stacked(rows))]
 
 
 def _solve_set(pieces: Sequence[tuple[IntArray, Any]], task: _Task) -> _Solved:
     """Where the working set was brought together: its solution, to the tolerances of the task."""
     pieces = [piece for piece in pieces if len(piece[0])]
-    at, rows = np.concatenate([p[0] for p in pieces]), _stacked([p[1] for p in pieces])
+    at, rows = np.concatenate([p[0] for p in pieces]), stacked([p[1] for p in pieces])
     order = np.argsort(at)  # not by who came first
     at, block = at[order], Block(rows[order])
     w = np.zeros(len(at))
     w[np.searchsorted(at, task.at)] = task.values
     data = _alone(block)
-    executor = LocalExecutor(FitLog("working-set"))
+    executor = LocalExecutor(Unheard("working-set"))
     solve = Solve(data, executor, task.problem, 0, 0)
     solve.told = (slice_of(w, 0, len(w)),)
     begin = solve.at(w, columns_product(block.X, w), task.b)
@@ -205,7 +197,7 @@ def _on_the_set(
     """The solution on the working set: one round, in which only its columns travel."""
     used = np.flatnonzero(point.w)
     task = _Task(
-        replace(solve.problem),
+        solve.problem,
         used,
         point.w[used],
         point.b,

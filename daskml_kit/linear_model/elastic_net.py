@@ -229,12 +229,13 @@ class ElasticNet(LinearRegressor):
     def _fit_by_columns(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike) -> Self:
         pair = self.alpha * self.l1_ratio, self.alpha * (1.0 - self.l1_ratio)
         warm = self.warm_start and hasattr(self, "coef_") and self.alpha * self.l1_ratio > 0
+        last = np.atleast_2d(np.asarray(self.coef_, dtype=np.float64)) if warm else None
         found = fit_least_squares(
             self, X, y, sample_weight,
             strengths=lambda facts: [pair] * max(facts.n_outputs, 1),
             max_iter=self.max_iter,
             by_gap=True,
-            start=np.atleast_2d(np.asarray(self.coef_, dtype=np.float64)) if warm else None,
+            start=None if last is None else self._allowed(last),
         )  # fmt: skip
         gaps = np.array([f.gap for f in found], dtype=self.coef_.dtype)
         self._keep_cost(gaps, [f.n_iter for f in found])
@@ -274,7 +275,11 @@ class ElasticNet(LinearRegressor):
                 f"warm_start=True needs data of the last fit's shape: coefficients {start.shape}, data ask "
                 f"for {shape}. Set warm_start=False or pass the same features and targets."
             )
-        return start
+        return self._allowed(start)
+
+    def _allowed(self, start: FloatArray) -> FloatArray:
+        """Where a warm start may begin: coefficients of a fit without ``positive`` may be negative."""
+        return np.maximum(start, 0.0) if self.positive else start
 
     def _keep_paths(
         self, facts: DataFacts, total: Moments, descent: Descent, start: FloatArray | None

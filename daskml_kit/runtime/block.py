@@ -182,13 +182,14 @@ class Bundle:
         if len(self.blocks) < 2:
             return self
         first = self.blocks[0]
-        X = _stacked([b.X for b in self.blocks])
+        X = stacked([b.X for b in self.blocks])
         y = _concatenated([b.y for b in self.blocks])
         weight = _concatenated([b.weight for b in self.blocks])
         return Bundle((Block(X, y, weight, first.start, first.index),))
 
 
-def _stacked(parts: Sequence[Any]) -> Matrix:
+def stacked(parts: Sequence[Any]) -> Matrix:
+    """Rows below rows: an array, or CSR if any of the parts is sparse."""
     if all(isinstance(p, np.ndarray) for p in parts):
         return np.concatenate(parts)
     return cast(Matrix, sparse.vstack(parts, format="csr"))

@@ -286,6 +286,16 @@ class FitLog:
         ]
 
 
+class Unheard(FitLog):
+    """Of rounds inside of a task, which is what the fit reports: kept nowhere, heard by nobody."""
+
+    def emit(self, event: Event) -> None:
+        """Nothing."""
+
+    def draw(self, name: str, make: Callable[[], Drawing]) -> None:
+        """Nothing."""
+
+
 @dataclass(eq=False)
 class Run:
     """The events of every fit inside a ``with daskml_kit.record() as run:`` block."""
@@ -430,6 +440,7 @@ __all__ = [
     "RoundEvent",
     "Run",
     "TaskEvent",
+    "Unheard",
     "attribute_waits",
     "busy_by_worker",
     "event_from_dict",

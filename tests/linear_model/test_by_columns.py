@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -25,6 +28,9 @@ from daskml_kit.linear_model import (
 )
 from daskml_kit.losses import Binomial, HalfSquared
 from daskml_kit.runtime import columns, ingest
+from daskml_kit.runtime.block import Block
+from daskml_kit.runtime.events import Unheard
+from daskml_kit.runtime.local import LocalExecutor
 
 rng = np.random.default_rng(5)
 N, D = 60, 150
@@ -132,6 +138,92 @@ def test_warm_start_begins_with_the_columns():
     assert binary.fit(X, LABELS).fit(X, LABELS).n_iter_ == [1]
     with pytest.raises(InvalidParameterError, match="warm_start=True needs data of the last"):
         binary.fit(X[:, 1:], LABELS)
+
+
+@pytest.mark.parametrize("solver", ["columns", "rows"])
+def test_a_warm_start_may_not_break_positive(solver):
+    how = {"tol": 1e-10, "solver": solver, "max_iter": 50_000}
+    model = Lasso(0.05, warm_start=True, **how).fit(X, Y[:, 0])
+    assert model.coef_.min() < 0
+    model.set_params(positive=True, tol=1e-1).fit(X, Y[:, 0])  # met where it begins, or nearly
+    assert model.coef_.min() >= 0
+    model.set_params(tol=1e-10).fit(X, Y[:, 0])
+    same(model, Lasso(0.05, positive=True, **how).fit(X, Y[:, 0]), rtol=1e-4)
+
+
+@pytest.mark.parametrize("max_iter", [1, 2, 7])
+def test_rounds_of_ridge_are_bounded(max_iter):
+    model = Ridge(1e-6, tol=1e-14, max_iter=max_iter, solver="columns")
+    with pytest.warns(ConvergenceWarning, match=f"max_iter={max_iter}:"):
+        model.fit(X, Y[:, 0])
+    assert model.n_iter_ == [max_iter]
+    assert model.n_rounds_ == max_iter + 2  # and the load, and the coefficients
+    residual = Y[:, 0] - model.predict(X)
+    assert residual @ residual < ((Y[:, 0] - Y[:, 0].mean()) ** 2).sum()
+
+
+def test_block_descent_gives_the_best_point_up_to_its_tolerance():
+    data = column_sets._alone(Block(X.T))
+    problem = column_problem.Problem(HalfSquared(), Y[:, 0], None, float(N), (0.1, 0.0), True)
+    solve = column_blocks.Solve(data, LocalExecutor(Unheard("test")), problem, 0, 0)
+    best, zero = np.zeros(D), np.zeros(D)
+    best[:6] = np.linalg.lstsq(X[:, :6], Y[:, 0])[0]
+    point, last = (solve.at(w, X @ w, 0.0) for w in (best, zero))
+    worse = last.value - point.value
+    assert worse > 0
+    solve.past = [column_blocks._Past(0, last.w, last.v, last.w, last.v)]
+    found = solve._found(point, 2 * worse, None, False)
+    assert (found.gap, found.converged) == (2 * worse, False)
+    np.testing.assert_array_equal(found.coef, best)
+    np.testing.assert_array_equal(solve._found(point, worse, 1.9 * worse, True).coef, best)
+    found = solve._found(point, worse, 2.1 * worse, True)
+    assert found.gap == pytest.approx(2 * worse)
+    np.testing.assert_array_equal(found.coef, zero)
+
+
+def test_a_lasso_reads_fewer_columns_from_round_to_round(monkeypatch):
+    kept, ask = [], column_blocks.Solve.ask
+
+    def counted(self, point, **how):
+        answer = ask(self, point, **how)
+        if how.get("wanted"):
+            kept.append(answer.kept)
+        return answer
+
+    monkeypatch.setattr(column_blocks.Solve, "ask", counted)
+    monkeypatch.setattr(column_sets, "FIRST", 10)
+    ours = Lasso(0.2, **TIGHT).fit(FORMS["chunks"](X), Y[:, 0])
+    same(ours, reference.Lasso(0.2, **EXACT).fit(X, Y[:, 0]))
+    assert kept[0] == D
+    assert len(kept) > 2
+    assert all(a >= b for a, b in pairwise(kept))
+    assert np.count_nonzero(ours.coef_) <= kept[-1] < D / 2
+
+
+def test_a_block_keeps_what_the_present_solve_needs_and_answers_once():
+    block = Block(X.T)
+    none = column_problem.Problem(HalfSquared(), Y[:, 0], None, float(N), (0.1, 0.0), True)
+    _, _, gradient = none.centred(np.zeros(N), 0.0)
+
+    def ask(solve):
+        return column_rounds.Ask(
+            solve, 0, (), 0, (), gradient, none.bound, none.bound, none.strengths, False, True, 1.0,
+            None, 2, 0.0,
+        )  # fmt: skip
+
+    for solve in range(3):
+        column_rounds._chunk(block, ask(solve))
+    assert list(block.scratch[column_rounds.SCRATCH]) == [2]
+    with ThreadPoolExecutor(4) as pool:  # a round, and its repeats beside it
+        answers = list(pool.map(lambda _: column_rounds._chunk(block, ask(3)), range(8)))
+    assert all(answer is answers[0] for answer in answers)
+
+
+def test_what_runs_inside_of_a_task_is_no_fit():
+    with daskml_kit.record() as run:
+        ours = Lasso(0.05, **TIGHT).fit(FORMS["chunks"](X), Y[:, 0])
+    assert len(run.fits) == 1
+    assert len(run.rounds) == ours.n_rounds_
 
 
 def test_float32_is_kept_and_predictions_are_sums():
