@@ -80,21 +80,26 @@ install = echo "Installing daskml-kit$(1) into $(venv); the first time takes a f
 
 $(venv)/.stamp-run: pyproject.toml | $(bin)/python
 	@$(call install)
-	@$(bin)/daskml-kit compile
 	@touch $@
 
 $(venv)/.stamp-%: pyproject.toml | $(bin)/python
 	@$(call install,[$*])
 	@touch $@
 
+# Kernels are compiled again where one has changed.
+$(venv)/.stamp-kernels: $(wildcard daskml_kit/kernels/*.py daskml_kit/losses/*.py)
+	@echo "Compiling kernels on all cores; a minute or two, once."
+	@$(bin)/daskml-kit compile
+	@touch $@
+
 venv: $(bin)/python  ## create the virtual environment, with nothing in it yet
 
 # --- using it --------------------------------------------------------------------------------
 
-demo: $(venv)/.stamp-run  ## install the package and run its demonstration
+demo: $(venv)/.stamp-run $(venv)/.stamp-kernels  ## install the package and run its demonstration
 	$(bin)/daskml-kit demo
 
-test: $(venv)/.stamp-test  ## run the whole test suite, docstring examples included
+test: $(venv)/.stamp-test $(venv)/.stamp-kernels  ## run the whole test suite, docstring examples included
 	$(bin)/python -m pytest $(PYTEST_PROCESSES) $(PYTEST_ARGS)
 
 # --- checks ----------------------------------------------------------------------------------
@@ -129,6 +134,7 @@ picture: $(venv)/.stamp-test  ## take the README's pictures of the dashboard (ne
 
 clean-cache:  ## drop compiled Numba kernels: needed after a change in code that a kernel inlines
 	find daskml_kit tests benchmarks \( -name '*.nbi' -o -name '*.nbc' \) -exec rm -f {} + 2>/dev/null || true
+	rm -f $(venv)/.stamp-kernels
 
 clean: clean-cache  ## remove the environment, caches and everything a run leaves behind
 	rm -rf $(venv) build dist docs/_build .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
+from dask.system import CPU_COUNT
 from scipy import sparse
 
 from daskml_kit.cluster import BisectingKMeans, KMeans
-from daskml_kit.ensemble import RandomForestClassifier, RandomForestRegressor
+from daskml_kit.ensemble import (
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from daskml_kit.exceptions import ConvergenceWarning
 from daskml_kit.kernels import linear_sums
 from daskml_kit.linear_model import (
@@ -37,20 +45,12 @@ def _data() -> Iterator[tuple[str, Any]]:
         yield f"sparse {np.dtype(dtype).name}", sparse.csr_array(X)
 
 
-def _fit_all(X: Any) -> None:
-    """Every estimator that runs kernels, one step each."""
+def _fit_linear_models(X: Any) -> None:
     y = np.arange(_ROWS) % 3
     for labels in (y == 0, y):
         for solver in ("newton", "lbfgs", "newton-cg"):
             LogisticRegression(solver=solver, max_iter=1).fit(X, labels)
         LogisticRegression(l1_ratio=0.5, solver="newton", max_iter=1).fit(X, labels)
-        RandomForestClassifier(1, max_depth=2, random_state=0).fit(X, labels).predict(X)
-    for bins in (255, 300):  # codes of one byte and of two
-        forest = RandomForestRegressor(1, max_depth=2, max_bins=bins, random_state=0)
-        forest.fit(X, y).predict(X)
-    if not sparse.issparse(X):  # trees with sets of categories are walked by code of their own
-        forest = RandomForestRegressor(1, max_depth=2, categorical_features=[0], random_state=0)
-        forest.fit(X, y).predict(X)
     LogisticRegression(solver="cocoa", max_iter=1).fit(X, y == 0)
     Ridge(solver="cocoa", max_iter=1).fit(X, y)
     Ridge().fit(X, y)
@@ -63,6 +63,29 @@ def _fit_all(X: Any) -> None:
         TweedieRegressor(power=power, max_iter=1).fit(X, y + 1)
     pinball = SmoothedPinball(0.5, 1.0)  # few rows need none: the regressor would not compile it
     linear_sums(pinball, X, y, None, np.zeros(_MANY), fit_intercept=False, order=2)
+
+
+def _fit_trees(X: Any) -> None:
+    y = np.arange(_ROWS) % 3
+    for labels in (y == 0, y):
+        RandomForestClassifier(1, max_depth=2, random_state=0).fit(X, labels).predict(X)
+    for bins in (255, 300):  # codes of one byte and of two
+        forest = RandomForestRegressor(1, max_depth=2, max_bins=bins, random_state=0)
+        forest.fit(X, y).predict(X)
+    if not sparse.issparse(X):  # trees with sets of categories are walked by code of their own
+        forest = RandomForestRegressor(1, max_depth=2, categorical_features=[0], random_state=0)
+        forest.fit(X, y).predict(X)
+
+
+def _fit_boosted_trees(X: Any) -> None:
+    y = np.arange(_ROWS) % 3
+    for labels in (y == 0, y):
+        GradientBoostingClassifier(n_estimators=1, max_depth=2).fit(X, labels).predict(X)
+    for loss in ("squared_error", "absolute_error", "poisson"):
+        GradientBoostingRegressor(loss=loss, n_estimators=1, max_depth=2).fit(X, y).predict(X)
+
+
+def _fit_clusters(X: Any) -> None:
     for columns in (_FEW, _MANY):
         for algorithm in ("lloyd", "hamerly"):
             model = KMeans(3, max_iter=1, random_state=0, algorithm=algorithm)
@@ -70,16 +93,36 @@ def _fit_all(X: Any) -> None:
     BisectingKMeans(2, max_iter=1, random_state=0).fit(X).predict(X)
 
 
-def run_compile() -> int:
-    """Compile everything that estimators use into Numba's cache on this machine."""
+_ROOMS: dict[str, Callable[[Any], None]] = {
+    "trees": _fit_trees,
+    "linear models": _fit_linear_models,
+    "boosted trees": _fit_boosted_trees,
+    "clusters": _fit_clusters,
+}
+"""Every estimator that runs kernels, one step each, the longest first."""
+
+
+def _compile_room(room: str) -> tuple[str, float]:
+    """Compile what one room runs, for every kind of X; its name and the seconds that took.
+
+    A room is one process's whole: Numba's index of a function's specialisations is lost where two processes
+    write it at once.
+    """
+    begun = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # one step is enough to compile
-        for kind, X in _data():
-            begun = time.perf_counter()
-            _fit_all(X)
-            print(
-                f"compiled kernels for {kind:<14} {time.perf_counter() - begun:6.1f} s", flush=True
-            )
+        for _, X in _data():
+            _ROOMS[room](X)
+    return room, time.perf_counter() - begun
+
+
+def run_compile() -> int:
+    """Compile everything that estimators use into Numba's cache on this machine, on all cores."""
+    processes = min(CPU_COUNT, len(_ROOMS))
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        for done in as_completed([pool.submit(_compile_room, room) for room in _ROOMS]):
+            room, seconds = done.result()
+            print(f"compiled the kernels of {room:<14} {seconds:6.1f} s", flush=True)
     return 0
 
 
