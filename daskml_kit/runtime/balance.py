@@ -153,6 +153,10 @@ class Balancer:
         self.lost += loss
         return loss
 
+    def knows(self, name: str) -> bool:
+        """Whether rounds of that name were taken in."""
+        return name in self._per_row
+
     def speeds(self, name: str, workers: Mapping[str, WorkerInfo]) -> dict[str, float]:
         """Rows a second of every worker at a reduction.
 

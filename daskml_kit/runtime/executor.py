@@ -91,7 +91,8 @@ class Executor(Protocol):
         """``fn(pieces, item)`` for each item, side by side, with the item's piece of every bundle, in order.
 
         ``cut(bundle, params)`` cuts a piece for each item where the bundle is. Pieces go from worker to
-        worker, never through the driver: one round and one pass.
+        worker, never through the driver: one round and one pass. The item's task is reported with the rows
+        of its pieces, where these, or the pieces in lists of them, say ``n_rows``.
         """
         ...
 

@@ -557,13 +557,20 @@ def run_share(
     index: int,
     threads: int,
     fn: Callable[[Any, Any], Any],
-    size: tuple[int, int],
     pieces: Sequence[Any],
     item: Any,
 ) -> Stamped:
     """One share's task, timed. What it brought here counts as moved."""
-    done = run_item(index, threads, fn, size, pieces, item)
-    return replace(done, part_bytes=done.part_bytes + sum(map(sizeof, pieces)))
+    nbytes = sum(map(sizeof, pieces))
+    done = run_item(index, threads, fn, (_rows_in(pieces), nbytes), pieces, item)
+    return replace(done, part_bytes=done.part_bytes + nbytes)
+
+
+def _rows_in(pieces: Any) -> int:
+    """Of pieces, or lists of them, that have ``n_rows``; others are no rows, but sums of them or columns."""
+    if isinstance(pieces, list):
+        return sum(map(_rows_in, pieces))
+    return int(getattr(pieces, "n_rows", 0))
 
 
 def exchange_plan(
@@ -573,7 +580,6 @@ def exchange_plan(
     fn: Callable[[Any, Any], Any],
     params: Any,
     items: Sequence[Any],
-    size: tuple[int, int],
     workers: Sequence[tuple[str, int]],
 ) -> Plan:
     """Each bundle cut where it is, and each share's pieces brought together.
@@ -604,7 +610,7 @@ def exchange_plan(
         address, threads = lanes[s % len(lanes)]
         key = (f"{name}-share", s)
         pieces = List(*(TaskRef((f"{name}-piece", i * len(items) + s)) for i in range(len(sites))))
-        tasks[key] = Task(key, run_share, s, threads, fn, size, pieces, item)
+        tasks[key] = Task(key, run_share, s, threads, fn, pieces, item)
         pins[key] = address
         outputs.append(key)
     return Plan(tasks, pins, outputs, (), sizeof(params) * len({site.worker for site in sites}))

@@ -145,11 +145,7 @@ class LocalExecutor:
         threads = max(1, min(len(items), CPU_COUNT))
         cuts = [(cut, handle, params) for handle in handles]
         pieces = _side_by_side(graph.cut_up, cuts, min(len(cuts), CPU_COUNT))
-        n = max(1, len(items))
-        size = data.facts.n_rows // n, sum(b.nbytes for b in data.bundles) // n
-        calls = [
-            (i, threads, fn, size, [own[i] for own in pieces], item) for i, item in enumerate(items)
-        ]
+        calls = [(i, threads, fn, [own[i] for own in pieces], item) for i, item in enumerate(items)]
         stamped = _side_by_side(graph.run_share, calls, threads)
         return self._reported(name, started, begun, stamped)
 

@@ -88,8 +88,9 @@ def open_parts(
     log: FitLog,
     class_weights: ClassWeights | None = None,
     edges: RowEdges | None = None,
+    kind: type[BlockDataset] = BlockDataset,
 ) -> tuple[BlockDataset, Executor]:
-    """:func:`open_dataset` of parts that are aligned already."""
+    """:func:`open_dataset` of parts that are aligned already, as a data set of that kind."""
     lane = setting("executor")
     client = None if isinstance(source, LocalSource) else active_client()
     if isinstance(source, DaskSource):
@@ -99,8 +100,9 @@ def open_parts(
     try:
         if isinstance(executor, GraphExecutor) and isinstance(source, DaskSource):
             with cluster_errors(executor.client):
-                return _open_remote(executor, source, spec, class_weights, edges), executor
-        return _open_local(_parts(source, client), spec, log, class_weights, edges), executor
+                return _open_remote(executor, source, spec, class_weights, edges, kind), executor
+        parts = _parts(source, client)
+        return _open_local(parts, spec, log, class_weights, edges, kind), executor
     except BaseException:
         log.emit(FitEvent(log.name, "failed", time.time()))
         executor.close()
@@ -145,6 +147,7 @@ def _open_local(
     log: FitLog,
     class_weights: ClassWeights | None,
     edges: RowEdges | None,
+    kind: type[BlockDataset],
 ) -> BlockDataset:
     started, begun = time.time(), time.perf_counter()
     loaded = [load(i, spec, *part) for i, part in enumerate(parts)]
@@ -158,7 +161,7 @@ def _open_local(
     refs = [
         BundleRef(b, f"local-{i}", b.n_rows, b.nbytes, len(b.blocks)) for i, b in enumerate(bundles)
     ]
-    data = BlockDataset(refs, facts, fixed=edges is not None)
+    data = kind(refs, facts, fixed=edges is not None)
     tasks = _load_events([x.facts for x in loaded], ["local-0"] * len(loaded), {})
     _opened(log, data, started, time.perf_counter() - begun, tasks)
     return data
@@ -170,6 +173,7 @@ def _open_remote(
     spec: Spec,
     class_weights: ClassWeights | None,
     edges: RowEdges | None,
+    kind: type[BlockDataset],
 ) -> BlockDataset:
     started, begun = time.time(), time.perf_counter()
     client, workers = executor.client, list(executor.workers.values())
@@ -192,7 +196,7 @@ def _open_remote(
             else _regrouped(executor, pieces, homes, edges(facts))
         )
         bundles = _assembled(executor, futures[:n], groups, at, labelling)
-        data = BlockDataset(bundles, facts, fixed=edges is not None)
+        data = kind(bundles, facts, fixed=edges is not None)
     finally:
         for future in futures:
             future.release()

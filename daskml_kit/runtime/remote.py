@@ -224,10 +224,8 @@ class GraphExecutor:
     ) -> list[Result]:
         """The items on all threads of all workers, as one graph."""
         started, begun = time.time(), time.perf_counter()
-        n = max(1, len(items))
-        size = data.facts.n_rows // n, sum(b.nbytes for b in data.bundles) // n
         lanes = [(w.address, w.n_threads) for w in self.workers.values()]
-        plan = graph.exchange_plan(self.sites(data), name, cut, fn, params, items, size, lanes)
+        plan = graph.exchange_plan(self.sites(data), name, cut, fn, params, items, lanes)
         self.log.draw(name, lambda: plan.drawing(name, name))
         return self._fanned(plan, name, started, begun, 0)
 
@@ -312,7 +310,7 @@ class GraphExecutor:
             rows = moves.rows_by_home(data, self.workers)
             if not rows.keys() <= self.workers.keys():
                 return  # a worker was lost a moment ago: this round gives its bundles new homes
-            name = next(e.name for e in reversed(self.log.rounds) if e.measured)
+            name = next(e.name for e in reversed(self.log.rounds) if self._balancer.knows(e.name))
             speeds = self._balancer.speeds(name, self.workers)
             targets = moves.targets(self.client, self.workers, data, speeds)
             row_bytes = data.facts.nbytes / max(data.facts.n_rows, 1)

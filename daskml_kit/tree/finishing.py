@@ -70,6 +70,11 @@ class Piece(NamedTuple):
     codes: IntArray  # (d, rows)
     carried: Payload  # without idx, in as few bytes as hold it
 
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return int(self.codes.shape[1])
+
 
 def row_bytes(growth: Growth, d: int) -> int:
     """About what a row takes on its way."""

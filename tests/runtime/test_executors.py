@@ -143,6 +143,65 @@ def test_fan_gives_every_item_all_rows(make, edges):
     assert (event.name, event.passes, len(event.tasks)) == ("columns", 1, D)
 
 
+def halves(bundle, at):
+    parts = [[b.slice(0, at), b.slice(at, b.n_rows)] for b in bundle if b.n_rows > at]
+    return [[pair[i] for pair in parts] for i in range(2)]
+
+
+def sums(bundle, at):
+    return [block.X.sum(axis=0) for block in bundle][:1] * 2
+
+
+def rows_and_sum(pieces, item):
+    blocks = [block for own in pieces for block in own]
+    total = sum((b.X.sum(axis=0) for b in blocks), np.zeros(D))
+    return item, [(b.start, b.n_rows) for b in blocks], total
+
+
+def how_many(pieces, item):
+    return len(pieces)
+
+
+@pytest.mark.parametrize("edges", ["as they come", "twenty"])
+def test_exchange_gives_every_item_its_pieces(make, edges):
+    data, executor = make(EDGES[edges])
+    executor.reduce(data, SUM, np.zeros(D))
+    before = len(executor.log.rounds)
+    found = executor.exchange(data, "halves", halves, rows_and_sum, 10, "ab")
+    assert [item for item, _, _ in found] == ["a", "b"]
+    for _, where, _ in found:
+        assert where == sorted(where)  # in the order of the bundles
+    assert sum(n for _, where, _ in found for _, n in where) == N
+    np.testing.assert_allclose(sum(total for _, _, total in found), X.sum(axis=0), atol=1e-11)
+    event = executor.log.rounds[-1]
+    assert len(executor.log.rounds) == before + 1
+    assert (event.name, event.passes) == ("halves", 1)
+    held = [sum(n for _, n in where) for _, where, _ in found]
+    assert [t.rows for t in event.tasks] == held  # each task with what its pieces hold
+    assert all(n * D * 8 <= t.nbytes for n, t in zip(held, event.tasks, strict=True))
+    assert executor.exchange(data, "sums", sums, how_many, 0, "a") == [len(data.bundles)]
+    assert [t.rows for t in executor.log.rounds[-1].tasks] == [0]  # sums of rows are no rows
+
+
+def test_the_balance_goes_by_rounds_over_the_rows(make, monkeypatch):
+    data, executor = make()
+    if isinstance(executor, LocalExecutor):
+        return  # one worker
+    executor.reduce(data, SUM, np.zeros(D))
+    executor.exchange(data, "sums", sums, how_many, 0, "a")
+    asked = []
+
+    def speeds(name, workers):
+        asked.append(name)
+        return dict.fromkeys(workers, 1.0)
+
+    monkeypatch.setattr(executor._balancer, "speeds", speeds)
+    monkeypatch.setattr(executor._balancer, "pays", lambda *_: False)
+    executor._balancer.lost = 1e9
+    executor._adapt(data)
+    assert asked == ["sum"]
+
+
 @pytest.mark.parametrize("edges", ["as they come", "twenty"])
 def test_iterate_is_reduce_and_update_again_and_again(make, edges):
     data, executor = make(EDGES[edges])
