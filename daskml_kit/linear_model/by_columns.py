@@ -35,6 +35,7 @@ from daskml_kit.losses import Binomial, HalfSquared
 from daskml_kit.runtime.columns import (
     MOST_ROWS,
     ColumnDataset,
+    as_table,
     open_columns,
     shape_by_columns,
 )
@@ -95,11 +96,7 @@ def solve_by_columns(
         There is no penalty, and then no solution to speak of where columns outnumber rows.
     """
     l1, l2 = problem.strengths
-    if l1 == 0.0 and l2 == 0.0:
-        raise InvalidParameterError(
-            "solver='columns' needs a penalty: with more columns than rows, nothing else decides which of "
-            "many solutions is meant. Use alpha > 0 (a finite C), or another solver."
-        )
+    _check_penalty(l1, l2)
     limits: dict[str, Any] = {
         "max_iter": max_iter, "gap_tol": gap_tol, "gradient_tol": gradient_tol
     }  # fmt: skip
@@ -120,6 +117,14 @@ def solve_by_columns(
             stacklevel=3,
         )
     return found
+
+
+def _check_penalty(l1: float, l2: float) -> None:
+    if l1 == 0.0 and l2 == 0.0:
+        raise InvalidParameterError(
+            "solver='columns' needs a penalty: with more columns than rows, nothing else decides which of "
+            "many solutions is meant. Use alpha > 0 (a finite C), or another solver."
+        )
 
 
 def fit_least_squares(
@@ -144,7 +149,7 @@ def fit_least_squares(
     start : (n_targets, d) where to begin, or None
     """
     if start is not None:
-        _check_start(start, (len(start), unwrap(X).shape[1]))
+        _check_start(start, (len(start), _width(model, X)))
     with model._opened(
         X, y, sample_weight, target="values", multi_output=True,
         opener=partial(open_columns, start=start),
@@ -153,11 +158,13 @@ def fit_least_squares(
         targets = block.y.reshape(block.n_rows, -1)
         if start is not None:
             _check_start(start, (targets.shape[1], facts.n_features))
-        found = []
-        for t, (l1, l2) in enumerate(strengths(facts)):
+        found, pairs = [], [(float(l1), float(l2)) for l1, l2 in strengths(facts)]
+        for pair in pairs:
+            _check_penalty(*pair)
+        for t, pair in enumerate(pairs):
             own = np.ascontiguousarray(targets[:, t], dtype=np.float64)
             problem = Problem(
-                HalfSquared(), own, block.weight, facts.weight_sum, (float(l1), float(l2)),
+                HalfSquared(), own, block.weight, facts.weight_sum, pair,
                 model.fit_intercept, model.positive,
             )  # fmt: skip
             _, at_zero, _ = problem.centred(np.zeros(block.n_rows), 0.0)
@@ -180,8 +187,7 @@ def fit_least_squares(
 
 def has_two_labels(y: Any) -> bool:
     """Whether y, in memory, has at most two distinct labels, as far as can be seen before it is checked."""
-    values = np.asarray(y)
-    return values.ndim != 1 or len(pd.unique(values)) <= 2
+    return len(pd.unique(np.ravel(y))) <= 2
 
 
 def fit_logistic(model: Any, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike) -> bool:
@@ -243,8 +249,12 @@ def _logistic_start(model: Any, X: ArrayLike) -> FloatArray | None:
     if not model.warm_start or not hasattr(model, "coef_") or model.l1_ratio == 0:
         return None
     start = np.atleast_2d(np.asarray(model.coef_, dtype=np.float64))
-    _check_start(start, (1, unwrap(X).shape[1]))
+    _check_start(start, (1, _width(model, X)))
     return start
+
+
+def _width(model: Any, X: ArrayLike) -> int:
+    return int(as_table(X, type(model).__name__).shape[1])
 
 
 def _check_start(start: FloatArray, shape: tuple[int, ...]) -> None:

@@ -87,6 +87,8 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
     coef_ : ndarray of shape (1, n_features) or (n_classes, n_features), of the dtype of X
     intercept_ : ndarray of shape (1,) or (n_classes,)
     n_iter_ : ndarray of shape (1,)
+    dual_gap_ : float
+        How far the averaged objective is from its minimum, at most. Of fits by columns only.
     n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
 
     Notes
@@ -154,6 +156,7 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
             Before any training round.
         """
         self._check_parameters()
+        self.__dict__.pop("dual_gap_", None)  # of an earlier fit by columns
         if goes_by_columns(self.solver, X) and fit_logistic(self, X, y, sample_weight):
             return self
         with self._opened(

@@ -52,7 +52,7 @@ class LinearRows:
 
     def of_sums(self) -> FromSums:
         """What makes the answer of the shares' sums."""
-        return FromSums(self.coef.ndim == 1, self.intercept, self.finish)
+        return FromSums(self.coef.ndim == 1, self.intercept, self.finish, self.coef.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,14 +67,16 @@ class SomeColumns:
 
 @dataclass(frozen=True, eq=False)
 class FromSums:
-    """The answer from (n, n_outputs) products."""
+    """The answer from (n, n_outputs) products, in the dtype of the coefficients."""
 
     flat: bool
     intercept: Any
     finish: Callable[[FloatArray], Array] | None
+    dtype: Any
 
     def __call__(self, products: FloatArray) -> Array:
         raw = (products[:, 0] if self.flat else products) + self.intercept
+        raw = raw.astype(self.dtype, copy=False)
         return raw if self.finish is None else self.finish(raw)
 
 

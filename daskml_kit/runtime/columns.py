@@ -38,6 +38,7 @@ from daskml_kit.runtime.ingest import DataFacts, Labelling, Spec, load, merge_fa
 from daskml_kit.runtime.opening import ClassWeights, RowEdges, open_parts
 from daskml_kit.runtime.placement import WorkerInfo
 from daskml_kit.runtime.sources import (
+    UNKNOWN_COLUMNS,
     DaskSource,
     LocalSource,
     is_dask,
@@ -81,7 +82,7 @@ def open_columns(
 
     Parameters
     ----------
-    X : (n, d) NumPy, pandas, scipy.sparse, dask.array, dask.dataframe or xarray
+    X : (n, d) lists, NumPy, pandas, scipy.sparse, dask.array, dask.dataframe or xarray
     y, weight : (n,) or (n, n_outputs), brought to the driver
     spec, log, class_weights : as there
     edges : first columns of bundles that the fit asks for
@@ -90,15 +91,17 @@ def open_columns(
     Raises
     ------
     InvalidDataError
-        There are too many rows, or their number is unknown.
+        There are too many rows, their number or that of the columns is unknown, or there are none.
     """
-    X = unwrap(X)
+    X = as_table(X, spec.estimator)
     rows, facts = _of_the_rows(X, y, weight, spec, class_weights)
     target: TargetKind = "none" if start is None else "values"
     own = Spec(spec.estimator, target, True, spec.accept_sparse, dtype=spec.dtype)
     source = column_source(X, None if start is None else start.T)
-    data, executor = open_parts(source, own, log, edges=edges)
-    whole = DataFacts(
+    data, executor = open_parts(source, own, log, edges=edges, kind=ColumnDataset)
+    assert isinstance(data, ColumnDataset)
+    data.rows = rows
+    data.row_facts = DataFacts(
         n_rows=facts.n_rows,
         n_features=data.facts.n_rows,
         nbytes=data.facts.nbytes,
@@ -111,7 +114,7 @@ def open_columns(
         block_rows=facts.block_rows,
         starts=facts.starts,
     )
-    return ColumnDataset(data.bundles, data.facts, data.fixed, rows, whole), executor
+    return data, executor
 
 
 def shape_by_columns(X: Any) -> tuple[int, int] | None:
@@ -139,12 +142,37 @@ def _of_the_rows(
     return Block(np.zeros((n_rows, 0)), block.y, block.weight), facts
 
 
-def _height(X: Any) -> int:
-    if len(getattr(X, "shape", ())) != 2:
+def as_table(X: Any, estimator: str) -> Any:
+    """X unwrapped, an array if it was a list: of two dimensions, and at least one row and one column.
+
+    Raises
+    ------
+    InvalidDataError
+    """
+    X = unwrap(X)
+    if not hasattr(X, "shape"):
+        try:
+            X = np.asarray(X)
+        except ValueError as error:
+            raise InvalidDataError(f"X is no array: {error} Pass rows of equal lengths.") from error
+    if len(X.shape) != 2:
         raise InvalidDataError(
-            f"Expected 2D array for X, got shape {getattr(X, 'shape', '?')}. Pass rows and columns."
+            f"Expected 2D array, got {len(X.shape)}D array instead: X has shape {X.shape}. Reshape your data "
+            "with X.reshape(-1, 1) for one feature or X.reshape(1, -1) for one sample."
         )
     refuse_text(X)
+    if math.isnan(X.shape[1]):
+        raise InvalidDataError(UNKNOWN_COLUMNS)
+    for axis, what in enumerate(("sample", "feature")):
+        if isinstance(X.shape[axis], int) and X.shape[axis] == 0:
+            raise InvalidDataError(
+                f"Found array with 0 {what}(s) (shape={X.shape}) while a minimum of 1 is required by "
+                f"{estimator}."
+            )
+    return X
+
+
+def _height(X: Any) -> int:
     rows = X.shape[0]
     if not isinstance(rows, int | np.integer):  # lazy, or nan
         raise InvalidDataError(
@@ -164,7 +192,7 @@ def column_source(X: Any, start: FloatArray | None = None) -> LocalSource | Dask
 
     Parameters
     ----------
-    X : unwrapped, of known height
+    X : as :func:`as_table` gives it, of known height
     start : (d, n_outputs) or None
     """
     if isinstance(X, dd.DataFrame):
@@ -269,6 +297,7 @@ def transposed(grid: Sequence[Sequence[Any]]) -> Any:
 __all__ = [
     "MOST_ROWS",
     "ColumnDataset",
+    "as_table",
     "column_edges",
     "column_source",
     "open_columns",
