@@ -61,22 +61,21 @@ class BoostedTrees:
 
     def packed(self, first: int, last: int) -> Packed:
         """The trees of some iterations, laid out for answers."""
-        if (first, last) not in self._packed:
-            self._packed = {
-                (first, last): packed(
-                    [
-                        tree_predict.Table(
-                            table.left, table.right, table.feature, table.threshold,
-                            table.missing_left, table.values[:, None] * rate, k,
-                        )
-                        for trees, rate in zip(
-                            self.tables[first:last], self.rates[first:last], strict=True
-                        )
-                        for k, table in enumerate(trees)
-                    ]
-                )
-            }  # fmt: skip
-        return self._packed[first, last]
+        out = self._packed.get((first, last))
+        if out is None:
+            chosen = zip(self.tables[first:last], self.rates[first:last], strict=True)
+            out = packed(
+                [
+                    tree_predict.Table(
+                        table.left, table.right, table.feature, table.threshold,
+                        table.missing_left, table.values[:, None] * rate, k,
+                    )
+                    for trees, rate in chosen
+                    for k, table in enumerate(trees)
+                ]
+            )  # fmt: skip
+            self._packed = {(first, last): out}  # other threads may ask for others
+        return out
 
     def raw(self, X: Matrix, last: int | None = None) -> FloatArray:
         """Raw predictions (n, K) of the first ``last`` iterations."""
