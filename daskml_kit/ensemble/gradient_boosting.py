@@ -207,9 +207,14 @@ class _GradientBoosting(TreeEstimator):
         return self._grown.copied()
 
     def _refuse_another_kind(self, before: Boosted | None, facts: DataFacts) -> None:
-        """Trees that are added to others must be of the same features and classes."""
+        """Trees that are added to others must be of the same loss, features and classes."""
         if before is None:
             return
+        if before.loss != self.loss:
+            raise InvalidParameterError(
+                f"loss={self.loss!r}, but the trees that warm_start=True keeps were grown for "
+                f"loss={before.loss!r}. Set that one, or fit with warm_start=False."
+            )
         if len(before.binning.counts) != facts.n_features:
             raise InvalidDataError(
                 f"X has {facts.n_features} features, but the trees that warm_start=True keeps were grown on "

@@ -45,6 +45,7 @@ class Pursuit(NamedTuple):
     min_gain: float
     unit_gradient: float
     unit_curvature: float
+    rounded_gradient: float  # what a row's gradient was rounded to
     rounded_curvature: float  # what a row's curvature was rounded to; 0 where it is whole
     missing_bin: int
     constrained: int
@@ -113,7 +114,7 @@ def search(
         own = newton(rules, tg, th, lower, upper)
         before = worth(rules, tg, th, own)
         # What a split must be worth: more than the node by the least gain, and by more than rounding.
-        unit = ug + abs(own) * rules.rounded_curvature
+        unit = rules.rounded_gradient + abs(own) * rules.rounded_curvature
         noise = _NOISE * unit * unit * rows[j] / (th * uh)
         best = before + max(rules.min_gain, noise + _ROUNDING * abs(before))
         found[j, FEATURE] = -1

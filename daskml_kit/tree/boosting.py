@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from daskml_kit.exceptions import InvalidDataError
 from daskml_kit.kernels import boosting as kernel
 from daskml_kit.kernels.boosting_splits import Pursuit
 from daskml_kit.runtime.block import Block, Bundle
@@ -57,9 +58,18 @@ from daskml_kit.tree.levels import HISTOGRAM_BYTES
 from daskml_kit.typing import FloatArray, IntArray
 
 GRADIENT_BITS = 22
-"""Of the largest gradient or curvature that can occur, as an integer. The sums of 512 rows then fit 32 bits,
-and so do the bins of deep levels, whose histograms are most of what is sent: 1.3 MB a worker and round took
-the driver 7 ms more than nothing, half of that 3 ms. scikit-learn's float32 has 24 bits."""
+"""Of the largest gradient or curvature that can occur, as an integer, where rows are even. The sums of 512
+rows then fit 32 bits, and so do the bins of deep levels, whose histograms are most of what is sent: 1.3 MB a
+worker and round took the driver 7 ms more than nothing, half of that 3 ms. scikit-learn's float32 has 24."""
+
+SUM_BITS = 61
+"""Of all rows' weight times the largest gradient, where rows are not even: what a 64-bit sum has room for."""
+
+UNEVEN = 64.0
+"""The largest weight or gradient over the mean beyond which rows have all bits."""
+
+FEW_ROWS = 1 << 12
+"""That have all bits: an outlier among few is not far from their mean."""
 
 QUANTILE_STAGES = 2
 """Rounds that find a leaf's quantile among its residuals: to 12 bits after the leading one, 1.2e-4 of it."""
@@ -96,12 +106,14 @@ class Boosted:
 
     Attributes
     ----------
+    loss : its name
     start : (K,) raw prediction before the first tree
     model : all trees, in codes
     trees : for each iteration K tables of what an estimator keeps
     scores, rates : mean losses, and the learning rate, of each iteration
     """
 
+    loss: str
     binning: Binning
     start: FloatArray
     model: Model
@@ -177,7 +189,10 @@ def _joined(bundle: Bundle, _: None) -> Bundle:
 def boost(ground: BoostingGround, settings: Settings, before: Boosted | None = None) -> Boosted:
     """Grow trees until there are ``n_estimators`` iterations, or the held-out loss has stalled."""
     plan, targets = _begin(ground, settings, before)
-    out = before or Boosted(ground.binning, plan.start, Model.empty(settings.objective.width))
+    objective = settings.objective
+    out = before or Boosted(
+        objective.name, ground.binning, plan.start, Model.empty(objective.width)
+    )
     run = _Run(ground, settings, plan, targets, out)
     if before is not None:
         run.most = run.measured()
@@ -204,6 +219,7 @@ def _begin(
         settings.subsample, settings.held_out, ground.units.weight,
     )  # fmt: skip
     targets = _targets(ground, plan, n_classes)
+    _check_held_out(targets, settings, facts.n_rows)
     objective.check(targets)
     if before is not None:
         start = before.start
@@ -216,7 +232,23 @@ def _begin(
     return replace(plan, start=start), targets
 
 
+def _check_held_out(targets: Targets, settings: Settings, n_rows: int) -> None:
+    """Early stopping needs rows on both sides, each of which a coin puts there."""
+    if settings.patience is None or 0.0 < targets.weight < targets.all_weight:
+        return
+    share = settings.held_out
+    which, remedy = ("every row", "Lower") if targets.weight == 0.0 else ("no row", "Raise")
+    raise InvalidDataError(
+        f"n_iter_no_change={settings.patience} stops by the loss of held-out rows, but "
+        f"validation_fraction={share} holds out {which} of positive weight of these "
+        f"{n_rows}: each is held out with that probability. "
+        f"{remedy} validation_fraction, choose another random_state, pass more rows, or set "
+        "n_iter_no_change=None."
+    )
+
+
 class _Sums(NamedTuple):
+    all_weight: int
     weight: int
     value: int
     shares: IntArray
@@ -231,9 +263,10 @@ def _targets(ground: BoostingGround, plan: Plan, n_classes: int) -> Targets:
     units = ground.units
     sums = ground.executor.reduce(ground.data, reduction, (units, n_classes))
     weight = sums.weight * units.weight
-    shares = np.array([int(s) / sums.weight for s in sums.shares])
+    shares = np.array([int(s) / max(sums.weight, 1) for s in sums.shares])
     mean = sums.value * units.value / weight if sums.weight else 0.0
-    return Targets(weight, mean, shares, sums.least, sums.most)
+    every = sums.all_weight * units.weight
+    return Targets(weight, every, mean, shares, sums.least, sums.most)
 
 
 def _target_sums(plan: Plan, block: Block, asked: tuple[Units, int]) -> _Sums:
@@ -242,16 +275,19 @@ def _target_sums(plan: Plan, block: Block, asked: tuple[Units, int]) -> _Sums:
     w = np.ones(block.n_rows) if block.weight is None else block.weight
     held = held_out_rows(plan, block.rows)
     seen = w > 0 if held is None else ~held & (w > 0)
-    y, w = block.y[seen].astype(np.float64), w[seen]
-    whole = np.rint(w / units.weight).astype(np.int64)
+    every = np.rint(w / units.weight).astype(np.int64)
+    y, w, whole = block.y[seen].astype(np.float64), w[seen], every[seen]
     shares = np.array([int(whole[y == k].sum()) for k in range(n_classes)], np.int64)
     value = np.rint(w * y / units.value).astype(np.int64)
-    least, most = float(y.min(initial=np.inf)), float(np.abs(block.y).max(initial=0.0))
-    return _Sums(int(whole.sum()), int(value.sum()), shares, least, most)
+    weighty = block.y if block.weight is None else block.y[block.weight > 0]
+    least = float(weighty.astype(np.float64).min(initial=np.inf))
+    most = float(np.abs(block.y).max(initial=0.0))
+    return _Sums(int(every.sum()), int(whole.sum()), int(value.sum()), shares, least, most)
 
 
 def _target_sums_combined(a: _Sums, b: _Sums) -> _Sums:
     return _Sums(
+        a.all_weight + b.all_weight,
         a.weight + b.weight,
         a.value + b.value,
         a.shares + b.shares,
@@ -331,6 +367,7 @@ class _Run:
         self.reduction: BoostingRound = boosting_round("boost-level", plan)
         self.most = settings.objective.first(targets, plan.start)
         self.step = 0.0
+        self.means: FloatArray = np.zeros(2)
         self._score = _Tally(settings)
 
     def grow(self) -> None:
@@ -341,7 +378,7 @@ class _Run:
         rules = self._rules(units)
         width = settings.objective.width
         cell = self.plan.n_features * (self.plan.missing_bin + 1) * self.plan.stride * 8
-        trees = [GrowingTree(self._shape(iteration, k), rules, cell) for k in range(width)]
+        trees = [GrowingTree(self._shape(iteration, k), rules, cell, width) for k in range(width)]
         root = True
         while asked := self._asked(trees):
             told = self._round(iteration, trees, asked, units)
@@ -371,7 +408,9 @@ class _Run:
     def measured(self) -> FloatArray:
         """How large gradients are after the trees of an earlier fit: one round, without any sums."""
         plan = replace(self.plan, fit=uuid.uuid4().hex)
-        ask = Ask(len(self.out.trees), self.out.model, (), (), np.full(3, np.inf))
+        ask = Ask(
+            len(self.out.trees), self.out.model, (), (), np.array([np.inf, np.inf, np.inf, 0.0])
+        )
         told: Told = self.ground.executor.reduce(
             self.ground.data, boosting_round("boost-measure", plan), ask
         )
@@ -399,25 +438,39 @@ class _Run:
         )
 
     def _units(self) -> FloatArray:
-        """Of gradient, curvature and value as integers: powers of two, so that nothing overflows."""
-        facts, heaviest = self.ground.data.facts, max(self.ground.found.most_weight, 1e-300)
-        bits = 62 - int(np.ceil(np.log2(facts.n_rows + 1)))
-        sizes = self.most[:3] * heaviest
-        out: FloatArray = np.exp2(
-            np.ceil(np.log2(np.maximum(sizes, 1e-290))) - [GRADIENT_BITS, GRADIENT_BITS, bits]
-        )
-        whole = self.ground.found.whole_weights and heaviest < 2.0**GRADIENT_BITS
+        """Of gradient, curvature and value as integers, powers of two, so that nothing overflows; and whether
+        weights multiply what was rounded.
+
+        Even rows have 22 bits of the largest that can occur. Where a weight or gradient is far above the mean
+        in the last pass, where rows are few, and in the first tree, rows have all bits that the sums leave:
+        of weights that sum up to W, what is lost is a ``W / 2^61``-th of the largest gradient.
+        """
+        facts, found, targets = self.ground.data.facts, self.ground.found, self.targets
+        sizes = np.maximum(self.most[:3], 1e-290)
+        heaviest, every = max(found.most_weight, 1e-300), max(targets.all_weight, 1e-300)
+        out = np.zeros(4)
+        rows = facts.n_rows + 1
+        out[2] = _power(sizes[2] * heaviest) * 2.0 ** -(62 - int(np.ceil(np.log2(rows))))
+        out[3] = whole = found.whole_weights and every < 2.0**SUM_BITS
+        finest = _power(every) * 2.0**-SUM_BITS
+        even = facts.n_rows > FEW_ROWS and heaviest * facts.n_rows <= UNEVEN * every
+        for i in (0, 1):
+            coarse = 2.0**-GRADIENT_BITS * (1.0 if whole else _power(heaviest))
+            enough = even and self.means[i] * UNEVEN >= sizes[i]
+            out[i] = _power(sizes[i]) * (max(coarse, finest) if enough else finest)
         if self.settings.objective.flat and whole:
             out[1] = 1.0
         return out
 
     def _rules(self, units: FloatArray) -> Pursuit:
         settings = self.settings
-        whole = settings.objective.flat and units[1] == 1.0
+        flat = settings.objective.flat and units[3] > 0
+        # What a row of mean weight was rounded to.
+        times = self.targets.all_weight / self.ground.data.facts.n_rows if units[3] > 0 else 1.0
         return Pursuit(
             float(settings.l2), settings.min_samples_leaf, settings.min_gain * self.targets.weight,
-            float(units[0]), float(units[1]), 0.0 if whole else float(units[1]),
-            self.plan.missing_bin, int(settings.signs.any()),
+            float(units[0]), float(units[1]), float(units[0] * times),
+            0.0 if flat else float(units[1] * times), self.plan.missing_bin, int(settings.signs.any()),
         )  # fmt: skip
 
     def _shape(self, iteration: int, k: int) -> Shape:
@@ -433,6 +486,7 @@ class _Run:
     def _heard(self, iteration: int, told: Told, units: FloatArray) -> None:
         """What the first round of an iteration says of the one before."""
         self.most = told.most
+        self.means = told.sizes.min(axis=0) * units[:2] / self.targets.all_weight
         scores = self._score.add(told, float(units[2]), self.plan.unit_weight, iteration)
         if len(self.out.scores) < iteration:  # else it is the last one of an earlier fit
             assert scores is not None
@@ -478,6 +532,11 @@ class _Run:
             prefixes = [s.next(p, c) for s, p, c in zip(shares, prefixes, counts, strict=True)]
         out: FloatArray = np.array([kernel.middle_of(p, QUANTILE_STAGES) for p in prefixes])
         return out
+
+
+def _power(size: float) -> float:
+    """The power of two that is not smaller."""
+    return float(2.0 ** np.ceil(np.log2(size)))
 
 
 def _mean_loss(run: _Run, units: FloatArray, told: Told) -> float:

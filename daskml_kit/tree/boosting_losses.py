@@ -21,6 +21,7 @@ class Targets(NamedTuple):
     """What one pass says of the targets of the rows that trees may see. Sums are exact."""
 
     weight: float
+    all_weight: float  # of held-out rows too
     mean: float
     shares: FloatArray  # of the classes
     least: float
@@ -92,7 +93,8 @@ class Objective:
         far = y + raw
         most = np.array([far, 1.0, far, raw])
         if isinstance(self.loss, Poisson | Gamma):
-            most[MOST_CURVATURE] = np.exp(raw) * (1.0 if isinstance(self.loss, Poisson) else y)
+            poisson, at = isinstance(self.loss, Poisson), float(start[0])
+            most[MOST_CURVATURE] = np.exp(at) if poisson else y * np.exp(-at)
         return self.after(most, 0.0, targets)
 
     def after(self, most: FloatArray, step: float, targets: Targets) -> FloatArray:
@@ -115,7 +117,8 @@ class Objective:
             found = (1.0, 0.25, 2 * raw + np.log(loss.n_classes))
         else:
             bend = float(most[MOST_CURVATURE] * np.exp(min(step, 700.0)))
-            found = (bend + max(y, 1.0), bend, bend + (1.0 + y) * raw)
+            slope = y if isinstance(loss, Poisson) else 1.0
+            found = (bend + slope, bend, bend + slope * raw)
         out = np.array([*found, raw])
         if not out.max() < 1e290:
             raise InvalidParameterError(

@@ -120,7 +120,7 @@ class Ask(NamedTuple):
     """What a round asks.
 
     ``model`` has the trees of all finished iterations; ``splits`` and ``fill`` are of the K
-    trees that grow, and ``units`` those of gradient, curvature and value in this iteration.
+    trees that grow, and ``units`` (4,) as :func:`~daskml_kit.kernels.boosting.gradients` takes them.
     """
 
     iteration: int
@@ -141,6 +141,7 @@ class Told:
     scores: IntArray  # (N_ROLES,), sums of the loss
     weights: IntArray  # (N_ROLES,)
     most: FloatArray  # (4,)
+    sizes: IntArray  # (K, 2), sums of absolute gradients and of curvatures
     residuals: IntArray  # (leaves, BUCKETS)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -183,7 +184,7 @@ def merged(a: Told, b: Told) -> Told:
     """Both parts as one."""
     sums = {
         name: getattr(a, name) + getattr(b, name)
-        for name in ("hist", "rows", "leaf_rows", "scores", "weights", "residuals")
+        for name in ("hist", "rows", "leaf_rows", "scores", "weights", "sizes", "residuals")
     }
     return Told(most=np.maximum(a.most, b.most), **sums)
 
@@ -225,6 +226,7 @@ def nothing(plan: Plan, ask: Ask) -> Told:
         np.zeros(N_ROLES, ints),
         np.zeros(N_ROLES, ints),
         np.zeros(4),
+        np.zeros((len(plan.start), 2), ints),
         np.zeros((counted, kernel.BUCKETS), ints),
     )
 
@@ -249,6 +251,7 @@ def _add(plan: Plan, block: Block, ask: Ask, out: Told) -> None:
     out.leaf_rows += rows.leaf_rows
     out.scores += rows.scores
     out.weights += rows.weights
+    out.sizes += rows.sizes
     np.maximum(out.most, rows.most, out=out.most)
 
 
@@ -271,6 +274,7 @@ class _Rows:
     scores: IntArray = None  # type: ignore[assignment]
     weights: IntArray = None  # type: ignore[assignment]
     most: FloatArray = None  # type: ignore[assignment]
+    sizes: IntArray = None  # type: ignore[assignment]
 
     def part(self, k: int, codes: Array, splits: IntArray) -> None:
         """Apply the splits that have not been."""
@@ -320,10 +324,12 @@ class _Rows:
         self.draw(rows, iteration)
         roles = _roles(len(rows), last, self.drawn, self.held)
         self.scores, self.most = np.zeros(N_ROLES, np.int64), np.zeros(4)
+        self.sizes = np.zeros((len(self.raw), 2), np.int64)
         loss = self.plan.loss
         kernel.gradient_kernel(loss)(
-            loss, self.y, self.weight, self.raw, units, roles, self.gh, self.scores, self.most
-        )
+            loss, self.y, self.weight, self.raw, units, roles, self.gh, self.scores, self.most,
+            self.sizes,
+        )  # fmt: skip
         self.weights = _weights(self.plan, self.weight, roles, len(rows))
 
 
@@ -354,7 +360,7 @@ def _again(plan: Plan, block: Block, codes: Array, ask: Ask) -> _Rows:
     raw = np.repeat(plan.start[:, None], n, axis=1)
     rows = _Rows(
         plan, -1, y, weight, held_out_rows(plan, block.rows), raw,
-        np.empty((width, n, 2), np.int32), np.empty(n, np.int32),
+        np.empty((width, n, 2), np.int64), np.empty(n, np.int32),
         leaf_rows=np.zeros(0, np.int64),
     )  # fmt: skip
     if ask.iteration > 0:

@@ -18,7 +18,8 @@ from daskml_kit.kernels.boosting_splits import LEAST_CURVATURE, Pursuit
 from daskml_kit.typing import Array, FloatArray, IntArray
 
 KEPT_BYTES = 1 << 29
-"""Histograms that the driver keeps to subtract from; a node without its parent's is asked for itself."""
+"""Histograms of all growing trees that the driver keeps to subtract from; a node without its parent's is
+asked for itself."""
 
 
 class Shape(NamedTuple):
@@ -62,14 +63,15 @@ class Wanted(NamedTuple):
 
 
 class GrowingTree:
-    """The tree so far. Nodes are numbered as they are made."""
+    """The tree so far, one of ``width`` that grow at once. Nodes are numbered as they are made."""
 
-    def __init__(self, shape: Shape, rules: Pursuit, cell_bytes: int) -> None:
+    def __init__(self, shape: Shape, rules: Pursuit, cell_bytes: int, width: int = 1) -> None:
         stride = 3 if rules.min_rows > 1 else 2
         self.shape, self.rules, self.cell_bytes = shape, rules, cell_bytes
         self.nodes = [Node(0, np.zeros(stride, np.int64), -np.inf, np.inf, -1)]
         self.splits: list[tuple[int, int, int, int, int]] = []
         self._hist: dict[int, IntArray] = {}
+        self._room = KEPT_BYTES // width
 
     @property
     def table(self) -> IntArray:
@@ -183,8 +185,14 @@ class GrowingTree:
         for j, i in enumerate(ids):
             if found[j, kernel.FEATURE] >= 0:
                 self._split(i, found[j], float(gains[j]), left[j])
-                if len(self._hist) * self.cell_bytes < KEPT_BYTES:
-                    self._hist[i] = own[i]
+                self._keep(i, own[i])
+
+    def _keep(self, i: int, hist: IntArray) -> None:
+        """A histogram to subtract from, where a child is to be searched; not the round's that it lies in."""
+        left = self.nodes[i].left
+        done = self.nodes[left].decided and self.nodes[left + 1].decided
+        if not done and (len(self._hist) + 1) * self.cell_bytes <= self._room:
+            self._hist[i] = hist if hist.base is None else hist.copy()
 
     def _split(self, i: int, found: IntArray, gain: float, left: IntArray) -> None:
         node = self.nodes[i]

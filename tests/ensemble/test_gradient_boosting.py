@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import pickle
 
+import dask
 import dask.array as da
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ import daskml_kit
 from daskml_kit.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
 from daskml_kit.runtime import executor as protocol
-from daskml_kit.tree import boosting_rows, boosting_trees
+from daskml_kit.tree import boosting, boosting_rows, boosting_trees
 from tests.integration.clusters import kill, local_cluster, pids
 
 rng = np.random.default_rng(0)
@@ -149,16 +150,20 @@ CASES = [
     weighted=st.booleans(),
     forgetful=st.integers(0, 5),
     kept=st.sampled_from([0, boosting_trees.KEPT_BYTES]),
+    few=st.sampled_from([0, boosting.FEW_ROWS]),
 )
-def test_one_model_from_any_chunks_and_any_scratch(which, cuts, weighted, forgetful, kept):
+def test_one_model_from_any_chunks_and_any_scratch(which, cuts, weighted, forgetful, kept, few):
     model, y = CASES[which]
     weight = WEIGHT if weighted else None
-    whole = clone(model).fit(HOLED, y, weight)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boosting, "FEW_ROWS", few)
+        whole = clone(model).fit(HOLED, y, weight)
     bounds = np.array([0, *sorted(cuts), N])
     lazy = da.from_array(HOLED, chunks=(tuple(np.diff(bounds)), 5))
     parts = [None if a is None else da.from_array(a, chunks=lazy.chunks[0]) for a in (y, weight)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(boosting_trees, "KEPT_BYTES", kept)
+        patch.setattr(boosting, "FEW_ROWS", few)
         if forgetful:
             patch.setattr(boosting_rows, "_rows_at", _forgetting(forgetful))
         spread = clone(model).fit(lazy, *parts)
@@ -178,6 +183,90 @@ def _forgetting(every, real=boosting_rows._rows_at):
         return real(plan, block, ask)
 
     return rows_at
+
+
+@pytest.mark.parametrize("n", [N, 5_000])
+def test_an_outlier_silences_no_other_row(n):
+    rows = np.random.default_rng(1).integers(0, 30, (n, 3)).astype(float)
+    plain = rows[:, 0] / 10 - rows[:, 1] * rows[:, 2] / 300
+    y = plain + np.random.default_rng(2).normal(0, 0.1, n)
+    y[7] = 1e8
+    given = {"max_depth": 6, "learning_rate": 0.3}
+    model = R(n_estimators=60, **given).fit(rows, y)
+    theirs = reference.HistGradientBoostingRegressor(
+        max_iter=60, max_leaf_nodes=None, min_samples_leaf=1, early_stopping=False, **given
+    ).fit(rows, y)
+    lost, theirs_lost = (np.median(np.abs(m.predict(rows) - plain)) for m in (model, theirs))
+    assert lost < 1.1 * theirs_lost < 0.1
+
+
+@pytest.mark.parametrize("rest", [0.0, 0.1])
+def test_a_heavy_row_silences_no_other_row(rest):
+    weight = 1.0 + rest * WEIGHT
+    weight[7] = 1e8
+    model = R(n_estimators=40).fit(X, SCORE, weight)
+    theirs = histogram_based(model).fit(X, SCORE, weight)
+    np.testing.assert_allclose(model.predict(X), theirs.predict(X), atol=1e-4)
+    others = np.arange(N) != 7
+    assert np.var((SCORE - model.predict(X))[others]) < 0.5 * np.var(SCORE)
+
+
+def test_a_row_of_weight_three_is_three_rows():
+    times = np.random.default_rng(3).integers(0, 4, N)
+    weighted = R(n_estimators=9, max_depth=5).fit(X, SCORE, times)
+    repeated = R(n_estimators=9, max_depth=5).fit(
+        np.repeat(X, times, axis=0), np.repeat(SCORE, times)
+    )
+    np.testing.assert_allclose(weighted.predict(X), repeated.predict(X), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("share", "words"), [(1e-9, "holds out no row"), (0.999, "every row")])
+@pytest.mark.parametrize("model", [C(n_iter_no_change=3), R(n_iter_no_change=3, loss="poisson")])
+def test_early_stopping_needs_rows_on_both_sides(model, share, words):
+    model = clone(model).set_params(validation_fraction=share, random_state=0)
+    with pytest.raises(InvalidDataError, match=f"{words}.*of these 40.*n_iter_no_change=None"):
+        model.fit(X[:40], COUNTS[:40] > 1)
+
+
+@pytest.mark.parametrize("loss", ["poisson", "gamma"])
+def test_targets_of_held_out_rows_are_checked_too(loss):
+    model = R(loss=loss, n_iter_no_change=2, validation_fraction=0.5, n_estimators=2)
+    for bad in range(6):  # one of them is held out, but for one seed in 64
+        y = POSITIVE.copy()
+        y[bad] = -1.0
+        with pytest.raises(InvalidDataError, match="needs y"):
+            model.fit(X, y)
+    weight = np.ones(N)
+    weight[bad] = 0.0
+    assert model.fit(X, y, weight).n_estimators_ == 2
+
+
+def test_histograms_are_kept_for_open_children_only():
+    trees, real = [], boosting_trees.GrowingTree.decide
+
+    def decide(tree, asked, hist, rows):
+        real(tree, asked, hist, rows)
+        kept = tree._hist
+        assert len(kept) * tree.cell_bytes <= boosting_trees.KEPT_BYTES // 3
+        for i, own in kept.items():
+            left = tree.nodes[i].left
+            assert own.base is None
+            assert not (tree.nodes[left].decided and tree.nodes[left + 1].decided)
+        trees.append(len(kept))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boosting_trees.GrowingTree, "decide", decide)
+        C(n_estimators=2, max_depth=3).fit(X, CLASSES)
+    assert max(trees) == 2  # the parents of the last level but one
+    assert trees[-1] == 0
+
+
+def test_threads_may_answer_for_different_stages():
+    model = C(n_estimators=8, max_depth=2).fit(X, LABELS)
+    lazy = da.from_array(X, chunks=(60, 5))
+    for _ in range(5):
+        stages = dask.compute(*model.staged_predict_proba(lazy), scheduler="threads", num_workers=8)
+        np.testing.assert_array_equal(stages[-1], model.predict_proba(X))
 
 
 def test_rounds_are_levels():
@@ -267,6 +356,9 @@ def test_more_iterations_are_added():
         grown.set_params(n_estimators=3).fit(HOLED, CLASSES)
     with pytest.raises(InvalidDataError, match="were grown on 5"):
         grown.set_params(n_estimators=12).fit(HOLED[:, :3], CLASSES)
+    counts = R(loss="poisson", n_estimators=2, warm_start=True).fit(X, COUNTS)
+    with pytest.raises(InvalidParameterError, match="grown for loss='poisson'"):
+        counts.set_params(loss="squared_error", n_estimators=4).fit(X, COUNTS)
 
 
 @pytest.mark.parametrize(
