@@ -28,7 +28,7 @@ def data(n, d, seed, whole):
     return X, rng
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     n=st.integers(0, 300),
     d=st.integers(1, 12),
@@ -54,6 +54,20 @@ def test_bounds_change_nothing(n, d, k, width, whole, dtype, weighted, scale, se
         np.testing.assert_array_equal(known.label, expected.labels)
         np.testing.assert_array_equal(known.sums, expected.sums)
         np.testing.assert_allclose(own_inertia(X, weight, known), expected.inertia, rtol=1e-10)
+
+
+def test_bounds_change_nothing_far_from_the_origin():
+    X, rng = data(3_000, 50, 0, False)
+    X = (X + 1e3).astype(np.float32)
+    centers = X[:200].astype(float)
+    grid = grid_for(np.append(np.full(50, 1.1e3), 1.0), len(X))
+    known, origin = no_bounds(len(X), centers, groups_of(200, 16), grid), X.mean(axis=0)
+    for step in (0.0, 0.3, 0.01, 0.0):
+        centers = centers + step * rng.normal(size=centers.shape)
+        move_bounds(X, None, aim_at(centers, known.members, origin), known)
+        expected = assign(X, None, centers, grid, with_labels=True)
+        np.testing.assert_array_equal(known.label, expected.labels)
+        np.testing.assert_array_equal(known.sums, expected.sums)
 
 
 def test_bounds_are_bounds():
