@@ -59,10 +59,11 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
         "auto" takes "newton" for dense data of few coefficients, where its few dear rounds cost less than
         the many cheap ones of the others. With L1 or bounds "newton" and "gd" are proximal (and "gd" is
         FISTA), and the others are refused. "newton-cg" takes several rounds an iteration, each with one
-        product of the Hessian and a vector. The last three compute on pieces of the rows by themselves, for
-        fewer messages: "admm" takes every penalty, "giant" none with L1 or bounds, "cocoa" two classes and
-        a penalty with L2 (it also ends where its duality gap is at most ``tol**2``). Pieces are ranges of
-        global rows that follow from the shape of the data, so chunks and workers change no answer.
+        product of the Hessian and a vector. "admm", "giant" and "cocoa" compute on pieces of the rows by
+        themselves, for fewer messages: "admm" takes every penalty, "giant" none with L1 or bounds, "cocoa"
+        two classes and a penalty with L2 (it also ends where its duality gap is at most ``tol**2``). Pieces
+        are ranges of global rows that follow from the shape of the data, so chunks and workers change no
+        answer.
         "columns" lets workers hold all rows of some columns, for two classes: working sets with L1, Newton in
         the space of the rows without. "auto" takes it where X is a dask array of several chunks of
         columns, of more columns than rows and more than 5,000.
@@ -266,7 +267,7 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
                 f"warm_start=True needs data of the last fit's shape: coefficients {w.shape}, data ask for "
                 f"{shape}. Set warm_start=False or pass the same features and classes."
             )
-        return w
+        return self._centred(w, self.l1_ratio)
 
     @property
     def _bounded(self) -> bool:
@@ -307,7 +308,7 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
         return rows[0].reshape(shape), rows[1].reshape(shape)
 
     def _keep(self, facts: DataFacts, solution: Solution) -> None:
-        w = np.atleast_2d(self._centred(solution.w)).astype(facts.dtype)
+        w = np.atleast_2d(self._centred(solution.w, self.l1_ratio)).astype(facts.dtype)
         width = facts.n_features
         assert facts.classes is not None
         self.classes_ = facts.classes
@@ -315,13 +316,14 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
         self.intercept_ = w[:, width].copy() if self.fit_intercept else np.zeros(len(w), w.dtype)
         self.n_iter_ = np.array([solution.n_iter], dtype=np.int32)
 
-    def _centred(self, w: FloatArray) -> FloatArray:
+    def _centred(self, w: FloatArray, l1_ratio: float) -> FloatArray:
         """Several outputs: fix what the likelihood leaves free, so that every solver answers the same.
 
-        A constant added to all intercepts changes no probability; nor, without penalty, does one added to
-        all coefficients of a feature.
+        A constant added to all classes' intercepts, or to all their coefficients of a feature, changes no
+        probability; and an L2 penalty is least where these sum to zero.
         """
-        free = np.full(w.shape[-1], np.isinf(self.C) and not self._bounded)
+        smooth = l1_ratio == 0 or bool(np.isinf(self.C))
+        free = np.full(w.shape[-1], smooth and not self._bounded)
         if self.fit_intercept:
             free[-1] = self.intercept_bounds is None
         return w if w.ndim == 1 else w - np.where(free, w.mean(axis=0), 0.0)

@@ -329,7 +329,7 @@ class LogisticRegressionCV(LogisticRegression):
             w = np.zeros((len(folds.splits), *folds.shape))
             for c, C in enumerate(self.Cs_):
                 w, counts[:, r, c] = folds.solved(w, float(C), float(ratio))
-                paths[:, r, c] = [self._centred(each) for each in w]
+                paths[:, r, c] = [self._centred(each, float(ratio)) for each in w]
         if folds.stopped:
             warnings.warn(
                 f"{folds.stopped} of {counts.size} fits stopped after max_iter={self.max_iter} steps. "
@@ -365,7 +365,7 @@ class LogisticRegressionCV(LogisticRegression):
         ).w
 
     def _keep_best(self, facts: DataFacts) -> None:
-        w = np.atleast_2d(self._centred(self._best)).astype(facts.dtype)
+        w = np.atleast_2d(self._centred(self._best, self.l1_ratio_)).astype(facts.dtype)
         assert facts.classes is not None
         self.classes_ = facts.classes
         self.coef_ = np.ascontiguousarray(w[:, : facts.n_features])

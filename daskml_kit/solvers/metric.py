@@ -42,13 +42,23 @@ class Metric(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Diagonal:
-    """One over the diagonal of the Hessian."""
+    """One over the diagonal of the Hessian.
+
+    Of several outputs (rows), a gradient whose outputs sum to zero gives a step whose outputs do: the
+    minimiser of ``d.Dd / 2 - g.d`` among those. A softmax has such gradients, and only a weak penalty, if
+    any, would bring back a sum that has left zero.
+    """
 
     inverse: FloatArray  # of the shape of the coefficients
 
     def __call__(self, gradient: FloatArray) -> FloatArray:
-        """``gradient`` over the diagonal."""
-        return self.inverse * gradient
+        """``gradient`` over the diagonal; what all outputs share, over the stiffest's."""
+        step = self.inverse * gradient
+        if gradient.ndim == 1:
+            return step
+        pull = step.sum(axis=0) / self.inverse.sum(axis=0)
+        common = gradient.mean(axis=0) * self.inverse.min(axis=0)
+        return np.asarray(step - self.inverse * pull + common)
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,6 +21,7 @@ from daskml_kit.solvers import (
     NewtonCG,
     solve,
 )
+from daskml_kit.solvers.metric import metric_from
 from daskml_kit.solvers.protocol import asked
 
 SOLVERS = [
@@ -389,3 +390,14 @@ def test_a_misleading_sketch_is_given_up():
     )
     assert got.status == "converged"
     assert got.n_evaluations < 90
+
+
+def test_a_diagonal_keeps_the_sum_of_outputs_at_zero():
+    """And is symmetric and positive definite still."""
+    rng = np.random.default_rng(0)
+    metric = metric_from("diagonal", rng.uniform(0.1, 5.0, (3, 2)))
+    gradient = rng.normal(size=(3, 2))
+    np.testing.assert_allclose(metric(gradient - gradient.mean(axis=0)).sum(axis=0), 0, atol=1e-14)
+    matrix = np.array([metric(e.reshape(3, 2)).ravel() for e in np.eye(6)])
+    np.testing.assert_allclose(matrix, matrix.T, atol=1e-14)
+    assert np.linalg.eigvalsh(matrix)[0] > 0
