@@ -37,6 +37,9 @@ equations lose the square of the condition number of X, one correction from the 
 SUMMARY_FEATURES = 500
 """Most features for which a fit keeps what its summary needs: a matrix of 2 MB."""
 
+SUMMARY_NOISE = 1e-10
+"""Squares of the residuals over those of y below which their difference of moments is rounding."""
+
 
 def _moments_chunk(block: Block, _: Any) -> Moments:
     return moments(block.X, block.y, block.weight)
@@ -111,11 +114,19 @@ class _LeastSquares(LinearRegressor):
         if self.positive:
             w = nonnegative(total, strengths)
             return w.T, total.mean_y - total.mean_x @ w
-        w = penalised_solution(data, executor, total, strengths)
-        self._learn(data.facts, total, w, spread)
+        solver = NormalEquations(total.xx, strengths)
+        w = penalised_solution(data, executor, total, solver)
+        self._learn(data.facts, total, solver, w, spread)
         return w.T, total.mean_y - total.mean_x @ w
 
-    def _learn(self, facts: DataFacts, total: Moments, w: FloatArray, spread: FloatArray) -> None:
+    def _learn(
+        self,
+        facts: DataFacts,
+        total: Moments,
+        solver: NormalEquations,
+        w: FloatArray,
+        spread: FloatArray,
+    ) -> None:
         """What else the moments tell; ``spread`` are the squares of y about its mean."""
 
     def _by_iterations(
@@ -209,15 +220,14 @@ def nonnegative(total: Moments, strengths: FloatArray) -> FloatArray:
 
 
 def penalised_solution(
-    data: BlockDataset, executor: Executor, total: Moments, strengths: FloatArray
+    data: BlockDataset, executor: Executor, total: Moments, solver: NormalEquations
 ) -> FloatArray:
     """Ridge solutions (n_features, n_targets), corrected by one more pass where they need it."""
-    solver = NormalEquations(total.xx, strengths)
     w = solver.solve(total.xy)
     if solver.condition > REFINE_CONDITION:
         params = (w, total.mean_x, total.mean_y)
         residual = executor.reduce(data, RESIDUAL, params)
-        w = w + solver.solve(residual - strengths * w)
+        w = w + solver.solve(residual - solver.strengths * w)
     return w
 
 
@@ -228,6 +238,7 @@ class NormalEquations:
         self.strengths = strengths
         self.parts = {a: _Regularised(gram, a) for a in strengths.tolist()}
         self.condition = max(part.condition for part in self.parts.values())
+        self.rank = min(part.rank for part in self.parts.values())
 
     def solve(self, b: FloatArray) -> FloatArray:
         """Solutions, (n_features, n_targets)."""
@@ -248,6 +259,7 @@ class _Regularised:
         self.scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
         shift = strength * self.scale**2
         values, vectors = linalg.eigh(gram * np.outer(self.scale, self.scale) + np.diag(shift))
+        self.rank = int(np.count_nonzero(values > _noise(values)))  # of features of one size
         if strength == 0 and values[0] <= _noise(values):
             self.scale = np.ones(len(gram))
             values, vectors = linalg.eigh(gram)
@@ -265,8 +277,8 @@ class _Regularised:
 
 
 def _noise(values: FloatArray) -> float:
-    """The size of rounding in ascending eigenvalues."""
-    return max(float(values[-1]), 0.0) * len(values) * float(np.finfo(np.float64).eps)
+    """The size of rounding in ascending eigenvalues; LAPACK's of 4 x 4 matrices are off by up to 9 eps."""
+    return max(float(values[-1]), 0.0) * (16 + len(values)) * float(np.finfo(np.float64).eps)
 
 
 class LinearRegression(Summarised, _LeastSquares):
@@ -333,16 +345,22 @@ class LinearRegression(Summarised, _LeastSquares):
     def _known(self) -> Sums | None:
         return self._fit_sums
 
-    def _learn(self, facts: DataFacts, total: Moments, w: FloatArray, spread: FloatArray) -> None:
+    def _learn(
+        self,
+        facts: DataFacts,
+        total: Moments,
+        solver: NormalEquations,
+        w: FloatArray,
+        spread: FloatArray,
+    ) -> None:
         """Rank and singular values, and what a summary needs where that is small."""
-        diagonal = np.diag(total.xx)
-        scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-        values = linalg.eigvalsh(total.xx * np.outer(scale, scale))
-        self.rank_ = int(np.count_nonzero(values > _noise(values)))
+        self.rank_ = solver.rank
         squares = np.maximum(linalg.eigvalsh(total.xx)[::-1], 0.0)
         self.singular_ = np.sqrt(squares)[: min(facts.n_rows, len(squares))].astype(facts.dtype)
         if w.shape[1] == 1 and facts.n_features <= SUMMARY_FEATURES:
-            self._fit_sums = sums_of_moments(total, w[:, 0], float(spread[0]), self.fit_intercept)
+            sums = sums_of_moments(total, w[:, 0], float(spread[0]), self.fit_intercept)
+            if sums.pearson > SUMMARY_NOISE * float(spread[0]):
+                self._fit_sums = sums
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Self:
         """Fit the model.
@@ -358,6 +376,8 @@ class LinearRegression(Summarised, _LeastSquares):
         self
         """
         self._fit_sums = None
+        for name in ("rank_", "singular_"):  # of the last fit
+            self.__dict__.pop(name, None)
         check_number("tol", self.tol, least=0)
         return self._fit(X, y, sample_weight, 0.0, 1000)
 
@@ -379,11 +399,10 @@ class Ridge(_LeastSquares):
         Coefficients of at least 0; by rows for at most 5,000 features.
     verbose : int, default=0
     solver : {"auto", "rows", "columns", "admm", "giant", "cocoa"}, default="auto"
-        The last three compute on pieces of the rows, see :class:`LogisticRegression`; with ``positive=True``
-        "admm" alone.
         Whether workers hold rows, or all rows of some columns (conjugate gradients in the space of the
         rows, until ``tol``). "auto" goes by columns where X is a dask array of several chunks of columns,
-        of more columns than rows and more than 5,000.
+        of more columns than rows and more than 5,000. "admm", "giant" and "cocoa" compute on pieces of the
+        rows, see :class:`LogisticRegression`; with ``positive=True`` "admm" alone.
     balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes

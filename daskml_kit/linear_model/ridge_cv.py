@@ -212,7 +212,7 @@ class RidgeCV(LinearRegressor):
             best = np.argmax(scores, axis=0)
             each = np.arange(scores.shape[1])
             strengths = np.broadcast_to(alphas[best], (total.xy.shape[1],)).astype(np.float64)
-            w = penalised_solution(data, executor, total, strengths)
+            w = penalised_solution(data, executor, total, NormalEquations(total.xx, strengths))
             self._keep(facts, w.T, total.mean_y - total.mean_x @ w)
         several, columns = facts.n_outputs > 1, facts.n_outputs > 0
         self.alpha_: Any = strengths if self.alpha_per_target and several else float(strengths[0])

@@ -135,6 +135,19 @@ def test_without_data_only_what_the_fit_knows():
         model.set_params(positive=True).fit(X, Y).summary()
 
 
+def test_an_exact_fit_asks_for_the_data():
+    """Its residuals are lost in the rounding of the moments, not in that of the rows."""
+    model = LinearRegression().fit(X, X @ [1.0, 2.0, 3.0] + 1e-7 * Y)
+    with pytest.raises(InvalidParameterError, match="Pass the data"):
+        model.summary()
+
+
+def test_nothing_stays_of_the_last_fit():
+    model = LinearRegression().fit(X, Y).set_params(positive=True).fit(X, Y)
+    assert not hasattr(model, "rank_")
+    assert not hasattr(model, "singular_")
+
+
 @pytest.mark.parametrize("fit_intercept", [True, False])
 def test_rank_and_singular_values(fit_intercept):
     """Of features in units nine orders of magnitude apart, of collinear ones, and of few rows."""
