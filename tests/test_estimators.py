@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -72,4 +73,6 @@ def test_a_fits_own_settings_go_before_the_configuration_and_end_with_it() -> No
     with config_context(balance="even"):
         with fit_context(balance="data"), fit_context(balance=None):
             assert setting("balance") == "data"
+            with ThreadPoolExecutor(1) as beside:
+                assert beside.submit(setting, "balance").result() == "even"  # another fit's thread
         assert setting("balance") == "even"

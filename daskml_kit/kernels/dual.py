@@ -68,9 +68,7 @@ def dual_ascent(
 
     Examples
     --------
-    >>> from typing import Any
-
-import numpy as np
+    >>> import numpy as np
     >>> from daskml_kit.losses import HalfSquared
     >>> dual_ascent(
     ...     HalfSquared(), np.array([[1.0]]), np.array([2.0]), None, np.zeros(1), np.zeros(1),

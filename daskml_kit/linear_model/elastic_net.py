@@ -112,11 +112,11 @@ class ElasticNet(LinearRegressor):
     selection : {"cyclic", "random"}, default="cyclic"
     verbose : int, default=0
     solver : {"auto", "rows", "columns", "admm", "cocoa"}, default="auto"
-        "admm" and "cocoa" (which needs ``l1_ratio < 1``) compute on pieces of the rows, see
-        :class:`LogisticRegression`; they end as the proximal gradient does, ``n_iter_`` counts their rounds.
         Whether workers hold rows, or all rows of some columns (working sets, with the duality gap as above).
         "auto" goes by columns where X is a dask array of several chunks of columns, of more columns than
-        rows and more than 5,000.
+        rows and more than 5,000. "admm" and "cocoa" (which needs ``l1_ratio < 1``) compute on pieces of the
+        rows, see :class:`LogisticRegression`; they end as the proximal gradient does, ``n_iter_`` counts
+        their rounds.
     balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
