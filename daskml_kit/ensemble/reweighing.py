@@ -25,7 +25,7 @@ from sklearn.base import clone
 from daskml_kit.ensemble.training import Recruit, spreads, train
 from daskml_kit.runtime.block import Block, Bundle
 from daskml_kit.runtime.dataset import BlockDataset, BundleRef
-from daskml_kit.runtime.events import FitLog
+from daskml_kit.runtime.events import Unheard
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.jobs import Job, run_jobs
@@ -115,7 +115,7 @@ def boost(executor: Executor, data: BlockDataset, plan: Plan, n_jobs: int | None
 
 def _loop_here(plan: Plan, facts: DataFacts, block: Block) -> Boosted:
     ref = BundleRef(Bundle((block,)), "local-0", block.n_rows, block.nbytes, 1)
-    executor = LocalExecutor(FitLog("boost"))
+    executor = LocalExecutor(Unheard("boost"))
     return _loop(executor, BlockDataset([ref], facts), plan)
 
 
