@@ -28,6 +28,9 @@ from daskml_kit.tree.boosting_losses import VALUE_LOSSES, Objective, of_classes,
 from daskml_kit.tree.estimator import (
     NO_LIMIT,
     TreeEstimator,
+    check_bins,
+    check_features,
+    check_rows,
     features_of,
     is_count,
     is_share,
@@ -123,9 +126,7 @@ class _GradientBoosting(TreeEstimator):
         check_number("l2_regularization", self.l2_regularization, least=0)
         check_number("min_impurity_decrease", self.min_impurity_decrease, least=0)
         check_number("tol", self.tol, least=0)
-        check_number("max_bins", self.max_bins, least=2, whole=True)
-        if self.max_bins > 65_535:
-            raise InvalidParameterError(f"max_bins must be at most 65535, got {self.max_bins!r}.")
+        check_bins(self.max_bins)
         for name, least in (("max_depth", 1), ("max_leaf_nodes", 2), ("n_iter_no_change", 1)):
             if getattr(self, name) is not None:
                 check_number(
@@ -139,19 +140,9 @@ class _GradientBoosting(TreeEstimator):
         self._check_shares()
 
     def _check_shares(self) -> None:
-        for name, least in (("min_samples_split", 2), ("min_samples_leaf", 1)):
-            value = getattr(self, name)
-            if not is_count(value, least) and not is_share(value):
-                raise InvalidParameterError(
-                    f"{name} must be an integer >= {least} or a share above 0 and at most 1, got {value!r}."
-                )
-        value = self.max_features
-        named = value is None or (isinstance(value, str) and value in ("sqrt", "log2"))
-        if not named and not is_count(value, 1) and not is_share(value):
-            raise InvalidParameterError(
-                "max_features must be 'sqrt', 'log2', None, an integer >= 1 or a share above 0 and at most "
-                f"1, got {value!r}."
-            )
+        check_rows("min_samples_split", self.min_samples_split, 2)
+        check_rows("min_samples_leaf", self.min_samples_leaf, 1)
+        check_features(self.max_features)
         if not (is_share(self.subsample) or self.subsample == 1):
             raise InvalidParameterError(
                 f"subsample must be a number above 0 and at most 1, got {self.subsample!r}."

@@ -52,7 +52,7 @@ from daskml_kit.tree.boosting_rows import (
     drawn_rows,
     held_out_rows,
 )
-from daskml_kit.tree.boosting_trees import GrowingTree, Shape, Wanted
+from daskml_kit.tree.boosting_trees import BoostingTree, Shape, Wanted
 from daskml_kit.tree.growing import Units, units_of
 from daskml_kit.tree.levels import HISTOGRAM_BYTES
 from daskml_kit.typing import FloatArray, IntArray
@@ -378,7 +378,7 @@ class _Run:
         rules = self._rules(units)
         width = settings.objective.width
         cell = self.plan.n_features * (self.plan.missing_bin + 1) * self.plan.stride * 8
-        trees = [GrowingTree(self._shape(iteration, k), rules, cell, width) for k in range(width)]
+        trees = [BoostingTree(self._shape(iteration, k), rules, cell, width) for k in range(width)]
         root = True
         while asked := self._asked(trees):
             told = self._round(iteration, trees, asked, units)
@@ -417,7 +417,7 @@ class _Run:
         most: FloatArray = told.most
         return most
 
-    def _asked(self, trees: Sequence[GrowingTree]) -> list[list[Wanted]]:
+    def _asked(self, trees: Sequence[BoostingTree]) -> list[list[Wanted]]:
         budget = HISTOGRAM_BYTES // len(trees)
         out = [tree.wanted(budget) for tree in trees]
         return out if any(out) else []
@@ -425,7 +425,7 @@ class _Run:
     def _round(
         self,
         iteration: int,
-        trees: Sequence[GrowingTree],
+        trees: Sequence[BoostingTree],
         asked: Sequence[Sequence[Wanted]],
         units: FloatArray,
         residuals: Residuals | None = None,
@@ -501,7 +501,7 @@ class _Run:
 
     # ---------------------------------------------------------------- finished trees
 
-    def _finish(self, iteration: int, trees: Sequence[GrowingTree], units: FloatArray) -> None:
+    def _finish(self, iteration: int, trees: Sequence[BoostingTree], units: FloatArray) -> None:
         tables, grown, steps = [], [], []
         for tree in trees:
             table, ids = _table(tree, self.ground.binning)
@@ -519,7 +519,7 @@ class _Run:
         self.step = float(max(steps))
 
     def _quantiles(
-        self, iteration: int, tree: GrowingTree, leaves: IntArray, units: FloatArray
+        self, iteration: int, tree: BoostingTree, leaves: IntArray, units: FloatArray
     ) -> FloatArray:
         """The quantile of each leaf's residuals: two rounds."""
         quantile = self.settings.objective.quantile
@@ -553,7 +553,7 @@ def _features(seed: int, iteration: int, k: int, d: int, m: int, node: int) -> A
     return out
 
 
-def _table(tree: GrowingTree, binning: Binning) -> tuple[Table, IntArray]:
+def _table(tree: BoostingTree, binning: Binning) -> tuple[Table, IntArray]:
     """The finished tree, and its nodes' numbers while it grew."""
     split = set(tree.finished())
     ids = np.array(sorted({0} | {tree.nodes[i].left + side for i in split for side in (0, 1)}))

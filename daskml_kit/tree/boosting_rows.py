@@ -18,6 +18,7 @@ from daskml_kit.kernels.blocks import frozen
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.random import uniform
 from daskml_kit.runtime.reduction import Reduction
+from daskml_kit.tree.merging import narrow
 from daskml_kit.typing import Array, FloatArray, IntArray
 
 _SCRATCH = "boosting"
@@ -169,15 +170,6 @@ def _wide_features(hist: IntArray) -> Array:
     axes = (0, 2, 3)
     out: Array = (hist.max(axis=axes) > limits.max) | (hist.min(axis=axes) < limits.min)
     return out
-
-
-def narrow(values: IntArray) -> IntArray:
-    """The same numbers in as few bytes as hold them."""
-    most = max(int(values.max(initial=0)), -int(values.min(initial=0)))
-    for dtype in (np.int16, np.int32):
-        if most <= np.iinfo(dtype).max:
-            return values.astype(dtype)
-    return values
 
 
 def merged(a: Told, b: Told) -> Told:

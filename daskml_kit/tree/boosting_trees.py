@@ -62,7 +62,7 @@ class Wanted(NamedTuple):
     searched: tuple[int, ...]
 
 
-class GrowingTree:
+class BoostingTree:
     """The tree so far, one of ``width`` that grow at once. Nodes are numbered as they are made."""
 
     def __init__(self, shape: Shape, rules: Pursuit, cell_bytes: int, width: int = 1) -> None:
@@ -240,4 +240,4 @@ class GrowingTree:
         return self._values(np.array([n.sums for n in self.nodes]), bounds)
 
 
-__all__ = ["GrowingTree", "Node", "Shape", "Wanted"]
+__all__ = ["BoostingTree", "Node", "Shape", "Wanted"]

@@ -250,18 +250,16 @@ def _check_counts(model: Any) -> None:
         check_number(
             "max_leaf_nodes (None for no limit)", model.max_leaf_nodes, least=2, whole=True
         )
-    check_number("max_bins", model.max_bins, least=2, whole=True)
-    if model.max_bins > 65_535:
-        raise InvalidParameterError(f"max_bins must be at most 65535, got {model.max_bins!r}.")
+    check_bins(model.max_bins)
     check_number("min_impurity_decrease", model.min_impurity_decrease, least=0)
     check_number("min_weight_fraction_leaf", model.min_weight_fraction_leaf, least=0)
     if model.min_weight_fraction_leaf > 0.5:
         raise InvalidParameterError(
             f"min_weight_fraction_leaf must be at most 0.5, got {model.min_weight_fraction_leaf!r}."
         )
-    _check_rows("min_samples_split", model.min_samples_split, 2)
-    _check_rows("min_samples_leaf", model.min_samples_leaf, 1)
-    _check_features(model.max_features)
+    check_rows("min_samples_split", model.min_samples_split, 2)
+    check_rows("min_samples_leaf", model.min_samples_leaf, 1)
+    check_features(model.max_features)
     check_number("ccp_alpha", getattr(model, "ccp_alpha", 0.0), least=0)
 
 
@@ -275,14 +273,23 @@ def is_share(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, Integral) and 0 < float(value) <= 1
 
 
-def _check_rows(name: str, value: Any, least: int) -> None:
+def check_bins(max_bins: Any) -> None:
+    """Refuse what is no number of bins that a code can tell apart."""
+    check_number("max_bins", max_bins, least=2, whole=True)
+    if max_bins > 65_535:
+        raise InvalidParameterError(f"max_bins must be at most 65535, got {max_bins!r}.")
+
+
+def check_rows(name: str, value: Any, least: int) -> None:
+    """Refuse what is neither a count of rows nor a share of them."""
     if not is_count(value, least) and not is_share(value):
         raise InvalidParameterError(
             f"{name} must be an integer >= {least} or a share above 0 and at most 1, got {value!r}."
         )
 
 
-def _check_features(value: Any) -> None:
+def check_features(value: Any) -> None:
+    """Refuse what is no ``max_features``."""
     named = value is None or (isinstance(value, str) and value in ("sqrt", "log2"))
     if not named and not is_count(value, 1) and not is_share(value):
         raise InvalidParameterError(
@@ -382,6 +389,9 @@ __all__ = [
     "VALUE_CRITERIA",
     "TreeEstimator",
     "TreeParameters",
+    "check_bins",
+    "check_features",
+    "check_rows",
     "classes_by",
     "features_of",
     "flat",

@@ -242,7 +242,7 @@ def test_targets_of_held_out_rows_are_checked_too(loss):
 
 
 def test_histograms_are_kept_for_open_children_only():
-    trees, real = [], boosting_trees.GrowingTree.decide
+    trees, real = [], boosting_trees.BoostingTree.decide
 
     def decide(tree, asked, hist, rows):
         real(tree, asked, hist, rows)
@@ -255,7 +255,7 @@ def test_histograms_are_kept_for_open_children_only():
         trees.append(len(kept))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(boosting_trees.GrowingTree, "decide", decide)
+        patch.setattr(boosting_trees.BoostingTree, "decide", decide)
         C(n_estimators=2, max_depth=3).fit(X, CLASSES)
     assert max(trees) == 2  # the parents of the last level but one
     assert trees[-1] == 0
