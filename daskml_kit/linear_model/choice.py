@@ -5,6 +5,7 @@ The choice of ``"auto"`` is a cost model from measured speeds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from daskml_kit.exceptions import InvalidParameterError
@@ -32,6 +33,10 @@ name: where a Hessian can be formed, Newton needs fewer rounds, and else Newton-
 NEWTON_ROUNDS, LBFGS_ROUNDS = 8, 60
 """Rounds to a gradient of 1e-6 on problems of condition 100 to 1,000 (``docs/design.md``)."""
 
+SKETCHED_ROUNDS, SKETCHED_ROUNDS_OF_CLASSES = 15, 30
+"""The same of L-BFGS with a sketch of the Hessian, two classes and several. Measured on 6,000 x 20, Hessians
+of condition 10 to 10,000, C of 1 and 1,000: two classes 12 to 16 rounds, five 21 to 34, Newton 7 or 8."""
+
 ROUND_SECONDS = 0.01  # messages of one round, by task graphs
 GRAM_SPEED = 4e10  # operations a second of one core in the Hessian's kernel
 PASS_SPEED = 7e9  # the same in the fused pass for value and gradient
@@ -46,18 +51,20 @@ SKETCH_SAMPLE = 10
 MAX_SIZE = 2_000  # coefficients: the Hessian is then 32 MB a message
 
 
-def newton_is_cheaper(facts: DataFacts, n_outputs: int, width: int) -> bool:
+def newton_is_cheaper(
+    facts: DataFacts, n_outputs: int, width: int, *, sketched: bool = False
+) -> bool:
     """Whether exact Newton beats L-BFGS on dense data of this shape.
 
     Newton pays ``n d^2 K(K+1)/2`` operations a round and a Cholesky factorisation on the driver, for few
-    rounds; L-BFGS ``4 n d K`` for many. Measured: 1,000,000 x 50, two classes: 0.13 s against 0.03 s a
-    pass, 7 rounds against 50; they cost the same at about 300 features.
+    rounds; L-BFGS ``4 n d K`` for many, with a sketch of the Hessian for two to four times Newton's.
 
     Parameters
     ----------
     facts : of the data
     n_outputs : K, 1 for two classes
     width : d, coefficients an output
+    sketched : whether L-BFGS begins with :func:`sketch_for`
     """
     if facts.sparse or n_outputs * width > MAX_SIZE:
         return False
@@ -66,7 +73,9 @@ def newton_is_cheaper(facts: DataFacts, n_outputs: int, width: int) -> bool:
     hessian = facts.n_rows / every * width**2 * pairs + (n_outputs * width) ** 3 / 3
     gradient = 4.0 * facts.n_rows * width * n_outputs
     newton = NEWTON_ROUNDS * (ROUND_SECONDS + hessian / GRAM_SPEED + gradient / PASS_SPEED)
-    return newton <= LBFGS_ROUNDS * (ROUND_SECONDS + gradient / PASS_SPEED)
+    known = SKETCHED_ROUNDS if n_outputs == 1 else SKETCHED_ROUNDS_OF_CLASSES
+    rounds = known if sketched else LBFGS_ROUNDS
+    return newton <= rounds * (ROUND_SECONDS + gradient / PASS_SPEED)
 
 
 def rows_a_sample(facts: DataFacts, size: int) -> int:
@@ -88,27 +97,36 @@ def sketch_for(facts: DataFacts, width: int) -> LBFGS:
     return LBFGS(sketch="shared", every=max(1, facts.n_rows // (SKETCH_SAMPLE * width)))
 
 
+def check_solver(name: str, more: Sequence[str]) -> None:
+    """A name of a solver, "auto", or one of ``more``, which the estimator knows beside.
+
+    Raises
+    ------
+    InvalidParameterError
+    """
+    names = ["auto", *SMOOTH, *more]
+    if name in names:
+        return
+    if name in (*LOCAL, "columns"):
+        raise InvalidParameterError(
+            f"solver={name!r} cuts the data in another way than cross-validation by folds does. Use one of "
+            f"{names}."
+        )
+    raise InvalidParameterError(f"solver must be one of {names}, got {name!r}.")
+
+
 def solver_named(
     name: str, kinks: Kinked | None, every: int = 1, lbfgs: LBFGS | None = None
 ) -> Any:
-    """The solver of that name for a smooth objective, plus ``kinks`` unless that is None.
+    """The solver of that name, one of ``SMOOTH``, for a smooth objective, plus ``kinks`` unless None.
 
     Newton's first Hessians are estimated from one of ``every`` rows; ``lbfgs`` is that with its sketch.
 
     Raises
     ------
     InvalidParameterError
-        There is no such solver, or it needs a gradient everywhere.
+        It needs a gradient everywhere.
     """
-    if name in LOCAL:
-        raise InvalidParameterError(
-            f"solver={name!r} computes on pieces of the rows, which cross-validation by folds does not. Use "
-            f"one of {['auto', *SMOOTH]}."
-        )
-    if name not in SMOOTH:
-        raise InvalidParameterError(
-            f"solver must be one of {['auto', *SMOOTH, *LOCAL, 'columns']}, got {name!r}."
-        )
     more = {"every": every} if name == "newton" else {}
     if kinks is None and name == "lbfgs" and lbfgs is not None:
         return lbfgs
@@ -122,4 +140,12 @@ def solver_named(
     return PROXIMAL[name](kinks, **more)
 
 
-__all__ = ["LOCAL", "PROXIMAL", "SMOOTH", "newton_is_cheaper", "sketch_for", "solver_named"]
+__all__ = [
+    "LOCAL",
+    "PROXIMAL",
+    "SMOOTH",
+    "check_solver",
+    "newton_is_cheaper",
+    "sketch_for",
+    "solver_named",
+]

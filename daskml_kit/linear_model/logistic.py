@@ -15,7 +15,7 @@ from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.linear_model.by_columns import fit_logistic, goes_by_columns
 from daskml_kit.linear_model.choice import (
     LOCAL,
-    SMOOTH,
+    check_solver,
     newton_is_cheaper,
     rows_a_sample,
     sketch_for,
@@ -214,8 +214,7 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
             raise InvalidParameterError(
                 f"intercept_bounds={self.intercept_bounds!r} needs an intercept: set fit_intercept=True."
             )
-        if self.solver not in ("auto", *SMOOTH, *self._local_solvers):
-            solver_named(self.solver, None)
+        check_solver(self.solver, self._local_solvers)
 
     def _unpenalised(self) -> tuple[Any, str]:
         problem = "" if np.isinf(self.C) else f"C={self.C!r}"
@@ -289,7 +288,7 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
         name = self.solver
         if name == "auto":
             outputs = 1 if len(shape) == 1 else shape[0]
-            small = newton_is_cheaper(facts, outputs, shape[-1])
+            small = newton_is_cheaper(facts, outputs, shape[-1], sketched=kinks is None)
             name = "newton" if small else "lbfgs" if kinks is None else "gd"
         every = rows_a_sample(facts, int(np.prod(shape)))
         return solver_named(name, kinks, every, sketch_for(facts, shape[-1]))

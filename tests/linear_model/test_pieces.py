@@ -97,16 +97,15 @@ def test_several_classes_sparse_rows_and_conjugate_gradients():
 
 
 @settings(max_examples=2, deadline=None)
-@given(chunk=st.integers(40, 600), executor=st.sampled_from(["local", "auto"]))
+@given(chunk=st.integers(40, 600))
 @pytest.mark.parametrize(
     ("solver", "C"), [("admm", 1.0), ("giant", 1.0), ("cocoa", 0.01)], ids=lambda x: str(x)
 )
-def test_chunks_change_nothing_however_early_it_ends(solver, C, chunk, executor):
+def test_chunks_change_nothing_however_early_it_ends(solver, C, chunk):
     how = {"solver": solver, "C": C, "tol": 2e-3}
     whole = LogisticRegression(**how).fit(X, Y, WEIGHT)
     lazy = [da.from_array(a, chunks=(chunk, *a.shape[1:])) for a in (X, Y, WEIGHT)]
-    with config_context(executor=executor):
-        found = LogisticRegression(**how).fit(*lazy)
+    found = LogisticRegression(**how).fit(*lazy)
     np.testing.assert_allclose(found.coef_, whole.coef_, rtol=1e-9)
     np.testing.assert_array_equal(found.n_iter_, whole.n_iter_)
     assert (found.n_rounds_, found.n_passes_) == (whole.n_rounds_, whole.n_passes_)
@@ -238,8 +237,11 @@ def test_impossible_pairs_are_refused_by_name(how, words):
     several = how.pop("several", False)
     with pytest.raises(InvalidParameterError, match=words):
         LogisticRegression(**how).fit(X, CODES if several else Y)
-    with pytest.raises(InvalidParameterError, match="cross-validation by folds"):
-        LogisticRegressionCV(solver="giant").fit(X, Y)
+    for solver in ("giant", "columns"):
+        with pytest.raises(InvalidParameterError, match=r"cross-validation by folds .*'gd'\]\."):
+            LogisticRegressionCV(solver=solver).fit(X, Y)
+    with pytest.raises(InvalidParameterError, match=r"one of \['auto', .*'gd'\], got 'lbgfs'"):
+        LogisticRegressionCV(solver="lbgfs").fit(X, Y)
 
 
 AMOUNTS = np.exp(0.3 * X[:, 0] + 0.1 * X[:, 1]) * np.random.default_rng(1).gamma(2.0, 0.5, 600)
