@@ -56,7 +56,7 @@ def table_of(tree: Any) -> Table:
 def mean_values(trees: Packed, X: Matrix) -> FloatArray:
     """The mean of all trees' values, added up in their order: (n, width)."""
     total = np.zeros((X.shape[0], trees.values.shape[1]))
-    for low, rows in _dense(X):
+    for low, rows in dense_slices(X):
         add_values(trees, rows, total[low : low + len(rows)])
     total /= trees.n_trees
     return total
@@ -64,13 +64,13 @@ def mean_values(trees: Packed, X: Matrix) -> FloatArray:
 
 def all_leaves(trees: Packed, X: Matrix) -> Array:
     """The leaf of each row in each tree: (n, n_trees) int64."""
-    parts = [leaves(trees, rows) for _, rows in _dense(X)]
+    parts = [leaves(trees, rows) for _, rows in dense_slices(X)]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def all_paths(trees: Packed, X: Matrix) -> tuple[Any, IntArray]:
     """The nodes that each row passes as a CSR matrix over those of all trees, and where each tree's begin."""
-    parts = [paths(trees, rows) for _, rows in _dense(X)]
+    parts = [paths(trees, rows) for _, rows in dense_slices(X)]
     found = [
         sparse.csr_matrix(
             (np.ones(len(at), np.int64), at, starts), shape=(len(starts) - 1, trees.roots[-1])
@@ -80,7 +80,7 @@ def all_paths(trees: Packed, X: Matrix) -> tuple[Any, IntArray]:
     return found[0] if len(found) == 1 else sparse.vstack(found, format="csr"), trees.roots
 
 
-def _dense(X: Matrix) -> Iterator[tuple[int, Array]]:
+def dense_slices(X: Matrix) -> Iterator[tuple[int, Array]]:
     """Rows as they are, or slices of sparse ones: the first row's number, and float32 rows."""
     if not sparse.issparse(X):
         yield 0, np.asarray(X)
@@ -91,4 +91,4 @@ def _dense(X: Matrix) -> Iterator[tuple[int, Array]]:
         yield low, rows[low : low + step].toarray()
 
 
-__all__ = ["Packing", "all_leaves", "all_paths", "mean_values", "table_of"]
+__all__ = ["Packing", "all_leaves", "all_paths", "dense_slices", "mean_values", "table_of"]

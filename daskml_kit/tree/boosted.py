@@ -6,18 +6,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 from scipy.special import expit, softmax
 from sklearn.tree._tree import NODE_DTYPE
 
 from daskml_kit.kernels import tree_predict
 from daskml_kit.kernels.tree_predict import Packed, add_values, packed
+from daskml_kit.tree.answers import dense_slices
 from daskml_kit.tree.boosting import Table
 from daskml_kit.tree.structure import tree_from
 from daskml_kit.typing import Array, FloatArray, Matrix
-
-SLICE_VALUES = 1 << 22
-"""Values of sparse rows that are dense at a time: 16 MB."""
 
 
 def boosted_tree(table: Table, n_features: int) -> Any:
@@ -95,13 +92,8 @@ class BoostedTrees:
 
 def add(trees: Packed, X: Matrix, out: FloatArray) -> None:
     """Adds all trees' values to raw predictions, sparse rows in slices."""
-    if not sparse.issparse(X):
-        add_values(trees, np.asarray(X), out)
-        return
-    rows: Any = sparse.csr_array(X)
-    step = max(1, SLICE_VALUES // max(1, rows.shape[1]))
-    for low in range(0, rows.shape[0], step):
-        add_values(trees, rows[low : low + step].toarray(), out[low : low + step])
+    for low, rows in dense_slices(X):
+        add_values(trees, rows, out[low : low + len(rows)])
 
 
 # ---------------------------------------------------------------- from raw predictions to answers

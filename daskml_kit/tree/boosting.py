@@ -444,6 +444,8 @@ class _Run:
         Even rows have 22 bits of the largest that can occur. Where a weight or gradient is far above the mean
         in the last pass, where rows are few, and in the first tree, rows have all bits that the sums leave:
         of weights that sum up to W, what is lost is a ``W / 2^61``-th of the largest gradient.
+        What is left: a weight above 2^40 of the others takes their digits, and 22 bits do not tell the small
+        rows apart where more than one row in 64 is far larger than they are.
         """
         facts, found, targets = self.ground.data.facts, self.ground.found, self.targets
         sizes = np.maximum(self.most[:3], 1e-290)
