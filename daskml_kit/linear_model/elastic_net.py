@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -16,7 +17,7 @@ from daskml_kit.linear_model.by_columns import check_choice, fit_least_squares, 
 from daskml_kit.linear_model.choice import LOCAL
 from daskml_kit.linear_model.coordinate_descent import Descent, Path
 from daskml_kit.linear_model.least_squares import MOMENTS, about_origin
-from daskml_kit.linear_model.pieces import edges_of
+from daskml_kit.linear_model.pieces import edges_of_model
 from daskml_kit.linear_model.regressor import LinearRegressor, check_flag
 from daskml_kit.linear_model.wide import SPREAD, solve_wide
 from daskml_kit.runtime.dataset import BlockDataset
@@ -209,7 +210,7 @@ class ElasticNet(LinearRegressor):
                 stacklevel=2,
             )
         local = self.solver in LOCAL
-        edges = self._edges if local else None
+        edges = partial(edges_of_model, self.fit_intercept) if local else None
         with self._opened(X, y, sample_weight, target="values", multi_output=True, edges=edges) as (
             data,
             executor,
@@ -240,10 +241,6 @@ class ElasticNet(LinearRegressor):
         gaps = np.array([f.gap for f in found], dtype=self.coef_.dtype)
         self._keep_cost(gaps, [f.n_iter for f in found])
         return self
-
-    def _edges(self, facts: DataFacts) -> list[int]:
-        """Where the rows are cut for solvers that compute on pieces."""
-        return edges_of(facts, facts.n_features + int(self.fit_intercept))
 
     def _keep_wide(self, data: BlockDataset, executor: Executor, start: FloatArray | None) -> None:
         about = executor.reduce(data, SPREAD, None)

@@ -14,7 +14,7 @@ from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
 from daskml_kit.kernels import predict_linear
 from daskml_kit.linear_model.choice import LOCAL, newton_is_cheaper
 from daskml_kit.linear_model.objective import Finish, LinearObjective, unpenalised_intercept
-from daskml_kit.linear_model.pieces import edges_of, in_pieces
+from daskml_kit.linear_model.pieces import edges_of_model, in_pieces
 from daskml_kit.linear_model.regressor import check_flag
 from daskml_kit.linear_model.summary import Summarised
 from daskml_kit.linear_model.targets import (
@@ -93,7 +93,7 @@ class GeneralizedLinear(Summarised, RegressorMixin, BlockEstimator):
         """
         self._check_parameters()
         loss = self._loss()
-        edges = self._edges if self.solver in LOCAL else None
+        edges = partial(edges_of_model, self.fit_intercept) if self.solver in LOCAL else None
         with self._opened(X, y, sample_weight, target="values", edges=edges) as (data, executor):
             facts = data.facts
             about = executor.reduce(data, target_reduction(loss), None)
@@ -104,7 +104,9 @@ class GeneralizedLinear(Summarised, RegressorMixin, BlockEstimator):
                 data, executor, loss, self.fit_intercept, Finish(facts.weight_sum, penalty)
             )
             if self.solver in LOCAL:
-                objective, solver = in_pieces(self.solver, objective, self._edges(facts), None)
+                objective, solver = in_pieces(
+                    self.solver, objective, edges_of_model(self.fit_intercept, facts), None
+                )
             else:
                 solver = self._solver(facts, w0.size)
             solution = solve(objective, solver, w0, max_iter=self.max_iter, tol=self.tol)
@@ -121,10 +123,6 @@ class GeneralizedLinear(Summarised, RegressorMixin, BlockEstimator):
             raise InvalidParameterError(
                 f"solver must be one of {list(NAMES)}, got {self.solver!r}."
             )
-
-    def _edges(self, facts: DataFacts) -> list[int]:
-        """Where the rows are cut for solvers that compute on pieces."""
-        return edges_of(facts, facts.n_features + int(self.fit_intercept))
 
     def _start(self, facts: DataFacts, loss: Any, about: TargetSums) -> FloatArray:
         """The last fit's coefficients, or the best constant prediction."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -13,7 +14,7 @@ from daskml_kit.kernels import Moments, combine_moments, moments
 from daskml_kit.linear_model.by_columns import check_choice, fit_least_squares, goes_by_columns
 from daskml_kit.linear_model.choice import LOCAL
 from daskml_kit.linear_model.objective import Finish, LinearObjective, unpenalised_intercept
-from daskml_kit.linear_model.pieces import edges_of, in_pieces
+from daskml_kit.linear_model.pieces import edges_of_model, in_pieces
 from daskml_kit.linear_model.regressor import LinearRegressor, check_flag
 from daskml_kit.linear_model.summary import Summarised, Sums, sums_of_moments
 from daskml_kit.losses import HalfSquared
@@ -84,7 +85,7 @@ class _LeastSquares(LinearRegressor):
         check_flag("fit_intercept", self.fit_intercept)
         check_flag("positive", self.positive)
         local = self.solver in LOCAL
-        edges = self._edges if local else None
+        edges = partial(edges_of_model, self.fit_intercept) if local else None
         with self._opened(X, y, sample_weight, target="values", multi_output=True, edges=edges) as (
             data,
             executor,
@@ -99,10 +100,6 @@ class _LeastSquares(LinearRegressor):
                 coef, intercept = self._by_iterations(data, executor, strengths, max_iter)
             self._keep(data.facts, coef, intercept)
         return self
-
-    def _edges(self, facts: DataFacts) -> list[int]:
-        """Where the rows are cut for solvers that compute on pieces."""
-        return edges_of(facts, facts.n_features + int(self.fit_intercept))
 
     def _by_moments(
         self, data: BlockDataset, executor: Executor, strengths: FloatArray
@@ -153,7 +150,9 @@ class _LeastSquares(LinearRegressor):
                 free = np.full(width, np.inf)
                 lower = np.where(np.arange(width) < facts.n_features, 0.0, -np.inf)
                 kinks = BoundedL1(np.zeros(width), lower, free) if self.positive else None
-                objective, solver = in_pieces(self.solver, objective, self._edges(facts), kinks)
+                objective, solver = in_pieces(
+                    self.solver, objective, edges_of_model(self.fit_intercept, facts), kinks
+                )
             solution = solve(objective, solver, np.zeros(width), max_iter=max_iter, tol=self.tol)
             rows.append(solution.w)
             steps.append(solution.n_iter)

@@ -67,6 +67,11 @@ def edges_of(facts: DataFacts, size: int) -> list[int]:
     return [i * facts.n_rows // n for i in range(n + 1)]
 
 
+def edges_of_model(fit_intercept: bool, facts: DataFacts) -> list[int]:
+    """:func:`edges_of` one coefficient a feature, and the intercept."""
+    return edges_of(facts, facts.n_features + int(fit_intercept))
+
+
 def _join(bundle: Bundle, _: Any) -> Bundle:
     return bundle.joined()
 
@@ -312,4 +317,4 @@ def in_pieces(
     ), solver
 
 
-__all__ = ["LinearPiece", "PieceObjective", "edges_of", "in_pieces"]
+__all__ = ["LinearPiece", "PieceObjective", "edges_of", "edges_of_model", "in_pieces"]
