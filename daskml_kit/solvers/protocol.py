@@ -22,9 +22,7 @@ class Evaluation(NamedTuple):
 
     value: float
     gradient: FloatArray  # of the shape of the point
-    hessian: FloatArray | None = (
-        None  # (size, size) in C order of the point; or a sketch
-    )
+    hessian: FloatArray | None = None  # (size, size) in C order of the point; or a sketch
 
 
 class Question(NamedTuple):
