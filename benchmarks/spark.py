@@ -47,10 +47,12 @@ def spark_session() -> Iterator[Any]:
 
 def native_blas(session: Any) -> str:
     """Which linear algebra Spark found: "NativeBLAS" or a Java one."""
+    from py4j.protocol import Py4JError
+
     blas = session._jvm.dev.ludovic.netlib.blas
     try:
         return str(blas.NativeBLAS.getInstance().getClass().getSimpleName())
-    except Exception as error:  # Py4J's errors have no narrower class of Python
+    except (Py4JError, TypeError) as error:  # TypeError: Py4J takes a missing class for a package
         return f"none that is native ({type(error).__name__})"
 
 
