@@ -11,9 +11,13 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 import numpy as np
+import psutil
 from threadpoolctl import threadpool_limits
 
 PACKAGES = ("dask", "distributed", "numpy", "scipy", "scikit-learn", "numba", "dask-ml")
+
+
+IDLE_PERCENT, MOST_RESTS = 15.0, 100
 
 
 @dataclass(frozen=True)
@@ -31,19 +35,31 @@ class Timing:
         return f"{min(self.seconds):.3g}-{max(self.seconds):.3g}"
 
 
-def interleave(cases: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, Timing]:
+def interleave(
+    cases: Mapping[str, Callable[[], object]], repeats: int, *, rested: bool = False
+) -> dict[str, Timing]:
     """Run the cases in turn, A B C A B C ..., so that a drift of the machine meets all alike.
 
-    One round of warm-up is not counted.
+    One round of warm-up is not counted. ``rested``: each case begins when the machine has come to rest, so that
+    what one leaves behind (a JVM that compiles and collects garbage, freed memory) is not paid by the next.
     """
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     for repeat in range(repeats + 1):
         for name, case in cases.items():
+            if rested:
+                rest()
             begun = time.perf_counter()
             case()
             if repeat:
                 seconds[name].append(time.perf_counter() - begun)
     return {name: Timing(tuple(s)) for name, s in seconds.items()}
+
+
+def rest() -> None:
+    """Wait until no more than a seventh of the cores is busy, twenty seconds at most."""
+    for _ in range(MOST_RESTS):
+        if psutil.cpu_percent(0.2) < IDLE_PERCENT:
+            return
 
 
 def pairwise_ratio(peer: Timing, ours: Timing) -> float:
