@@ -40,8 +40,8 @@ def interleave(
 ) -> dict[str, Timing]:
     """Run the cases in turn, A B C A B C ..., so that a drift of the machine meets all alike.
 
-    One round of warm-up is not counted. ``rested``: each case begins when the machine has come to rest, so that
-    what one leaves behind (a JVM that compiles and collects garbage, freed memory) is not paid by the next.
+    One round of warm-up is not counted. ``rested``: each case begins when the machine has come to rest, so
+    that what one leaves behind (a JVM that compiles, say) is not paid by the next.
     """
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     for repeat in range(repeats + 1):
