@@ -8,8 +8,9 @@ All executors give the same answer; one test suite runs over all of them.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from daskml_kit.runtime.block import Bundle
 from daskml_kit.runtime.dataset import BlockDataset
@@ -23,6 +24,13 @@ Shared = TypeVar("Shared")
 Item = TypeVar("Item")
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
+
+Steps: TypeAlias = "Callable[[Executor, BlockDataset, State, Callable[[], bool]], State]"
+"""(executor, data, state, go_on) -> state, as :meth:`Executor.lead` takes it."""
+
+LEAD_SECONDS = 0.25
+"""How long the steps of one :meth:`Executor.lead` go on: then the driver has its turn, with Ctrl-C, progress
+and balance."""
 
 
 class Executor(Protocol):
@@ -55,6 +63,22 @@ class Executor(Protocol):
         """At most ``n_rounds`` rounds, each at ``point(state)``; the states after each.
 
         Only where running ahead saves messages does an executor do more than one.
+        """
+        ...
+
+    def lead(self, data: BlockDataset, steps: Steps[State], state: State) -> State:
+        """Some rounds from ``state`` on, with their loop as close to the data as pays.
+
+        ``steps(executor, data, state, go_on)`` does rounds by ``executor.reduce(data, ...)`` and returns the
+        state after them: at least one, more while ``go_on()`` says so, until it has nothing left to do.
+        Callers loop::
+
+            while not finished(state):
+                state = executor.lead(data, steps, state)
+
+        Where rounds are short the loop runs on a worker, which asks the others directly. So ``steps`` and
+        ``state`` are pickled, the executor there can only ``reduce`` that data set, and ``state`` is a value
+        that ``steps`` leaves as it is: after a fault, what was done is dropped and done again from there.
         """
         ...
 
@@ -130,6 +154,12 @@ def one_round(executor: Executor) -> Callable[..., list[Any]]:
     return iterate
 
 
+def for_a_while() -> Callable[[], bool]:
+    """``go_on`` of steps that begin now."""
+    end = time.monotonic() + LEAD_SECONDS
+    return lambda: time.monotonic() < end
+
+
 def emit_round(
     log: FitLog,
     name: str,
@@ -158,6 +188,7 @@ def emit_round(
 
 
 __all__ = [
+    "LEAD_SECONDS",
     "Executor",
     "Item",
     "Params",
@@ -165,7 +196,9 @@ __all__ = [
     "Result",
     "Shared",
     "State",
+    "Steps",
     "Total",
     "emit_round",
+    "for_a_while",
     "one_round",
 ]

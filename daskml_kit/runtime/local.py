@@ -23,8 +23,10 @@ from daskml_kit.runtime.executor import (
     Result,
     Shared,
     State,
+    Steps,
     Total,
     emit_round,
+    for_a_while,
     one_round,
 )
 from daskml_kit.runtime.reduction import Reduction
@@ -106,6 +108,10 @@ class LocalExecutor:
             data, reduction, state,
             point=point, update=update, n_rounds=n_rounds, objective=objective,
         )  # fmt: skip
+
+    def lead(self, data: BlockDataset, steps: Steps[State], state: State) -> State:
+        """The steps in this thread."""
+        return steps(self, data, state, for_a_while())
 
     def map(
         self, data: BlockDataset, fn: Callable[[Bundle, Params], Bundle], params: Params

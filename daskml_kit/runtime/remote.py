@@ -30,8 +30,10 @@ from daskml_kit.runtime.executor import (
     Result,
     Shared,
     State,
+    Steps,
     Total,
     emit_round,
+    for_a_while,
 )
 from daskml_kit.runtime.placement import TOLERATED_IMBALANCE, reassign
 from daskml_kit.runtime.reduction import Reduction
@@ -180,6 +182,10 @@ class GraphExecutor:
             if stamped[i].events[0].worker == worker:  # it has a copy of the bundle by now
                 data.bundles[i] = replace(data.bundles[i], worker=worker)
         return stamped
+
+    def lead(self, data: BlockDataset, steps: Steps[State], state: State) -> State:
+        """The steps here: messages are a small part of rounds that are graphs."""
+        return steps(self, data, state, for_a_while())
 
     def map(
         self, data: BlockDataset, fn: Callable[[Bundle, Params], Bundle], params: Params

@@ -22,6 +22,7 @@ from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.cluster import active_client
 from daskml_kit.runtime.events import (
     FitLog,
+    Measured,
     RoundEvent,
     TaskEvent,
     attribute_waits,
@@ -218,6 +219,38 @@ def test_iterate_is_reduce_and_update_again_and_again(make, edges):
     log = executor.log
     assert log.n_passes == len(log.rounds) == 1 + ahead + ahead
     assert [r.objective for r in log.rounds[1 : 1 + ahead]] == [squared_norm(s) for s in states]
+
+
+def five_steps(executor, data, state, go_on):
+    """Descent to five steps, at least one a call."""
+    w, n = state
+    while True:
+        w, n = descend(w, executor.reduce(data, GRADIENT, w, objective=largest)), n + 1
+        if n == 5 or not go_on():
+            return w, n
+
+
+def largest(gradient):
+    return Measured(gradient.max(), np.abs(gradient).max())
+
+
+@pytest.mark.parametrize("edges", ["as they come", "twenty"])
+def test_lead_is_the_steps_wherever_they_run(make, edges):
+    data, executor = make(EDGES[edges])
+    start = np.zeros(D)
+    w, n = start, 0
+    while n < 5:
+        w, n = executor.lead(data, five_steps, (w, n))
+    assert not start.any()
+    log = executor.log
+    assert log.n_passes == len(log.rounds) == 1 + 5
+    again = np.zeros(D)
+    for event in log.rounds[1:]:
+        gradient = executor.reduce(data, GRADIENT, again)
+        assert event.objective == gradient.max()
+        assert event.gradient_norm == np.abs(gradient).max()
+        again = descend(again, gradient)
+    np.testing.assert_array_equal(w, again)
 
 
 def doubled(bundle, factor):
