@@ -23,8 +23,9 @@ from daskml_kit.tree.boosted import (
     decisions,
     probabilities,
 )
-from daskml_kit.tree.boosting import Boosted, Settings, boost, boosting_ground
+from daskml_kit.tree.boosting import Boosted, boost, boosting_ground
 from daskml_kit.tree.boosting_losses import VALUE_LOSSES, Objective, of_classes, of_values
+from daskml_kit.tree.boosting_start import Settings
 from daskml_kit.tree.estimator import (
     NO_LIMIT,
     TreeEstimator,

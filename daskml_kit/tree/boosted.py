@@ -12,7 +12,7 @@ from sklearn.tree._tree import NODE_DTYPE
 from daskml_kit.kernels import tree_predict
 from daskml_kit.kernels.tree_predict import Packed, add_values, packed
 from daskml_kit.tree.answers import dense_slices
-from daskml_kit.tree.boosting import Table
+from daskml_kit.tree.boosting_tables import Table
 from daskml_kit.tree.structure import tree_from
 from daskml_kit.typing import Array, FloatArray, Matrix
 

@@ -1,7 +1,8 @@
 """Boosting on the rows of a block: what stays beside them from round to round, and what a round asks.
 
 Raw predictions, gradients and the nodes of the tree that grows live in the block's scratch. All of it follows
-from the model so far, which every question carries: rows whose scratch is gone begin again from there.
+from the model so far: rows whose scratch is gone begin again from there. Questions carry the last trees only,
+where rows know the others; rows that have forgotten them say so, and are asked again with all of them.
 """
 
 from __future__ import annotations
@@ -64,9 +65,10 @@ class Grown(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """The trees of all finished iterations, ``width`` each, in few arrays: every question carries them."""
+    """The trees of finished iterations, ``width`` each, in few arrays: what questions carry."""
 
     width: int
+    first: int  # the iterations before are left out
     splits: IntArray
     leaves: IntArray
     values: FloatArray
@@ -79,13 +81,14 @@ class Model:
         """No tree."""
         zero = np.zeros(1, np.int64)
         ids = np.empty(0, np.int16)
-        return cls(width, np.empty((0, 5), np.int16), ids, np.empty(0), zero, zero, zero[:0])
+        return cls(width, 0, np.empty((0, 5), np.int16), ids, np.empty(0), zero, zero, zero[:0])
 
     def extended(self, trees: Sequence[Grown]) -> Model:
         """The trees of one more iteration."""
         kept = [tree.splits for tree in trees], [tree.leaves for tree in trees]
         return Model(
             self.width,
+            self.first,
             np.concatenate([self.splits, *(narrow(s) for s in kept[0])]),
             np.concatenate([self.leaves, *(narrow(v) for v in kept[1])]),
             np.concatenate([self.values, *(tree.values for tree in trees)]),
@@ -94,9 +97,25 @@ class Model:
             np.append(self.n_nodes, [tree.n_nodes for tree in trees]),
         )
 
+    def __len__(self) -> int:
+        """Iterations, those that are left out among them."""
+        return self.first + len(self.n_nodes) // self.width
+
     def __getitem__(self, iteration: int) -> list[Grown]:
         """The trees of an iteration."""
-        return [self._tree(iteration * self.width + k) for k in range(self.width)]
+        first = (iteration - self.first) * self.width
+        return [self._tree(first + k) for k in range(self.width)]
+
+    def last(self) -> Model:
+        """The trees of the last iteration alone."""
+        if len(self) - self.first < 2:
+            return self
+        kept = len(self.n_nodes) - self.width
+        splits, leaves = self.split_ends[kept:], self.leaf_ends[kept:]
+        return Model(
+            self.width, len(self) - 1, self.splits[splits[0] :], self.leaves[leaves[0] :],
+            self.values[leaves[0] :], splits - splits[0], leaves - leaves[0], self.n_nodes[kept:],
+        )  # fmt: skip
 
     def _tree(self, t: int) -> Grown:
         splits = self.splits[self.split_ends[t] : self.split_ends[t + 1]].astype(np.int32)
@@ -120,8 +139,8 @@ class Residuals(NamedTuple):
 class Ask(NamedTuple):
     """What a round asks.
 
-    ``model`` has the trees of all finished iterations; ``splits`` and ``fill`` are of the K
-    trees that grow, and ``units`` (4,) as :func:`~daskml_kit.kernels.boosting.gradients` takes them.
+    ``model`` has the trees of all finished iterations, or of the last one; ``splits`` and ``fill`` are of the
+    K trees that grow, and ``units`` (4,) as :func:`~daskml_kit.kernels.boosting.gradients` takes them.
     """
 
     iteration: int
@@ -144,6 +163,7 @@ class Told:
     most: FloatArray  # (4,)
     sizes: IntArray  # (K, 2), sums of absolute gradients and of curvatures
     residuals: IntArray  # (leaves, BUCKETS)
+    forgotten: bool = False  # whether rows need all trees to answer; then nothing else is told
 
     def __getstate__(self) -> dict[str, Any]:
         wide = _wide_features(self.hist)
@@ -159,7 +179,7 @@ class Told:
         self.hist[:, wide], self.hist[:, ~wide] = large, small
 
     def __sizeof__(self) -> int:
-        return sum(int(a.nbytes) for a in self.__dict__.values()) + object.__sizeof__(self)
+        return sum(getattr(a, "nbytes", 8) for a in vars(self).values()) + object.__sizeof__(self)
 
 
 def _wide_features(hist: IntArray) -> Array:
@@ -178,7 +198,8 @@ def merged(a: Told, b: Told) -> Told:
         name: getattr(a, name) + getattr(b, name)
         for name in ("hist", "rows", "leaf_rows", "scores", "weights", "sizes", "residuals")
     }
-    return Told(most=np.maximum(a.most, b.most), **sums)
+    forgotten = a.forgotten or b.forgotten
+    return Told(most=np.maximum(a.most, b.most), forgotten=forgotten, **sums)
 
 
 class BoostingRound(Reduction[Ask, Told, Told]):
@@ -225,6 +246,9 @@ def nothing(plan: Plan, ask: Ask) -> Told:
 
 def _add(plan: Plan, block: Block, ask: Ask, out: Told) -> None:
     rows = _rows_at(plan, block, ask)
+    if rows is None:
+        out.forgotten = True
+        return
     codes, at = frozen(np.asarray(block.X)), 0
     for k, nodes in enumerate(ask.fill):
         rows.part(k, codes, ask.splits[k])
@@ -325,11 +349,15 @@ class _Rows:
         self.weights = _weights(self.plan, self.weight, roles, len(rows))
 
 
-def _rows_at(plan: Plan, block: Block, ask: Ask) -> _Rows:
-    """The rows at the iteration that is asked for, whatever was found beside them."""
+def _rows_at(plan: Plan, block: Block, ask: Ask) -> _Rows | None:
+    """The rows at the iteration that is asked for, whatever was found beside them; None where that needs
+    trees that were left out.
+    """
     rows: _Rows | None = block.scratch.get(_SCRATCH)
     codes = frozen(np.asarray(block.X))
     if rows is None or rows.plan.fit != plan.fit or rows.iteration not in _before(ask):
+        if ask.model.first:
+            return None
         rows = _again(plan, block, codes, ask)
         block.scratch[_SCRATCH] = rows
     if rows.iteration < ask.iteration:

@@ -1,0 +1,91 @@
+"""What is kept of a boosted tree: its nodes in the order in which they were made."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from daskml_kit.tree.binning import Binning
+from daskml_kit.tree.boosting_trees import BoostingTree
+from daskml_kit.typing import FloatArray, IntArray
+
+
+class Table(NamedTuple):
+    """The nodes of one tree in the order in which they were made, the root first."""
+
+    left: IntArray  # (n,), -1 at a leaf
+    right: IntArray
+    feature: IntArray
+    cut: IntArray  # the last code that goes left
+    threshold: FloatArray  # what ``cut`` stands for; empty before :func:`placed`
+    missing_left: IntArray  # 1, 0
+    values: FloatArray  # Newton step or quantile, without learning rate
+    gains: FloatArray
+    rows: IntArray
+    worth: FloatArray  # twice what the node takes off the loss
+    depth: IntArray
+
+    def counted(self, leaf_rows: IntArray) -> Table:
+        """With the rows of its leaves, and so of all nodes."""
+        rows = self.rows.copy()
+        rows[self.left < 0] = leaf_rows
+        for i in np.flatnonzero(self.left >= 0)[::-1]:  # children come after parents
+            rows[i] = rows[self.left[i]] + rows[self.right[i]]
+        return self._replace(rows=rows)
+
+
+class Scores(NamedTuple):
+    """Mean losses after an iteration; NaN where there are no such rows."""
+
+    train: float
+    improvement: float  # of rows that its trees did not draw
+    unseen: float  # the same rows' loss after it
+    held_out: float
+
+
+class Iteration(NamedTuple):
+    """The trees of a finished iteration, and the losses after it."""
+
+    tables: list[Table]
+    scores: Scores
+
+
+def table_of(tree: BoostingTree) -> tuple[Table, IntArray]:
+    """The finished tree, and its nodes' numbers while it grew."""
+    split = set(tree.finished())
+    ids = np.array(sorted({0} | {tree.nodes[i].left + side for i in split for side in (0, 1)}))
+    number = {int(i): at for at, i in enumerate(ids)}
+    pairs = [(tree.nodes[i], int(i) in split) for i in ids]
+    nodes = [node for node, _ in pairs]
+    inner = np.array([s for _, s in pairs])
+    left = np.array([number[n.left] if s else -1 for n, s in pairs])
+    values = tree.values()[ids]
+    bend = np.array([n.sums[1] for n in nodes]) * tree.rules.unit_curvature + tree.rules.l2
+    slope = np.array([n.sums[0] for n in nodes]) * tree.rules.unit_gradient
+    return Table(
+        left,
+        np.where(inner, left + 1, -1),
+        np.where(inner, [n.feature for n in nodes], -1),
+        np.where(inner, [n.cut for n in nodes], -1),
+        np.empty(0),
+        np.where(inner, [n.missing_left == 1 for n in nodes], 0),
+        values,
+        np.where(inner, [n.gain for n in nodes], 0.0),
+        np.zeros(len(ids), np.int64),
+        (2 * slope - bend * values) * values,
+        np.array([n.depth for n in nodes]),
+    ), ids
+
+
+def placed(table: Table, binning: Binning) -> Table:
+    """With thresholds: values up to them go left; infinite where missing values alone go right."""
+    threshold = np.full(len(table.left), -2.0)
+    for i in np.flatnonzero(table.left >= 0):
+        feature, cut = table.feature[i], table.cut[i]
+        last = cut >= binning.counts[feature] - 1
+        threshold[i] = np.inf if last else binning.edges[feature, cut]
+    return table._replace(threshold=threshold)
+
+
+__all__ = ["Iteration", "Scores", "Table", "placed", "table_of"]
