@@ -102,7 +102,7 @@ def report() -> str:
     return f"""## Multinomial logistic regression, digits, {N_ROWS:,} x {SIDE**2}, {N_CLASSES} classes
 
 From data that lie where each library wants them (persisted Dask arrays; NumPy arrays), float64, L2 {L2:g} of
-the averaged objective, each at the tolerance with which it comes within 1e-6 of the optimum (relative),
+the averaged objective, each at a tolerance with which it comes close to 1e-6 of the optimum (relative),
 {REPEATS} repetitions in turn. On 6,000 x 196 scikit-learn's newton-cholesky and saga took longer than its
 newton-cg by far.
 

@@ -118,7 +118,7 @@ def report() -> str:
     return f"""## Sparse logistic regression, {N_ROWS:,} x {N_FEATURES:,}, {STORED} values a row
 
 From data that lie where each library wants them (persisted CSR chunks; one CSR matrix), C {C:g}, each at the
-tolerance with which it comes within 1e-6 of the optimum (relative), {REPEATS} repetitions in turn.
+tolerance with which it comes close to 1e-6 of the optimum (relative), {REPEATS} repetitions in turn.
 scikit-learn's products with a sparse matrix run on one core. On a fifth of the problem its liblinear and sag
 were slower than newton-cg.
 
