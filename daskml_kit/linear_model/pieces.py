@@ -1,16 +1,14 @@
 """The rows in pieces, for solvers whose rounds hold local computations (ADMM, GIANT, CoCoA+).
 
-A piece is a range of global rows. How many there are, and where they are cut, follows from the number of
-rows, of coefficients and of bytes alone: so an answer depends on neither chunks, workers nor executor, and is
-the same to rounding even where a solve ends early. Each piece is one block on one worker; rows at its ends
-that were elsewhere are moved there once.
+Which rows a piece has follows from the number of rows, of coefficients and of bytes alone
+(:mod:`~daskml_kit.runtime.pieces`), so an answer is the same to rounding even where a solve ends early.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,11 +19,10 @@ from daskml_kit.kernels import LinearSums, linear_product, linear_sums
 from daskml_kit.kernels.dual import dual_ascent
 from daskml_kit.linear_model.objective import Finish, LinearObjective
 from daskml_kit.penalties import L2, BoundedL1
-from daskml_kit.runtime.block import Block, Bundle
-from daskml_kit.runtime.dataset import BlockDataset
+from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.events import Measured
-from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.ingest import DataFacts
+from daskml_kit.runtime.pieces import even_edges, join
 from daskml_kit.runtime.random import generator
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.solvers import ADMM, GIANT, CoCoA, Evaluation, Question, Solver
@@ -33,14 +30,8 @@ from daskml_kit.solvers.cocoa import EPOCHS, Ascent
 from daskml_kit.solvers.protocol import Reply, State, asked
 from daskml_kit.typing import Array, FloatArray
 
-PIECES = 16
-"""Pieces of data that fit few machines: enough for their threads, and few enough to resemble each other."""
-
 PIECE_ROWS, PIECE_ROWS_A_COEFFICIENT = 1_000, 10
 """Fewest rows of a piece. A Hessian of m rows for each of its columns is off by ``2 / sqrt(m)``."""
-
-PIECE_BYTES = 1 << 28
-"""Most bytes of a piece, whatever their number: a worker holds it twice while it is joined."""
 
 DIRECT = 1_000
 """Most coefficients for which a piece forms its Hessian: 8 MB and a third of a Gflop for its factors."""
@@ -49,39 +40,13 @@ _SCRATCH = "dual-variables"
 
 
 def edges_of(facts: DataFacts, size: int) -> list[int]:
-    """First rows of the pieces, then the number of rows.
-
-    Parameters
-    ----------
-    facts : of the data
-    size : coefficients in all
-
-    Examples
-    --------
-    A number of rows cut evenly::
-
-        200,000 rows, 50 coefficients:  0, 12,500, 25,000, ... 200,000
-    """
-    rows = max(PIECE_ROWS, PIECE_ROWS_A_COEFFICIENT * size)
-    n = max(min(PIECES, facts.n_rows // rows), -(-facts.nbytes // PIECE_BYTES), 1)
-    return [i * facts.n_rows // n for i in range(n + 1)]
+    """First rows of the pieces, then the number of rows. ``size``: coefficients in all."""
+    return even_edges(facts, max(PIECE_ROWS, PIECE_ROWS_A_COEFFICIENT * size))
 
 
 def edges_of_model(fit_intercept: bool, facts: DataFacts) -> list[int]:
     """:func:`edges_of` one coefficient a feature, and the intercept."""
     return edges_of(facts, facts.n_features + int(fit_intercept))
-
-
-def _join(bundle: Bundle, _: Any) -> Bundle:
-    return bundle.joined()
-
-
-def join(data: BlockDataset, executor: Executor) -> None:
-    """Make each piece of data cut by :func:`edges_of` one block, in place of the several it had."""
-    if any(bundle.n_blocks > 1 for bundle in data.bundles):
-        pieces = executor.map(data, _join, None)
-        data.release()
-        data.bundles = [replace(piece, n_blocks=1) for piece in pieces.bundles]
 
 
 class PieceSums(NamedTuple):
