@@ -29,6 +29,10 @@ BOTH, LAST_ONLY, NEXT_ONLY, NEITHER, HELD_OUT = range(5)
 
 N_ROLES = 5
 
+NARROW = 64
+"""Features up to which rows are moved by a copy of their codes as columns: it saves 2.4 ns a row and level,
+which no longer matters beside histograms of many features, and takes as many bytes as the codes."""
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:
@@ -166,30 +170,22 @@ class Told:
     forgotten: bool = False  # whether rows need all trees to answer; then nothing else is told
 
     def __getstate__(self) -> dict[str, Any]:
-        wide = _wide_features(self.hist)
-        return {
-            **self.__dict__,
-            "hist": (wide, self.hist[:, wide], self.hist[:, ~wide].astype(np.int32)),
-        }
+        small = np.empty(self.hist.shape, np.int32)
+        wide: Array = np.empty(self.hist.shape[1], np.bool_)
+        kernel.narrowed(self.hist, small, wide)
+        if wide.all():
+            return dict(self.__dict__)
+        return {**self.__dict__, "hist": (small, wide, self.hist[:, wide])}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        wide, large, small = state["hist"]
-        self.hist = np.empty((large.shape[0], len(wide), *large.shape[2:]), np.int64)
-        self.hist[:, wide], self.hist[:, ~wide] = large, small
+        if isinstance(state["hist"], tuple):
+            small, wide, large = state["hist"]
+            self.hist = small.astype(np.int64)
+            self.hist[:, wide] = large
 
     def __sizeof__(self) -> int:
         return sum(getattr(a, "nbytes", 8) for a in vars(self).values()) + object.__sizeof__(self)
-
-
-def _wide_features(hist: IntArray) -> Array:
-    """The features (d,) some of whose sums need more than 32 bits to be sent."""
-    if not len(hist):
-        return np.zeros(hist.shape[1], bool)
-    limits = np.iinfo(np.int32)
-    axes = (0, 2, 3)
-    out: Array = (hist.max(axis=axes) > limits.max) | (hist.min(axis=axes) < limits.min)
-    return out
 
 
 def merged(a: Told, b: Told) -> Told:
@@ -283,6 +279,7 @@ class _Rows:
     raw: FloatArray  # (K, n)
     gh: IntArray  # (K, n, 2)
     spare: IntArray
+    columns: IntArray | None = None  # (d, n), a copy of the codes where they are narrow
     drawn: Array | None = None  # rows of the growing tree; None: all
     idx: tuple[IntArray, ...] = ()
     runs: list[IntArray] = None  # type: ignore[assignment]
@@ -300,7 +297,11 @@ class _Rows:
             more = np.full((2 * room, 2), -1, np.int64)
             more[: len(runs)] = runs
             runs = self.runs[k] = more
-        kernel.part_rows(codes, self.idx[k], self.spare, splits, self.plan.missing_bin, runs)
+        cells = codes if self.columns is None else self.columns
+        kernel.part_rows(
+            cells, self.columns is not None, self.idx[k], self.spare, splits, self.plan.missing_bin,
+            runs,
+        )  # fmt: skip
 
     def draw(self, rows: range, iteration: int) -> None:
         """The rows of an iteration's trees, all in their roots."""
@@ -381,6 +382,7 @@ def _again(plan: Plan, block: Block, codes: Array, ask: Ask) -> _Rows:
     rows = _Rows(
         plan, -1, y, weight, held_out_rows(plan, block.rows), raw,
         np.empty((width, n, 2), np.int64), np.empty(n, np.int32),
+        frozen(codes.T) if codes.shape[1] <= NARROW else None,
         leaf_rows=np.zeros(0, np.int64),
     )  # fmt: skip
     if ask.iteration > 0:

@@ -1,0 +1,63 @@
+"""What boosting does to rows, against NumPy's own sums."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+from daskml_kit.kernels import boosting as kernel
+from daskml_kit.kernels.blocks import frozen
+from daskml_kit.tree.boosting_rows import Told
+
+rng = np.random.default_rng(0)
+N, D, BINS = 400, 3, 16
+CODES = frozen(rng.integers(0, BINS, (N, D)).astype(np.uint8))
+MISSING = BINS - 1
+SPLITS = np.array([[0, 1, 7, 1, 1], [2, 0, 3, 0, 3], [1, 2, 9, 1, 5]], np.int32)
+
+
+def rows_of(node):
+    """The rows of a node, by the definition of its splits."""
+    if node == 0:
+        return np.arange(N)
+    split = next(s for s in SPLITS if node - s[4] in (0, 1))
+    rows = rows_of(split[0])
+    code = CODES[rows, split[1]]
+    left = (code <= split[2]) | ((code == MISSING) & (split[3] == 1))
+    return rows[left if node == split[4] else ~left]
+
+
+@pytest.mark.parametrize("by_column", [False, True])
+@pytest.mark.parametrize("stride", [2, 3])
+def test_rows_are_moved_and_summed(by_column, stride):
+    idx, spare = np.arange(N, dtype=np.int32), np.empty(N, np.int32)
+    runs = np.full((8, 2), -1, np.int64)
+    runs[0] = 0, N
+    codes = frozen(CODES.T) if by_column else CODES
+    for known in (1, 3, 3):  # level by level, the last one again
+        kernel.part_rows(codes, by_column, idx, spare, SPLITS[:known], MISSING, runs)
+    gh = rng.integers(-(2**40), 2**40, (N, 2))
+    nodes = np.array([3, 6, 2])
+    hist = np.ones((3, D, BINS, stride), np.int64)
+    kernel.fill_nodes(CODES, gh, idx, runs, nodes, hist)
+    for node, cells in zip(nodes, hist, strict=True):
+        rows = rows_of(node)
+        np.testing.assert_array_equal(idx[slice(*runs[node])], rows)
+        terms = np.column_stack([gh, np.ones(N, np.int64)])[rows, :stride]
+        for f in range(D):
+            expected = np.ones((BINS, stride), np.int64)
+            np.add.at(expected, CODES[rows, f], terms)
+            np.testing.assert_array_equal(cells[f], expected)
+
+
+@pytest.mark.parametrize("far", [(), (1,), (0, 1, 2)])
+def test_histograms_arrive_as_they_were_sent(far):
+    hist = rng.integers(-(2**31), 2**31, (2, D, BINS, 2))
+    for f in far:
+        hist[1, f, 5, 0] = 2**31 * (1 if f else -1) - (0 if f else 1)
+    told = Told(hist, *(np.arange(4) for _ in range(7)))
+    sent = pickle.dumps(told)
+    np.testing.assert_array_equal(pickle.loads(sent).hist, hist)
+    assert len(sent) < hist.nbytes * (0.5 + len(far) / D) + 1500
