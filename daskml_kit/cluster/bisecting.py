@@ -135,7 +135,7 @@ class BisectingKMeans(StartedModel):
         )
         with self._opened(X, None, sample_weight) as (data, executor):
             self._check_size(data.facts)
-            found = survey(executor, data, how.seed, (), 1)
+            found = survey(executor, data, how.seed)
             with prepared(executor, data, found) as ground:
                 growth = Growth([ground.origin.astype(data.facts.dtype)], [ground.square], [0.0])
                 wanted, inner = growth.wanted(int(self.n_clusters))

@@ -27,6 +27,7 @@ from daskml_kit.cluster.expectation import (
 from daskml_kit.cluster.ground import Ground, prepared, survey
 from daskml_kit.cluster.grouping import groups_for
 from daskml_kit.cluster.lloyd import Rule as LloydRule, Run, lloyd
+from daskml_kit.cluster.refining import sample_size
 from daskml_kit.cluster.side_by_side import side_by_side
 from daskml_kit.cluster.starts import Parallel, Random, Sampled, Start
 from daskml_kit.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
@@ -40,6 +41,7 @@ from daskml_kit.kernels.mixture import (
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
+from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.random import seed_from
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.typing import Array, ArrayLike, FloatArray
@@ -249,8 +251,8 @@ class GaussianMixture(DensityMixin, BlockEstimator):
         warm = self.warm_start and hasattr(self, "converged_")
         complete = all(one is not None for one in given)
         seed, n_runs = seed_from(self.random_state), 1 if warm or complete else int(self.n_init)
-        start = self._start(seed, n_runs, data.facts.n_features)
-        found = survey(executor, data, seed, start.purposes, start.size)
+        start = self._start(seed, n_runs, data.facts)
+        found = survey(executor, data, seed, start.asked)
         with prepared(executor, data, found) as ground:
             if warm:
                 starts = [self._resumed(ground.shift)]
@@ -270,10 +272,10 @@ class GaussianMixture(DensityMixin, BlockEstimator):
         parts = best.parts._replace(means=best.parts.means + ground.shift)
         return Mixture(parts, best.covariances, *_progress(best))
 
-    def _start(self, seed: int, n_runs: int, d: int) -> Start:
-        k = int(self.n_components)
+    def _start(self, seed: int, n_runs: int, facts: DataFacts) -> Start:
+        k, d = int(self.n_components), facts.n_features
         if self.init_params == "kmeans":
-            return Parallel(k, n_runs, seed)
+            return Parallel(k, n_runs, seed, sample_size(k, facts.n_rows, d))
         return Sampled(k, n_runs, seed, d) if self.init_params == "k-means++" else Random(k, n_runs)
 
     def _begun(

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from daskml_kit.cluster.columns import Columns, Spread, columns, combined, spread
-from daskml_kit.cluster.selection import Chosen, merged, race, smallest
+from daskml_kit.cluster.selection import Asked, Chosen, merged, race, smallest
 from daskml_kit.kernels.exact_sums import Grid, grid_for
 from daskml_kit.runtime.block import Block, Bundle
 from daskml_kit.runtime.dataset import BlockDataset
@@ -62,30 +62,40 @@ class Survey(NamedTuple):
 
 
 def survey(
-    executor: Executor, data: BlockDataset, seed: int, purposes: Sequence[str], size: int
+    executor: Executor, data: BlockDataset, seed: int, asked: Sequence[Asked] = ()
 ) -> Survey:
-    """Moments, and for each purpose ``size`` rows drawn in proportion to their weights: one pass."""
-    reduction: Reduction[tuple[int, Sequence[str]], Survey, Survey] = Reduction(
-        "survey", partial(_survey_chunk, size), partial(_survey_combined, size)
+    """Moments, and for each of ``asked`` rows drawn in proportion to their weights: one pass."""
+    asked = tuple(asked)
+    reduction: Reduction[int, Survey, Survey] = Reduction(
+        "survey",
+        partial(_survey_chunk, asked, data.facts.n_rows),
+        partial(_survey_combined, asked),
     )
-    return executor.reduce(data, reduction, (seed, tuple(purposes)))
+    return executor.reduce(data, reduction, seed)
 
 
-def _survey_chunk(size: int, block: Block, asked: tuple[int, Sequence[str]]) -> Survey:
-    seed, purposes = asked
+def _survey_chunk(asked: Sequence[Asked], n_rows: int, block: Block, seed: int) -> Survey:
     mass = np.ones(block.n_rows) if block.weight is None else block.weight
-    drawn = (smallest(block, race(block, mass, seed, purpose), size) for purpose in purposes)
+    drawn = tuple(_drawn(one, n_rows, block, mass, seed) for one in asked)
     found = columns(block.X)
     weighted = (
         Spread(float(block.n_rows), found.mean, float(found.squares.sum()))
         if block.weight is None
         else spread(block.X, mass, found.mean)
     )
-    return Survey(found, weighted, float(mass.max(initial=0.0)), tuple(drawn))
+    return Survey(found, weighted, float(mass.max(initial=0.0)), drawn)
 
 
-def _survey_combined(size: int, a: Survey, b: Survey) -> Survey:
-    drawn = (merged(size, p, q) for p, q in zip(a.drawn, b.drawn, strict=True))
+def _drawn(asked: Asked, n_rows: int, block: Block, mass: FloatArray, seed: int) -> Chosen:
+    """A block's candidates. Of rows without weights only those that may be among the smallest of all."""
+    keys = race(block, mass, seed, asked.purpose)
+    if block.weight is None:
+        keys[keys > asked.limit(n_rows)] = np.inf
+    return smallest(block, keys, asked.size)
+
+
+def _survey_combined(asked: Sequence[Asked], a: Survey, b: Survey) -> Survey:
+    drawn = (merged(one.size, p, q) for one, p, q in zip(asked, a.drawn, b.drawn, strict=True))
     return Survey(
         combined(a.columns, b.columns),
         a.spread + b.spread,

@@ -31,7 +31,8 @@ class KMeans(StartedModel):
     n_clusters : int, default=8
     init : {"k-means||", "k-means++", "random"}, array of shape (n_clusters, n_features) or callable
         - "k-means||": five rounds, each drawing ``2 n_clusters`` rows far from those drawn before; the
-          candidates are weighed and clustered on the driver.
+          candidates are weighed and clustered on the driver, and the centres refined there on a sample of
+          the rows: 1,000 for each cluster, at most one in 16, none if these are fewer than 50 a cluster.
         - "k-means++": scikit-learn's greedy k-means++, on a sample of the rows drawn in proportion to
           their weights: 10,000 rows (fewer above 209 features) or 20 for each cluster, whichever is
           more. One pass instead of seven; a cluster too small for the sample starts without a centre.
@@ -76,10 +77,10 @@ class KMeans(StartedModel):
     inertia_ : float
         The objective at ``cluster_centers_``.
     n_iter_ : int
-        Iterations of the best run.
+        Iterations of the best run, over all rows. Those on the sample of "k-means||" do not count.
     n_distances_ : int
-        Distances from rows to centres computed in the iterations of all runs and the last pass; "lloyd"
-        computes ``n n_clusters`` in each. More where bounds were lost with a worker or spilled.
+        Distances from rows to centres computed in the iterations of all runs and the last pass, not in the
+        start; "lloyd" computes ``n n_clusters`` in each. More where bounds were lost with a worker or spilled.
     n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
 
     Warns
@@ -93,7 +94,7 @@ class KMeans(StartedModel):
     one to weigh the candidates; then one an iteration, one more for each iteration in which a cluster
     lost all its rows (it moves to a row far from its centre), and a last one for inertia and labels. Of
     iterations with bounds only the bounds are read, and the rows that they don't decide. The driver holds
-    ``10 n_clusters`` rows, or the sample.
+    ``10 n_clusters`` rows and the sample, at most 16 MB of it.
 
     Dense data whose mean is more than 1,000 standard deviations from the origin are copied on the
     workers, moved there. CSR is not: its centres lose digits when the mean is far.
@@ -109,6 +110,7 @@ class KMeans(StartedModel):
     Hamerly (2010). Making k-means even faster. SDM.
     Ding, Zhao, Shen, Musuvathi, Mytkowicz (2015). Yinyang k-means. ICML.
     Bahmani, Moseley, Vattani, Kumar, Vassilvitskii (2012). Scalable k-means++. PVLDB 5(7).
+    Bradley, Fayyad (1998). Refining initial points for k-means clustering. ICML.
 
     Examples
     --------
@@ -193,7 +195,7 @@ class KMeans(StartedModel):
         self, data: BlockDataset, executor: Executor, start: Start, seed: int, *, with_labels: bool
     ) -> Run:
         """The best run, its centres in the caller's coordinates."""
-        found = survey(executor, data, seed, start.purposes, start.size)
+        found = survey(executor, data, seed, start.asked)
         with prepared(executor, data, found) as ground:
             drawn = [one._replace(points=ground.moved(one.points)) for one in found.drawn]
             starts = start.centers(ground, drawn)

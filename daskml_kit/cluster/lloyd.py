@@ -18,7 +18,7 @@ Lloyd (1982). Least squares quantization in PCM. IEEE Transactions on Informatio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeAlias
@@ -32,7 +32,8 @@ from daskml_kit.cluster.side_by_side import side_by_side
 from daskml_kit.kernels import nearest
 from daskml_kit.kernels.exact_sums import Grid
 from daskml_kit.runtime.block import Block
-from daskml_kit.runtime.executor import one_round
+from daskml_kit.runtime.dataset import BlockDataset
+from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.typing import FloatArray, IntArray
 
@@ -195,28 +196,79 @@ def lloyd(
     One pass an iteration for all runs together, one more for each iteration that empties a cluster, and
     one at the end.
     """
-    runs = tuple(starts)
-    while any(run.status == "running" for run in runs):
-        left = rule.max_iter - min(run.n_iter for run in runs if run.status == "running")
-        runs = _iterated(ground, rule, runs, min(unroll, left))
-        if any(run.status == "empty" for run in runs):
-            runs = _with_refilled(ground, rule, runs)
+    runs, iterations = tuple(starts), Iterations(rule, ground.origin, ground.grid, unroll)
+    while _unfinished(runs):
+        if unroll == 1:
+            runs = ground.executor.lead(ground.data, iterations, runs)
+        else:
+            runs = iterations.ahead(ground.executor, ground.data, runs)
     return _labelled(ground, runs, with_labels)
 
 
-def _iterated(ground: Ground, rule: Rule, runs: Runs, n_rounds: int) -> Runs:
-    """``n_rounds`` iterations; one alone is updated here, which spares a hop."""
-    iterate = one_round(ground.executor) if n_rounds == 1 else ground.executor.iterate
-    states: list[Runs] = iterate(
-        ground.data,
-        side_by_side(tally("lloyd")),
-        runs,
-        point=partial(_where, ("running",), ground.origin, ground.grid),
-        update=partial(_updated, rule),
-        n_rounds=n_rounds,
-        objective=_least,
-    )
-    return states[-1]
+def _unfinished(runs: Runs) -> bool:
+    return any(run.status == "running" for run in runs)
+
+
+@dataclass(frozen=True, eq=False)
+class Iterations:
+    """Iterations of all runs that are not at their end: what :meth:`Executor.lead` is given."""
+
+    rule: Rule
+    origin: FloatArray  # (d,) of the ground
+    grid: Grid
+    unroll: int = 1
+
+    def __call__(
+        self, executor: Executor, data: BlockDataset, runs: Runs, go_on: Callable[[], bool]
+    ) -> Runs:
+        """Iterations one by one, while they go on."""
+        while True:
+            runs = self._filled(executor, data, self._one(executor, data, runs))
+            if not (_unfinished(runs) and go_on()):
+                return runs
+
+    def ahead(self, executor: Executor, data: BlockDataset, runs: Runs) -> Runs:
+        """``unroll`` iterations submitted together."""
+        left = self.rule.max_iter - min(run.n_iter for run in runs if run.status == "running")
+        states: list[Runs] = executor.iterate(
+            data,
+            LLOYD,
+            runs,
+            point=self._running,
+            update=partial(_updated, self.rule),
+            n_rounds=min(self.unroll, left),
+            objective=_least,
+        )
+        return self._filled(executor, data, states[-1])
+
+    def _one(self, executor: Executor, data: BlockDataset, runs: Runs) -> Runs:
+        moved: list[Runs] = []
+
+        def objective(found: tuple[Tally | None, ...]) -> float:
+            moved.append(_updated(self.rule, runs, found))
+            return _least(moved[0])
+
+        executor.reduce(data, LLOYD, self._running(runs), objective=objective)
+        return moved[0]
+
+    def _running(self, runs: Runs) -> tuple[At | None, ...]:
+        return _where(("running",), self.origin, self.grid, runs)
+
+    def _filled(self, executor: Executor, data: BlockDataset, runs: Runs) -> Runs:
+        """Runs with empty clusters, filled and moved on: one pass for all of them, if there are any."""
+        empty = [run.tally for run in runs if run.status == "empty"]
+        if not empty:
+            return runs
+        size = max(int(np.sum(one.counts == 0)) for one in empty if one is not None)
+        at = _where(("empty",), self.origin, self.grid, runs)
+        chosen = executor.reduce(data, side_by_side(farthest(size)), at)
+        return tuple(
+            run if far is None else stepped(self.rule, run, refilled(run, far))
+            for run, far in zip(runs, chosen, strict=True)
+        )
+
+
+LLOYD = side_by_side(tally("lloyd"))
 
 
 def _where(
@@ -236,18 +288,6 @@ def _updated(rule: Rule, runs: Runs, found: tuple[Tally | None, ...]) -> Runs:
 
 def _least(runs: Runs) -> float:
     return min(run.cost for run in runs)
-
-
-def _with_refilled(ground: Ground, rule: Rule, runs: Runs) -> Runs:
-    """Runs with empty clusters, filled and moved on: one pass for all of them."""
-    empty = [run.tally for run in runs if run.status == "empty"]
-    size = max(int(np.sum(one.counts == 0)) for one in empty if one is not None)
-    at = _where(("empty",), ground.origin, ground.grid, runs)
-    chosen = ground.executor.reduce(ground.data, side_by_side(farthest(size)), at)
-    return tuple(
-        run if far is None else stepped(rule, run, refilled(run, far))
-        for run, far in zip(runs, chosen, strict=True)
-    )
 
 
 def _labelled(ground: Ground, runs: Runs, with_labels: bool) -> Runs:

@@ -141,7 +141,7 @@ class MiniBatchKMeans(StartedModel):
         with self._opened(X, None, sample_weight) as (data, executor):
             self._check_size(data.facts)
             start, n_rows = self._sized(self._start(X, data.facts, seed)), data.facts.n_rows
-            found = survey(executor, data, seed, start.purposes, start.size)
+            found = survey(executor, data, seed, start.asked)
             size = min(int(self.batch_size), n_rows)
             stop = Stop(
                 float(self.tol) * float(found.columns.variance.mean()),
@@ -192,7 +192,7 @@ class MiniBatchKMeans(StartedModel):
             if first:
                 self._check_size(data.facts)
                 start = self._sized(self._start(X, data.facts, steps.seed))
-            found = survey(executor, data, steps.seed, start.purposes if first else (), start.size)
+            found = survey(executor, data, steps.seed, start.asked if first else ())
             with prepared(executor, data, found) as ground:
                 if first:
                     drawn = [one._replace(points=ground.moved(one.points)) for one in found.drawn]

@@ -20,6 +20,21 @@ from daskml_kit.runtime.random import exponential
 from daskml_kit.typing import Array, FloatArray, IntArray
 
 
+class Asked(NamedTuple):
+    """Rows to draw: so many, with the random numbers of this name."""
+
+    purpose: str
+    size: int
+
+    def limit(self, n_rows: int) -> float:
+        """A key that the ``size`` smallest of ``n_rows`` unit exponentials don't reach.
+
+        Rows below it are six standard deviations more than ``size``: fewer, in one of 1e9 draws.
+        """
+        share = (self.size + 6.0 * np.sqrt(self.size) + 20.0) / max(n_rows, 1)
+        return float(-np.log1p(-share)) if share < 1.0 else float("inf")
+
+
 class Chosen(NamedTuple):
     """At most ``size`` rows, ordered by key and, where keys are equal, by row."""
 
@@ -42,10 +57,10 @@ def smallest(block: Block, keys: FloatArray, size: int) -> Chosen:
 
 
 def _smallest(keys: FloatArray, size: int) -> IntArray:
-    usable = np.isfinite(keys)
-    if size < len(keys):
-        usable &= keys <= np.partition(keys, size - 1)[size - 1]
-    local = np.flatnonzero(usable)
+    local = np.flatnonzero(np.isfinite(keys))
+    if size < len(local):
+        usable = keys[local]
+        local = local[usable <= np.partition(usable, size - 1)[size - 1]]
     order: IntArray = local[np.argsort(keys[local], kind="stable")][:size]
     return order
 
@@ -66,4 +81,4 @@ def race(block: Block, mass: Array, seed: int, purpose: str) -> FloatArray:
     return keys
 
 
-__all__ = ["Chosen", "merged", "race", "smallest"]
+__all__ = ["Asked", "Chosen", "merged", "race", "smallest"]

@@ -16,6 +16,7 @@ from daskml_kit.cluster.assignment import Labelled
 from daskml_kit.cluster.ground import prepared, survey
 from daskml_kit.cluster.grouping import groups_for
 from daskml_kit.cluster.lloyd import Rule, Run, best, lloyd
+from daskml_kit.cluster.refining import sample_size
 from daskml_kit.cluster.starts import Parallel, Random
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
 from daskml_kit.kernels import nearest
@@ -171,7 +172,7 @@ class SpectralClustering(ClusterMixin, BlockEstimator):
                     "Lower n_clusters or pass more rows."
                 )
             draw = Random(min(int(self.n_landmarks), facts.n_rows), 1)
-            landmarks = survey(executor, data, seed, draw.purposes, draw.size).drawn[0].points
+            landmarks = survey(executor, data, seed, draw.asked).drawn[0].points
             self._features, self.eigenvalues_ = self._found(
                 executor, data, landmarks.astype(np.float64)
             )
@@ -211,8 +212,9 @@ class SpectralClustering(ClusterMixin, BlockEstimator):
         self, executor: Executor, rows: BlockDataset, seed: int, with_labels: bool
     ) -> Run:
         """K-means of the coordinates."""
-        start = Parallel(int(self.n_clusters), int(self.n_init), seed)
-        found = survey(executor, rows, seed, start.purposes, start.size)
+        k, d = int(self.n_clusters), self._features.turn.shape[1]
+        start = Parallel(k, int(self.n_init), seed, sample_size(k, rows.facts.n_rows, d))
+        found = survey(executor, rows, seed, start.asked)
         with prepared(executor, rows, found) as ground:
             starts = start.centers(ground, found.drawn)
             facts, tol = rows.facts, TOL * float(found.columns.variance.mean())

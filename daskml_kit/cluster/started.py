@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.utils import check_array
 
 from daskml_kit.cluster.centroids import CentroidModel
+from daskml_kit.cluster.refining import sample_size
 from daskml_kit.cluster.starts import Given, Parallel, Random, Sampled, Start
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
 from daskml_kit.runtime.ingest import DataFacts
@@ -72,7 +73,7 @@ class StartedModel(CentroidModel):
             return Random(k, n_runs)
         if self.init == "k-means++":
             return Sampled(k, n_runs, seed, facts.n_features)
-        return Parallel(k, n_runs, seed)
+        return Parallel(k, n_runs, seed, sample_size(k, facts.n_rows, facts.n_features))
 
 
 def check_init(init: Init) -> None:

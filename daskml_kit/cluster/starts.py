@@ -16,20 +16,18 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from sklearn.cluster import kmeans_plusplus
 
-from daskml_kit.cluster.assignment import At, labelling, tally
 from daskml_kit.cluster.closest import closest
 from daskml_kit.cluster.ground import Ground
-from daskml_kit.cluster.lloyd import Rule, Run, advanced, best
-from daskml_kit.cluster.selection import Chosen, merged, race, smallest
+from daskml_kit.cluster.refining import SAMPLE_VALUES, Points, refined_best, sample_of
+from daskml_kit.cluster.selection import Asked, Chosen, merged, race, smallest
 from daskml_kit.cluster.side_by_side import side_by_side
-from daskml_kit.kernels.exact_sums import grid_for
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.random import generator
 from daskml_kit.runtime.reduction import Reduction
@@ -54,7 +52,6 @@ One try with 1,000 centres and 100 columns is ten times that: 1.3 to 5.4 s on tw
 REFINEMENTS = 20
 
 SAMPLE_ROWS = 10_000
-SAMPLE_VALUES = 1 << 21
 """The sample of ``init="k-means++"`` has :data:`SAMPLE_ROWS` rows, fewer where they would hold more values
 (16 MB), and never less than 20 for each cluster."""
 
@@ -63,13 +60,8 @@ class Start(Protocol):
     """A way to begin: what the survey shall draw, and the centres made of it."""
 
     @property
-    def purposes(self) -> Sequence[str]:
-        """Names of the draws."""
-        ...
-
-    @property
-    def size(self) -> int:
-        """Rows of each draw."""
+    def asked(self) -> Sequence[Asked]:
+        """Rows that the survey draws."""
         ...
 
     def centers(self, ground: Ground, drawn: Sequence[Chosen]) -> list[FloatArray]:
@@ -82,8 +74,7 @@ class Given:
     """Centres of the caller, in the caller's coordinates."""
 
     arrays: Sequence[FloatArray]
-    purposes: Sequence[str] = ()
-    size: int = 1
+    asked: Sequence[Asked] = ()
 
     def centers(self, ground: Ground, drawn: Sequence[Chosen]) -> list[FloatArray]:
         """The arrays, on the ground."""
@@ -98,14 +89,9 @@ class Random:
     n_runs: int
 
     @property
-    def purposes(self) -> Sequence[str]:
-        """One draw a run."""
-        return [f"kmeans-random-{run}" for run in range(self.n_runs)]
-
-    @property
-    def size(self) -> int:
-        """k rows."""
-        return self.k
+    def asked(self) -> Sequence[Asked]:
+        """k rows a run."""
+        return [Asked(f"kmeans-random-{run}", self.k) for run in range(self.n_runs)]
 
     def centers(self, ground: Ground, drawn: Sequence[Chosen]) -> list[FloatArray]:
         """The rows drawn."""
@@ -116,9 +102,7 @@ class Random:
 class Sampled:
     """Greedy k-means++ (Arthur, Vassilvitskii 2007) on a sample that the driver holds.
 
-    Rows are drawn in proportion to their weights. With ``t`` the smallest key of a row that was not drawn,
-    row i of weight ``w`` had the chance ``1 - exp(-w t)``, and stands for ``w`` over that (Cohen, Kaplan
-    2007, Summarizing data using bottom-k sketches). A sample of all rows has their own weights.
+    Rows are drawn in proportion to their weights (:func:`~daskml_kit.cluster.refining.sample_of`).
     """
 
     k: int
@@ -128,34 +112,24 @@ class Sampled:
     n_rows: int | None = None  # of the sample; None for the rule above
 
     @property
-    def purposes(self) -> Sequence[str]:
-        """One sample for all runs."""
-        return ["kmeans-sample"]
+    def size(self) -> int:
+        """Rows of the sample."""
+        if self.n_rows is not None:
+            return self.n_rows
+        return max(20 * self.k, min(SAMPLE_ROWS, SAMPLE_VALUES // self.n_features))
 
     @property
-    def size(self) -> int:
-        """Rows of the sample, and the one after."""
-        if self.n_rows is not None:
-            return self.n_rows + 1
-        return max(20 * self.k, min(SAMPLE_ROWS, SAMPLE_VALUES // self.n_features)) + 1
+    def asked(self) -> Sequence[Asked]:
+        """One sample for all runs, and the row after."""
+        return [Asked("kmeans-sample", self.size + 1)]
 
     def centers(self, ground: Ground, drawn: Sequence[Chosen]) -> list[FloatArray]:
         """k-means++ of the sample, for each run with draws of its own."""
-        points, weights = _sample(drawn[0], self.size - 1)
+        points, weights = sample_of(drawn[0], self.size)
         return [
             seeded(points, weights, self.k, self.seed, f"kmeans-plusplus-{run}")
             for run in range(self.n_runs)
         ]
-
-
-def _sample(chosen: Chosen, size: int) -> tuple[FloatArray, FloatArray]:
-    """Rows in their global order, and the weights that they stand for."""
-    complete = len(chosen.keys) <= size
-    weights = chosen.weights[:size]
-    if not complete:
-        weights = weights / -np.expm1(-weights * chosen.keys[size])
-    order = np.argsort(chosen.rows[:size])
-    return chosen.points[:size][order], weights[order]
 
 
 @dataclass(frozen=True)
@@ -171,7 +145,9 @@ class Parallel:
     4  each x with l d^2(x, C) / cost,      exactly l rows, one after the other, in proportion to
        independently                        w d^2(x, C) (:mod:`daskml_kit.cluster.selection`)
     7  w_c: points nearest to c             their weight: one pass
-    8  recluster C into k                   k-means++ and Lloyd on the driver, the best of a few
+    8  recluster C into k                   k-means++ and Lloyd on the driver, the best of a few,
+                                            then Lloyd on a sample of ``n_sample`` rows
+                                            (:mod:`daskml_kit.cluster.refining`)
     ======================================  =====================================================
 
     Step 4 differs: the chances of the paper need the cost of C, a pass of its own or a sum known one round
@@ -190,23 +166,20 @@ class Parallel:
     k: int
     n_runs: int
     seed: int
+    n_sample: int = 0
 
     @property
-    def purposes(self) -> Sequence[str]:
-        """One draw a run."""
-        return [self._purpose(run, 0) for run in range(self.n_runs)]
-
-    @property
-    def size(self) -> int:
-        """One row."""
-        return 1
+    def asked(self) -> Sequence[Asked]:
+        """One row a run; for all of them one sample, and the row after."""
+        first = [Asked(self._purpose(run, 0), 1) for run in range(self.n_runs)]
+        return [*first, Asked("kmeans-sample", self.n_sample + 1)] if self.n_sample else first
 
     def _purpose(self, run: int, round_: int) -> str:
         return f"kmeans-parallel-{run}-{round_}"
 
     def centers(self, ground: Ground, drawn: Sequence[Chosen]) -> list[FloatArray]:
         """Rounds for all runs together, then the candidates reclustered."""
-        candidates = [one.points for one in drawn]
+        candidates = [one.points for one in drawn[: self.n_runs]]
         for round_ in range(1, ROUNDS + 1):
             found = self._round(ground, candidates, round_)
             if not any(len(one.keys) for one in found):
@@ -215,7 +188,8 @@ class Parallel:
                 np.concatenate([before, one.points])
                 for before, one in zip(candidates, found, strict=True)
             ]
-        return self._reclustered(ground, candidates)
+        centers = self._reclustered(ground, candidates)
+        return self._refined(centers, drawn[-1]) if self.n_sample else centers
 
     def _round(self, ground: Ground, candidates: Sequence[FloatArray], round_: int) -> list[Chosen]:
         draws = tuple(
@@ -234,6 +208,10 @@ class Parallel:
             for run, (points, own) in enumerate(zip(candidates, weights, strict=True))
             if own is not None
         ]
+
+    def _refined(self, found: Sequence[FloatArray], drawn: Chosen) -> list[FloatArray]:
+        sample = Points.of(*sample_of(drawn, self.n_sample))
+        return [sample.moved_back(sample.converged(centers)) for centers in found]
 
 
 # ---------------------------------------------------------------- a round of k-means||
@@ -310,24 +288,7 @@ def reclustered(
         return padded(points, k)
     tries = min(TRIES, max(TRIES_WORK // (points.size * k), 1))
     starts = [seeded(points, weights, k, seed, f"{purpose}-{i}") for i in range(tries)]
-    return refined(points, weights, starts)
-
-
-def refined(points: FloatArray, weights: FloatArray, starts: Sequence[FloatArray]) -> FloatArray:
-    """The best of some starts on weighted points after a few steps of Lloyd's algorithm each."""
-    origin = points.mean(axis=0, dtype=np.float64)
-    rows = points.astype(np.float64) - origin
-    largest = np.append(np.abs(rows).max(axis=0), 1.0) * weights.max()
-    at = partial(At, origin=np.zeros(len(origin)), grid=grid_for(largest, len(points)))
-    rule = Rule(0.0, REFINEMENTS, np.zeros(len(origin)), 0.0)
-    block, runs = Block(rows, weight=weights), []
-    for start in starts:
-        run = Run(start - origin)
-        while run.status == "running":
-            run = advanced(rule, run, tally("recluster")([block], at(run.centers)))
-        runs.append(replace(run, final=labelling(with_labels=False)([block], at(run.centers))))
-    out: FloatArray = (best(tuple(runs)).centers + origin).astype(points.dtype)
-    return out
+    return refined_best(Points.of(points, weights), starts, REFINEMENTS)
 
 
 __all__ = ["Given", "Parallel", "Random", "Sampled", "Start"]

@@ -9,7 +9,9 @@ Every row is looked at once: two numbers say whether its centre is still the nea
                                                                       -> new best? bound of the group
                                                                       -> booked: sums, label, bounds
 
-Scores are a little wrong and say so: what is close is decided on distances computed directly.
+Scores are a little wrong and say so: what is close is decided on distances computed directly. With one group
+the two least scores decide most rows, and bound them; nothing is measured for those. In the first iterations,
+where most rows are open, their own distance closes few of them and is left out.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from daskml_kit.kernels.blocks import FASTMATH, compiled
 from daskml_kit.kernels.exact_sums import add_row_exactly
 from daskml_kit.kernels.nearest_tiles import lowest_of_tied
 from daskml_kit.kernels.rows import squared_distance
-from daskml_kit.kernels.scores import LANES, group_scores, least_of
+from daskml_kit.kernels.scores import LANES, group_scores, least_of, runner_up
 from daskml_kit.typing import Array
 
 # Without reference counts, which every mention of an array cost: nothing is allocated here. To book a changed
@@ -39,6 +41,7 @@ GROW, SHRINK = 1.0 + 2.0**-21, 1.0 - 2.0**-21  # more than a few roundings to fl
 TINY = 1e-37  # the same for numbers that float32 cannot tell from zero
 LARGEST = 3e38
 SPARE = 2.0**-20  # of a bound and the way that it is counted from: their roundings, there and back
+LUCKY, LOOK_AGAIN = 0.4, 16  # share of rows; batches
 WILD = 1e30  # squared length from which scores are not to be trusted at all
 
 
@@ -126,6 +129,10 @@ class Work(NamedTuple):
     """(t, BATCH + 3) uint32: places in the batch."""
     asking: Array
     """(t,) how many."""
+    unsure: Array
+    """(BATCH,) int64: places in the batch that scores don't decide."""
+    luck: Array
+    """(2,) the share of rows that their own distance closed of late, and batches so far."""
     scores: Array
     """(BATCH + 3, width) float32."""
     least: Array
@@ -181,14 +188,101 @@ def settle(
     work: Work, opened: int,
 ) -> int:  # fmt: skip
     """Labels and bounds of a batch of open rows; the number of distances."""
+    if known.lower.shape[1] == 0:
+        return settle_one_group(X, weight, aim, way, known, coarse, fine, work, opened)
     opened, count = tighten(X, aim, way, known, work, opened)
     if opened == 0:
         return count
     load(X, aim, work, opened)
+    for r in range(opened):
+        set_limit(aim, work, r)
     ask(known, way, work, opened)
     for g in range(len(aim.groups)):
         count += score(X, aim, way, known, work, g)
     for r in range(opened):
+        if work.tied[r]:
+            count += len(aim.centers)
+            untie(X, aim, way, known, work, r)
+        book(X, weight, way, known, coarse, fine, work, r)
+    return count
+
+
+@bare
+def settle_one_group(
+    X: Array, weight: Array, aim: Aim, way: Way, known: Known, coarse: Array, fine: Array,
+    work: Work, opened: int,
+) -> int:  # fmt: skip
+    """The same where all centres are one group: two scores decide most rows, and nothing is measured."""
+    count, measured = 0, tightening_pays(work)
+    if measured:
+        kept, count = tighten(X, aim, way, known, work, opened)
+        work.luck[0] += 0.25 * ((opened - kept) / max(opened, 1) - work.luck[0])
+        opened = kept
+    asked, unsure = work.asked[0], 0
+    load(X, aim, work, opened)
+    for r in range(opened):
+        asked[r] = r
+    group_scores(work.tile, asked, opened, aim.groups[0], aim.constants[0], work.scores, work.least)
+    for r in range(opened):
+        if decided_by_scores(aim, work, r):
+            book(X, weight, way, known, coarse, fine, work, r)
+        else:
+            asked[unsure] = r
+            unsure += 1
+    count += opened * int(aim.sizes[0])
+    return count + settle_unsure(X, weight, aim, way, known, coarse, fine, work, unsure, measured)
+
+
+@bare
+def tightening_pays(work: Work) -> bool:
+    """Whether the own distance alone closes so many rows that it is worth its time.
+
+    From memory it takes a third of what scores take. Looked at again now and then, for later rows may differ.
+    """
+    work.luck[1] += 1.0
+    return bool(work.luck[0] > LUCKY or work.luck[1] % LOOK_AGAIN == 0.0)
+
+
+@bare
+def decided_by_scores(aim: Aim, work: Work, r: int) -> bool:
+    """Whether the least score is that of the nearest beyond doubt; then it is chosen, with bounds."""
+    width, least, two = work.scores.shape[1], work.least[r], np.float32(2.0)
+    second, top = runner_up(work.scores.ctypes.data + 4 * r * width, width // LANES, least)
+    length = work.root[r] + np.float32(aim.reach[0])
+    slack = np.float32(aim.error) * length * length
+    most, others = work.base[r] + two * least + slack, work.base[r] + two * second - slack
+    if work.tied[r] or not others > most * np.float32(GROW) * np.float32(1.0 + aim.tie):
+        return False
+    zero = np.float32(0.0)
+    work.chosen[r] = aim.members[top]
+    work.reached[r] = np.sqrt(most if most > zero else zero) * (GROW / aim.scale) + TINY
+    bound = np.sqrt(others) * (SHRINK / aim.scale) - TINY
+    work.closest[r] = min(max(bound, 0.0), LARGEST)
+    return True
+
+
+@bare
+def settle_unsure(
+    X: Array, weight: Array, aim: Aim, way: Way, known: Known, coarse: Array, fine: Array,
+    work: Work, unsure: int, measured: bool,
+) -> int:  # fmt: skip
+    """What two scores left open, measured; ``asked`` names the rows."""
+    asked, listed, asking, count = work.asked[0], work.unsure, 0, 0
+    for q in range(unsure):
+        r = listed[q] = asked[q]
+        if not measured:
+            i = work.row[r]
+            own = work.chosen[r] = known.label[i]
+            work.gap[r] = squared_distance(X, i, aim.centers, own, 0.0) if own >= 0 else np.inf
+            count += own >= 0
+        set_limit(aim, work, r)
+        work.closest[r] = 0.0 if work.tied[r] else LARGEST
+        asked[asking] = r
+        asking += not work.tied[r]
+    work.asking[0] = asking
+    count += score(X, aim, way, known, work, 0)
+    for q in range(unsure):
+        r = listed[q]
         if work.tied[r]:
             count += len(aim.centers)
             untie(X, aim, way, known, work, r)
@@ -227,7 +321,6 @@ def load(X: Array, aim: Aim, work: Work, opened: int) -> None:
         work.base[r] = total
         work.root[r] = np.sqrt(total)
         work.tied[r] = not total < WILD
-        set_limit(aim, work, r)
 
 
 @bare
@@ -365,6 +458,7 @@ def untie(X: Array, aim: Aim, way: Way, known: Known, work: Work, r: int) -> Non
             left(aim, way, known, work, r, best, work.gap[r])
         work.chosen[r] = k
         work.gap[r] = squared_distance(X, work.row[r], aim.centers, k, 0.0)
+        set_limit(aim, work, r)
 
 
 @bare
@@ -374,7 +468,7 @@ def book(
     """Writes down what is new of a row."""
     i, k = work.row[r], work.chosen[r]
     old, scale = known.label[i], weight[i] if weight.size else 1.0
-    known.upper[i] = upper_less(above(work.gap[r]), way.own[k])
+    known.upper[i] = upper_less(work.reached[r], way.own[k])
     known.others[i] = lower_plus(work.closest[r], way.others[k])
     if k != old:
         if old >= 0:

@@ -83,17 +83,10 @@ class Block:
             builder.load(self.vector(self.group, builder.add(start, INT64(v * LANES))), align=4)
             for v in range(self.vectors)
         ]
-        numbers = [self.repeated(builder.load(builder.gep(row, [j]))) for row in self.rows]
+        numbers = [repeat(builder, builder.load(builder.gep(row, [j]))) for row in self.rows]
         for (row, v), total in sums.items():
             product = builder.fmul(numbers[row], centers[v], flags=["contract"])
             builder.store(builder.fadd(builder.load(total), product, flags=["contract"]), total)
-
-    def repeated(self, number: Any) -> Any:
-        """One number in all lanes."""
-        undefined = ir.Constant(VECTOR, ir.Undefined)
-        first = self.builder.insert_element(undefined, number, INT32(0))
-        mask = ir.Constant(ir.VectorType(INT32, LANES), [0] * LANES)
-        return self.builder.shuffle_vector(first, undefined, mask)
 
     def finish(self, row: int, sums: list[Any]) -> None:
         """Constants less sums to ``out``; their least, if it is less, to ``least``."""
@@ -107,6 +100,14 @@ class Block:
         single = least_lane(builder, least)
         address = builder.gep(self.least, [INT64(row)])
         builder.store(smaller(builder, single, builder.load(address)), address)
+
+
+def repeat(builder: Any, number: Any) -> Any:
+    """One number in all lanes."""
+    undefined = ir.Constant(VECTOR, ir.Undefined)
+    first = builder.insert_element(undefined, number, INT32(0))
+    mask = ir.Constant(ir.VectorType(INT32, LANES), [0] * LANES)
+    return builder.shuffle_vector(first, undefined, mask)
 
 
 def smaller(builder: Any, a: Any, b: Any) -> Any:
@@ -141,6 +142,42 @@ def write_least(ctx: Any, address: Any, vectors: Any) -> Any:
 
 
 least_of: Callable[..., float] = intrinsic(write_least)
+
+
+def write_runner_up(ctx: Any, address: Any, vectors: Any, least: Any) -> Any:
+    """Beside the least of so many vectors: the second least, and the place of the least.
+
+    The second is the least itself where it is there twice.
+    """
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        base = builder.inttoptr(args[0], VECTOR.as_pointer())
+        repeated = repeat(builder, args[2])
+        largest = ir.Constant(VECTOR, [float("inf")] * LANES)
+        rest, found, place = (
+            cgutils.alloca_once_value(builder, first) for first in (largest, INT64(0), INT64(0))
+        )
+        with cgutils.for_range(builder, args[1]) as loop:
+            own = builder.load(builder.gep(base, [loop.index]), align=4)
+            same = builder.fcmp_ordered("==", own, repeated)
+            others = builder.select(same, largest, own)
+            builder.store(smaller(builder, others, builder.load(rest)), rest)
+            bits = builder.zext(builder.bitcast(same, ir.IntType(LANES)), INT64)
+            at = builder.add(
+                builder.mul(loop.index, INT64(LANES)), builder.cttz(bits, ir.IntType(1)(0))
+            )
+            hit = builder.icmp_signed("!=", bits, INT64(0))
+            builder.store(builder.select(hit, at, builder.load(place)), place)
+            builder.store(builder.add(builder.load(found), builder.ctpop(bits)), found)
+        once = builder.icmp_signed("==", builder.load(found), INT64(1))
+        second = builder.select(once, least_lane(builder, builder.load(rest)), args[2])
+        return context.make_tuple(builder, signature.return_type, [second, builder.load(place)])
+
+    result = types.Tuple((types.float32, types.intp))
+    return result(types.intp, types.intp, types.float32), build
+
+
+runner_up: Callable[..., tuple[float, int]] = intrinsic(write_runner_up)
 
 
 def block_of(vectors: int) -> Callable[..., None]:
@@ -195,4 +232,4 @@ def group_scores(
                 first += LANES
 
 
-__all__ = ["LANES", "UNIT", "group_scores", "least_of", "score_error", "whole_width"]
+__all__ = ["LANES", "UNIT", "group_scores", "least_of", "runner_up", "score_error", "whole_width"]

@@ -15,8 +15,9 @@ from daskml_kit.cluster.columns import columns, combined, spread
 from daskml_kit.cluster.ground import shift_of
 from daskml_kit.cluster.grouping import grouped
 from daskml_kit.cluster.lloyd import Rule, Run, averaged, best, cost_of, refilled
+from daskml_kit.cluster.refining import sample_of
 from daskml_kit.cluster.selection import Chosen, merged, race, smallest
-from daskml_kit.cluster.starts import Sampled, _sample, padded, reclustered, seeded
+from daskml_kit.cluster.starts import Sampled, padded, reclustered, seeded
 from daskml_kit.kernels import naive
 from daskml_kit.kernels.exact_sums import grid_for
 from daskml_kit.runtime.block import Block
@@ -180,7 +181,7 @@ def test_a_sample_stands_for_all_rows():
     block = Block(np.arange(400.0)[:, None], weight=weight)
     sums, means = [], []
     for seed in range(200):
-        points, own = _sample(smallest(block, race(block, weight, seed, "t"), 51), 50)
+        points, own = sample_of(smallest(block, race(block, weight, seed, "t"), 51), 50)
         assert len(points) == 50
         assert (np.diff(points[:, 0]) > 0).all()
         sums.append(own.sum())
@@ -193,16 +194,16 @@ def test_a_sample_stands_for_all_rows():
 def test_a_sample_of_all_rows_has_their_weights():
     weight = np.array([1.0, 0.0, 3.0])
     block = Block(np.arange(3.0)[:, None], weight=weight)
-    points, own = _sample(smallest(block, race(block, weight, 0, "t"), 11), 10)
+    points, own = sample_of(smallest(block, race(block, weight, 0, "t"), 11), 10)
     assert points.ravel().tolist() == [0.0, 2.0]
     assert own.tolist() == [1.0, 3.0]
 
 
 def test_the_sample_has_rows_enough_for_the_clusters_and_not_too_many_values():
-    assert Sampled(8, 1, 0, 3).size == 10_001
-    assert Sampled(8, 1, 0, 21_000).size == 161
-    assert Sampled(8, 1, 0, 2_100).size == 999
-    assert Sampled(1_000, 1, 0, 3).size == 20_001
+    assert Sampled(8, 1, 0, 3).size == 10_000
+    assert Sampled(8, 1, 0, 21_000).size == 160
+    assert Sampled(8, 1, 0, 2_100).size == 998
+    assert Sampled(1_000, 1, 0, 3).size == 20_000
 
 
 def test_too_few_points_are_padded():

@@ -1,0 +1,140 @@
+"""Centres refined on the driver: on the candidates of k-means||, then on a sample of the rows.
+
+Lloyd's algorithm needs most of its iterations to find out roughly where the centres belong, and a sample of
+the rows tells that as well as all of them, at a small part of the cost. What is left for all rows are the
+last few iterations.
+
+The sample has :data:`ROWS_EACH` rows for each centre, in proportion to their weights (:func:`sample_of`). A
+centre that has no rows there, since its cluster is small, stays where k-means|| found it.
+
+References
+----------
+Bradley, Fayyad (1998). Refining initial points for k-means clustering. ICML. There several samples are
+clustered, and the solutions clustered again; here one, from a start that knows all rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from daskml_kit.cluster.assignment import At, labelling, tally
+from daskml_kit.cluster.grouping import groups_for
+from daskml_kit.cluster.selection import Chosen
+from daskml_kit.kernels.exact_sums import Grid, grid_for
+from daskml_kit.runtime.block import Block
+from daskml_kit.typing import Array, FloatArray
+
+ROWS_EACH = 1_000
+"""Rows of the sample for each centre."""
+
+LEAST_ROWS_EACH = 50
+"""With fewer rows a centre, their mean is no better than where k-means|| left it."""
+
+SHARE = 16
+"""The sample is at most one in so many rows: its iterations are the driver's alone."""
+
+SAMPLE_VALUES = 1 << 21
+"""Values of the sample at most: 16 MB of float64."""
+
+MAX_ITER, TOL = 300, 1e-4
+"""Squared shift of the centres that ends it, in mean variances of the sample's columns: as of KMeans."""
+
+
+def sample_size(k: int, n_rows: int, n_features: int) -> int:
+    """Rows of the sample, 0 where they would be too few to help.
+
+    Examples
+    --------
+    >>> sample_size(20, 1_000_000, 50), sample_size(1_000, 200_000, 32), sample_size(8, 2_000, 4)
+    (20000, 0, 0)
+    """
+    size = min(ROWS_EACH * k, n_rows // SHARE, SAMPLE_VALUES // n_features)
+    return size if size >= LEAST_ROWS_EACH * k else 0
+
+
+def sample_of(chosen: Chosen, size: int) -> tuple[FloatArray, FloatArray]:
+    """``size`` rows in their global order, and the weights that they stand for.
+
+    With ``t`` the smallest key of a row that was not drawn, so of one row more, row i of weight ``w`` had
+    the chance ``1 - exp(-w t)``, and stands for ``w`` over that (Cohen, Kaplan 2007, Summarizing data using
+    bottom-k sketches). A sample of all rows has their own weights.
+    """
+    complete = len(chosen.keys) <= size
+    weights = chosen.weights[:size]
+    if not complete:
+        weights = weights / -np.expm1(-weights * chosen.keys[size])
+    order = np.argsort(chosen.rows[:size])
+    return chosen.points[:size][order], weights[order]
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Weighted points about their mean, in one block of this process."""
+
+    block: Block
+    origin: FloatArray
+    """(d,) what was taken off."""
+    grid: Grid
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def of(cls, points: FloatArray, weights: FloatArray) -> Points:
+        """Of points (m, d) and weights (m,)."""
+        origin = points.mean(axis=0, dtype=np.float64)
+        rows = points.astype(np.float64) - origin
+        largest = np.append(np.abs(rows).max(axis=0), 1.0) * weights.max()
+        return cls(Block(rows, weight=weights), origin, grid_for(largest, len(rows)), points.dtype)
+
+    def lloyd(self, start: FloatArray, max_iter: int, tol: float) -> FloatArray:
+        """Centres (k, d) about the origin after at most so many iterations; bounds spare distances.
+
+        Ends at a squared shift of at most ``tol``. A centre without points stays where it is.
+        """
+        centers, block = start.astype(np.float64) - self.origin, self.block
+        groups = groups_for(
+            "auto", centers, n_rows=block.n_rows, nbytes=block.nbytes, n_runs=1, sparse=False
+        )
+        self.block.scratch.clear()
+        for _ in range(max_iter):
+            found = STEP([self.block], self._at(centers, groups))
+            taken = found.counts[:, None]
+            moved = np.where(taken > 0, found.sums / np.where(taken > 0, taken, 1.0), centers)
+            shift, centers = float(np.sum((moved - centers) ** 2)), moved
+            if shift <= tol:
+                break
+        return centers
+
+    def converged(self, start: FloatArray) -> FloatArray:
+        """Centres (k, d) about the origin, as far as a sample of rows can tell where they belong."""
+        X, weight = np.asarray(self.block.X), self.block.weight
+        gaps = X - np.average(X, axis=0, weights=weight)
+        variance = np.average(np.einsum("ij,ij->i", gaps, gaps), weights=weight) / X.shape[1]
+        return self.lloyd(start, MAX_ITER, TOL * float(variance))
+
+    def cost(self, centers: FloatArray) -> float:
+        """Weighted sum of squared distances."""
+        return COST([self.block], self._at(centers, None)).inertia
+
+    def moved_back(self, centers: FloatArray) -> FloatArray:
+        """In the coordinates and dtype of the points."""
+        out: FloatArray = (centers + self.origin).astype(self.dtype)
+        return out
+
+    def _at(self, centers: FloatArray, groups: Array | None) -> At:
+        return At(centers, np.zeros(len(self.origin)), self.grid, groups)
+
+
+STEP, COST = tally("refine"), labelling(with_labels=False)
+
+
+def refined_best(points: Points, starts: Sequence[FloatArray], max_iter: int) -> FloatArray:
+    """The best of some starts after a few iterations each."""
+    ends = [points.lloyd(start, max_iter, 0.0) for start in starts]
+    return points.moved_back(ends[int(np.argmin([points.cost(end) for end in ends]))])
+
+
+__all__ = ["Points", "refined_best", "sample_of", "sample_size"]

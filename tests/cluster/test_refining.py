@@ -1,0 +1,66 @@
+"""Starts that are refined on a sample before all rows are read."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+
+from daskml_kit.cluster import KMeans, started
+from daskml_kit.cluster.refining import LEAST_ROWS_EACH, SHARE, Points, sample_size
+from tests.cluster.data import grid_blobs, row_weights, same_fit
+
+K = 5
+N = SHARE * LEAST_ROWS_EACH * K  # the fewest rows whose sample is worth something
+X = grid_blobs(N, 4, 12)
+
+
+def rounds(model: KMeans) -> list[str]:
+    return [entry["name"] for entry in model.history_ if entry["name"] != "lloyd"]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_sample_costs_no_round_and_spares_iterations(weighted, monkeypatch):
+    weight = row_weights(N) if weighted else None
+    seeds = range(5)
+    refined = [KMeans(K, random_state=s).fit(X, sample_weight=weight) for s in seeds]
+    monkeypatch.setattr(started, "sample_size", lambda *_: 0)
+    plain = [KMeans(K, random_state=s).fit(X, sample_weight=weight) for s in seeds]
+    assert rounds(refined[0]) == rounds(plain[0])
+    assert sum(m.n_iter_ for m in refined) < sum(m.n_iter_ for m in plain)
+    assert np.median([m.inertia_ for m in refined]) <= 1.01 * np.median([m.inertia_ for m in plain])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_chunks_change_nothing_of_it(weighted):
+    weight = row_weights(N) if weighted else None
+    whole = KMeans(K, random_state=0, n_init=2).fit(X, sample_weight=weight)
+    chunks = (7, N // 2, 0, N // 2 - 7)
+    lazy = da.from_array(X, chunks=((*chunks,), (4,)))
+    parts = None if weight is None else da.from_array(weight, chunks=((*chunks,),))
+    same_fit(whole, KMeans(K, random_state=0, n_init=2).fit(lazy, sample_weight=parts))
+
+
+def test_far_from_the_origin_it_is_the_same_start():
+    near, far = (KMeans(K, random_state=0).fit(X + shift) for shift in (0.0, 2.0**27))
+    moved_back = far.cluster_centers_ - 2.0**27  # what is left of 2^27 are steps of 2^-26
+    np.testing.assert_allclose(moved_back, near.cluster_centers_, rtol=0, atol=2.0**-26)
+    assert far.n_iter_ == near.n_iter_
+
+
+def test_a_centre_without_points_stays_where_it_is():
+    points = Points.of(np.array([[0.0], [1.0], [9.0]]), np.array([1.0, 3.0, 1.0]))
+    found = points.moved_back(points.lloyd(np.array([[2.0], [8.0], [1e3]]), 10, 0.0))
+    np.testing.assert_allclose(found.ravel(), [0.75, 9.0, 1e3])
+
+
+def test_a_small_cluster_is_not_lost_in_the_sample():
+    rows = np.concatenate([X, np.full((3, 4), 500.0)])
+    model = KMeans(K, random_state=0).fit(rows)
+    assert (model.labels_[-3:] == model.labels_[-1]).all()
+    assert np.sum(model.labels_ == model.labels_[-1]) == 3
+
+
+def test_few_rows_or_wide_ones_are_not_sampled():
+    assert sample_size(K, N, 4) == LEAST_ROWS_EACH * K
+    assert sample_size(K, N - 1, 4) == sample_size(K, N, 10**5) == 0
