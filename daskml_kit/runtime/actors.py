@@ -14,29 +14,35 @@ cases the driver asks again for those bundles only.
 from __future__ import annotations
 
 import asyncio
-import functools
-import logging
 import time
-import traceback
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Coroutine
+from concurrent.futures import wait
+from dataclasses import replace
 from typing import Any
 
 import distributed
-from dask.system import CPU_COUNT
 from distributed.protocol import pickle
 
 from daskml_kit.exceptions import ClusterError, InvalidParameterError
-from daskml_kit.runtime import graph
+from daskml_kit.runtime import graph, leading
 from daskml_kit.runtime.block import Bundle
 from daskml_kit.runtime.cluster import cluster_errors, workers_of
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.events import FitLog, RoundEvent
-from daskml_kit.runtime.executor import Params, State, Total, emit_round, one_round
+from daskml_kit.runtime.executor import (
+    Params,
+    Result,
+    State,
+    Steps,
+    Total,
+    emit_round,
+    for_a_while,
+    one_round,
+)
 from daskml_kit.runtime.placement import reassign
 from daskml_kit.runtime.reduction import FAN_IN, Reduction
 from daskml_kit.runtime.remote import GraphExecutor
+from daskml_kit.runtime.serving import Errand, Raised, serve_round
 
 RESIDENT_MEMORY_SHARE = 0.3
 """Share of a worker's memory limit that directly called bundles may take. Dask begins to spill at 60 %."""
@@ -51,93 +57,7 @@ _LOOK_SECONDS = (
     0.5  # how often a call that has no answer yet looks whether its workers are still there
 )
 _ATTEMPTS = 5  # calls in a row that brought no part at all
-
-
-# ---------------------------------------------------------------- on the worker
-
-
-@dataclass(frozen=True)
-class Errand:
-    """What one worker is asked: which bundles, by position and key, on how many threads."""
-
-    bundles: tuple[tuple[int, str], ...]
-    threads: int
-    merged: bool  # whether one part for all is enough
-
-
-@dataclass(frozen=True)
-class Raised:
-    """The reduction itself failed: the driver raises the same."""
-
-    error: BaseException
-
-
-@functools.cache
-def _lanes() -> ThreadPoolExecutor:
-    """Threads of this process for direct calls, beside those of Dask's tasks."""
-    return ThreadPoolExecutor(CPU_COUNT, thread_name_prefix="daskml-actor")
-
-
-@functools.cache
-def _keep_log_short() -> None:
-    """A worker logs every function that it is asked to run, at level INFO: once is enough for this one."""
-    logging.getLogger("distributed.worker").addFilter(
-        lambda record: record.args != (serve_round.__name__,)
-    )
-
-
-async def serve_round(
-    errands: Mapping[str, Errand], payload: bytes, dask_worker: Any = None
-) -> list[tuple[int, graph.Stamped]] | Raised:
-    """Run this worker's errand. Bundles that are not here are left out of the answer."""
-    _keep_log_short()
-    errand = errands[dask_worker.address]
-    here = [(i, dask_worker.data[key]) for i, key in errand.bundles if key in dask_worker.data]
-    run = functools.partial(_run_lane, payload, errand, dask_worker.address)
-    lanes = [here[j :: errand.threads] for j in range(min(errand.threads, len(here)))]
-    loop = asyncio.get_running_loop()
-    try:
-        done = await asyncio.gather(*(loop.run_in_executor(_lanes(), run, lane) for lane in lanes))
-    except Exception as error:
-        return _raised(error, dask_worker.address)
-    parts = sorted((part for lane in done for part in lane), key=lambda part: part[0])
-    if errand.merged and len(parts) > 1 and len(here) == len(errand.bundles):
-        merge = functools.partial(_merged, payload, parts)
-        try:
-            return [await loop.run_in_executor(_lanes(), merge)]
-        except Exception as error:
-            return _raised(error, dask_worker.address)
-    return parts
-
-
-def _raised(error: Exception, address: str) -> Raised:
-    """The error with its traceback as a note, which would not travel otherwise."""
-    error.add_note(f"On worker {address}:\n{''.join(traceback.format_exception(error))}")
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception as why:
-        return Raised(RuntimeError(f"{error!r}, which cannot be sent from {address} ({why!r})."))
-    return Raised(error)
-
-
-def _run_lane(
-    payload: bytes, errand: Errand, address: str, bundles: Sequence[tuple[int, Bundle]]
-) -> list[tuple[int, graph.Stamped]]:
-    reduction, params = pickle.loads(payload)
-    return [
-        (i, graph.run_bundle(i, errand.threads, reduction, bundle, params, worker=address))
-        for i, bundle in bundles
-    ]
-
-
-def _merged(
-    payload: bytes, parts: Sequence[tuple[int, graph.Stamped]]
-) -> tuple[int, graph.Stamped]:
-    reduction, _ = pickle.loads(payload)
-    return parts[0][0], graph.merge_stamped(reduction, [part for _, part in parts])
-
-
-# ---------------------------------------------------------------- on the driver
+_BROKEN_BATCHES = 3  # in a row, after which a fit has no more rounds led by a worker
 
 
 def _itself(bundle: Bundle, _: None) -> Bundle:
@@ -158,6 +78,9 @@ class ActorExecutor(GraphExecutor):
         super().__init__(client, log)
         self._always = always
         self._better_as_graph: set[str] = set()  # names of reductions, by their last round
+        self._short = False  # the last round
+        self._following: set[str] = set()  # workers that are ready for a leader's requests
+        self._broken = 0  # batches in a row
 
     def reduce(
         self,
@@ -194,7 +117,65 @@ class ActorExecutor(GraphExecutor):
             point=point, update=update, n_rounds=n_rounds, objective=objective,
         )  # fmt: skip
 
+    def lead(self, data: BlockDataset, steps: Steps[State], state: State) -> State:
+        """On one of the workers as long as rounds are short, here until one is."""
+        if self._leadable(data):
+            with cluster_errors(self.client):
+                self._adapt(data)
+                errands = self._errands(data, set(range(len(data.bundles))))
+            payload = pickle.dumps((steps, data.facts, state))
+            if len(payload) > LARGE_ROUND_BYTES:
+                return steps(self, data, state, for_a_while())
+            led = self._led(data, errands, payload)
+            if led is not None:
+                if led.error is not None:
+                    raise led.error
+                done: State = led.state
+                return done
+        in_time = for_a_while()
+        return steps(self, data, state, lambda: in_time() and not self._leadable(data))
+
+    def _leadable(self, data: BlockDataset) -> bool:
+        return self._short and self._broken < _BROKEN_BATCHES and self._fits(data)
+
+    def _led(
+        self, data: BlockDataset, errands: dict[str, Errand], payload: bytes
+    ) -> leading.Led | None:
+        """A batch of rounds on a worker; None if it has not happened."""
+        if sum(len(errand.bundles) for errand in errands.values()) < len(data.bundles):
+            return None
+        leader = sorted(errands)[int(self.log.id, 16) % len(errands)]  # another one for each fit
+        started = time.time()
+        with cluster_errors(self.client):
+            answer = self._await(self._entrust(leader, errands, payload), errands)
+        if not isinstance(answer, bytes):
+            self._following.clear()
+            self._broken += 1
+            return None
+        led: leading.Led = pickle.loads(answer)
+        self._broken = 0
+        for event in led.events(self.log, started, len(payload) + len(answer)):
+            self.log.emit(event)
+            self._learn(event)
+        self._observe(data, len(led.rounds))
+        return led
+
+    async def _entrust(self, leader: str, errands: dict[str, Errand], payload: bytes) -> Any:
+        """What the leader answers, or what went wrong."""
+        new = list(errands.keys() - self._following - {leader})
+        if new:
+            await self.client.run(leading.follow, workers=new, asynchronous=True)
+            self._following.update(new)
+        answers: dict[str, Any] = await self.client.run(
+            leading.lead_rounds, errands, payload,
+            workers=[leader], on_error="return", asynchronous=True,
+        )  # fmt: skip
+        return answers[leader]
+
     def _directly(self, data: BlockDataset, name: str) -> bool:
+        return self._fits(data) and (self._always or name not in self._better_as_graph)
+
+    def _fits(self, data: BlockDataset) -> bool:
         held: dict[str, int] = {}
         for bundle in data.bundles:
             held[bundle.worker] = held.get(bundle.worker, 0) + bundle.nbytes
@@ -209,10 +190,11 @@ class ActorExecutor(GraphExecutor):
                         f"{limit / 1e6:.0f} MB. Add workers, or use executor='graph' or 'auto': they stream."
                     )
                 return False
-        return self._always or name not in self._better_as_graph
+        return True
 
     def _learn(self, event: RoundEvent) -> None:
         compute = max(event.busy_seconds.values(), default=0.0)
+        self._short = compute < leading.SHORT_ROUND_SECONDS
         if compute > LONG_ROUND_SECONDS or event.bytes_moved > LARGE_ROUND_BYTES:
             self._better_as_graph.add(event.name)
         else:
@@ -289,23 +271,7 @@ class ActorExecutor(GraphExecutor):
 
     def _ask(self, errands: dict[str, Errand], payload: bytes) -> dict[int, graph.Stamped]:
         """The parts that came back. None from a worker that is gone."""
-        # On the client's own event loop: a thread that called client.run would cost a round 0.7 ms more of
-        # this process's time, which is also the scheduler's where the cluster is local.
-        loop: Any = self.client.loop
-        call = asyncio.run_coroutine_threadsafe(self._knock(errands, payload), loop.asyncio_loop)
-        while True:
-            try:
-                answers = call.result(timeout=_LOOK_SECONDS)
-                break
-            except TimeoutError:
-                if self.client.status != "running":
-                    raise ClusterError(
-                        "The client was closed while the fit ran. Start it again and fit again."
-                    ) from None
-                if not workers_of(self.client).keys() >= errands.keys():
-                    # A worker that was gone before it was asked: the scheduler goes on knocking at its
-                    # door for half a minute. Leave it to that, and ask again.
-                    return {}
+        answers = self._await(self._knock(errands, payload), errands) or {}
         parts: dict[int, graph.Stamped] = {}
         for said in answers.values():
             if isinstance(said, Raised):
@@ -313,6 +279,26 @@ class ActorExecutor(GraphExecutor):
             if not isinstance(said, BaseException):
                 parts |= dict(said)
         return parts
+
+    def _await(self, call: Coroutine[Any, Any, Result], workers: Collection[str]) -> Result | None:
+        """What the workers answer; None if one of them is lost meanwhile."""
+        # On the client's own event loop: a thread that called client.run would cost a round 0.7 ms more of
+        # this process's time, which is also the scheduler's where the cluster is local.
+        loop: Any = self.client.loop
+        future = asyncio.run_coroutine_threadsafe(call, loop.asyncio_loop)
+        try:
+            while not wait([future], _LOOK_SECONDS).done:
+                if self.client.status != "running":
+                    raise ClusterError(
+                        "The client was closed while the fit ran. Start it again and fit again."
+                    )
+                if not workers_of(self.client).keys() >= set(workers):
+                    # A worker that was gone before it was asked: the scheduler goes on knocking at its
+                    # door for half a minute. Leave it to that, and ask again.
+                    return None
+            return future.result()
+        finally:
+            future.cancel()
 
     async def _knock(self, errands: dict[str, Errand], payload: bytes) -> dict[str, Any]:
         """The answer of each worker, or what went wrong on the way there or back."""

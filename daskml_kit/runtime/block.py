@@ -7,6 +7,7 @@ message may be unaligned, and NumPy and compiled kernels then copy at every use.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -122,11 +123,19 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """The blocks that one task handles; the unit that is resident, moved and spilled."""
+    """The blocks that one task handles; the unit that is resident, moved and spilled.
+
+    Attributes
+    ----------
+    turn : lock
+        Held by the task that handles it. A round that was given up and the one that repeats it may
+        overlap, and both write to the blocks' scratch.
+    """
 
     blocks: tuple[Block, ...]
     n_rows: int = field(init=False)
     nbytes: int = field(init=False)
+    turn: threading.Lock = field(init=False, repr=False, default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "n_rows", sum(b.n_rows for b in self.blocks))

@@ -296,6 +296,18 @@ class Unheard(FitLog):
         """Nothing."""
 
 
+class Minutes(FitLog):
+    """Of rounds that a worker leads, until they are with the log of the fit: heard by nobody there."""
+
+    def emit(self, event: Event) -> None:
+        """Keep a round."""
+        if isinstance(event, RoundEvent):
+            self.rounds.append(event)
+
+    def draw(self, name: str, make: Callable[[], Drawing]) -> None:
+        """Nothing."""
+
+
 @dataclass(eq=False)
 class Run:
     """The events of every fit inside a ``with daskml_kit.record() as run:`` block."""
@@ -437,6 +449,7 @@ __all__ = [
     "FitLog",
     "Listener",
     "Measured",
+    "Minutes",
     "RoundEvent",
     "Run",
     "TaskEvent",

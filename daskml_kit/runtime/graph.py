@@ -261,9 +261,10 @@ def run_bundle(
     worker: str | None = None,
 ) -> Stamped:
     """The map task: one bundle's part, timed. ``worker``: where it runs, if the thread doesn't know."""
-    started, begun = time.time(), time.perf_counter()
-    part = reduction.part(bundle, params)
-    seconds = time.perf_counter() - begun
+    with bundle.turn:
+        started, begun = time.time(), time.perf_counter()
+        part = reduction.part(bundle, params)
+        seconds = time.perf_counter() - begun
     event = TaskEvent(
         worker=worker or here(),
         bundle=index,

@@ -1,0 +1,154 @@
+"""What a worker does when it is asked for its parts of a round directly, without a task.
+
+A message names bundles, a reduction and its parameters; the answer is the parts of those bundles that are
+here. Who asks is the driver (:mod:`~daskml_kit.runtime.actors`) or a worker that leads some rounds
+(:mod:`~daskml_kit.runtime.leading`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import traceback
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from dask.system import CPU_COUNT
+from distributed.protocol import pickle
+
+from daskml_kit.runtime import graph
+from daskml_kit.runtime.block import Bundle
+from daskml_kit.runtime.reduction import Reduction
+
+Parts: TypeAlias = "list[tuple[int, graph.Stamped]]"
+"""Each part with the position of its bundle, or of the first of those that it was merged of."""
+
+Here: TypeAlias = "list[tuple[int, Bundle]]"
+
+_NOTE = "On worker "
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What one worker is asked: which bundles, by position and key, on how many threads."""
+
+    bundles: tuple[tuple[int, str], ...]
+    threads: int
+    merged: bool  # whether one part for all is enough
+
+
+@dataclass(frozen=True)
+class Raised:
+    """The reduction itself failed: who asked raises the same."""
+
+    error: BaseException
+
+
+@functools.cache
+def lanes() -> ThreadPoolExecutor:
+    """Threads of this process for direct calls, beside those of Dask's tasks."""
+    return ThreadPoolExecutor(CPU_COUNT, thread_name_prefix="daskml-actor")
+
+
+@functools.cache
+def keep_log_short(name: str) -> None:
+    """A worker logs every function that it is asked to run, at level INFO: once is enough for ours."""
+    logging.getLogger("distributed.worker").addFilter(lambda record: record.args != (name,))
+
+
+async def serve_round(
+    errands: Mapping[str, Errand], payload: bytes, dask_worker: Any = None
+) -> Parts | Raised:
+    """Run this worker's errand. Bundles that are not here are left out of the answer."""
+    keep_log_short(serve_round.__name__)
+    return await serve(dask_worker, errands[dask_worker.address], payload)
+
+
+async def serve(worker: Any, errand: Errand, payload: bytes) -> Parts | Raised:
+    """The errand of a worker, on the threads for direct calls."""
+    bundles = present(worker, errand)
+    run = functools.partial(_run_pickled, payload, errand, worker.address)
+    loop = asyncio.get_running_loop()
+    try:
+        done = await asyncio.gather(
+            *(loop.run_in_executor(lanes(), run, lane) for lane in dealt(errand, bundles))
+        )
+        parts = in_order(done)
+        if errand.merged and len(parts) > 1 and len(bundles) == len(errand.bundles):
+            merge = functools.partial(_merge_pickled, payload, parts)
+            parts = await loop.run_in_executor(lanes(), merge)
+    except Exception as error:
+        return raised(error, worker.address)
+    return parts
+
+
+def present(worker: Any, errand: Errand) -> Here:
+    """Those of the errand's bundles that are on the worker."""
+    return [(i, worker.data[key]) for i, key in errand.bundles if key in worker.data]
+
+
+def dealt(errand: Errand, bundles: Here) -> list[Here]:
+    """The bundles of each thread."""
+    return [bundles[j :: errand.threads] for j in range(min(errand.threads, len(bundles)))]
+
+
+def run_lane(
+    reduction: Reduction[Any, Any, Any], params: Any, errand: Errand, address: str, bundles: Here
+) -> Parts:
+    """The parts of one thread's bundles."""
+    return [
+        (i, graph.run_bundle(i, errand.threads, reduction, bundle, params, worker=address))
+        for i, bundle in bundles
+    ]
+
+
+def _run_pickled(payload: bytes, errand: Errand, address: str, bundles: Here) -> Parts:
+    reduction, params = pickle.loads(payload)
+    return run_lane(reduction, params, errand, address, bundles)
+
+
+def in_order(done: Sequence[Parts]) -> Parts:
+    """What the threads found, in the order of the bundles: that of summation."""
+    return sorted((part for lane in done for part in lane), key=lambda part: part[0])
+
+
+def merged(reduction: Reduction[Any, Any, Any], parts: Parts) -> Parts:
+    """One part of all."""
+    return [(parts[0][0], graph.merge_stamped(reduction, [part for _, part in parts]))]
+
+
+def _merge_pickled(payload: bytes, parts: Parts) -> Parts:
+    reduction, _ = pickle.loads(payload)
+    return merged(reduction, parts)
+
+
+def raised(error: Exception, address: str) -> Raised:
+    """The error with its traceback as a note, which would not travel otherwise; noted once only."""
+    if not any(note.startswith(_NOTE) for note in getattr(error, "__notes__", ())):
+        error.add_note(f"{_NOTE}{address}:\n{''.join(traceback.format_exception(error))}")
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception as why:
+        return Raised(RuntimeError(f"{error!r}, which cannot be sent from {address} ({why!r})."))
+    return Raised(error)
+
+
+__all__ = [
+    "Errand",
+    "Here",
+    "Parts",
+    "Raised",
+    "dealt",
+    "in_order",
+    "keep_log_short",
+    "lanes",
+    "merged",
+    "present",
+    "raised",
+    "run_lane",
+    "serve",
+    "serve_round",
+]

@@ -1,0 +1,303 @@
+"""Rounds led by a worker: the same answers and events, and whatever goes wrong is done again here."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import dask.array as da
+import numpy as np
+import pytest
+from distributed import get_client
+
+import daskml_kit
+from daskml_kit.runtime import leading
+from daskml_kit.runtime.actors import ActorExecutor
+from daskml_kit.runtime.events import FitLog
+from daskml_kit.runtime.ingest import Spec
+from daskml_kit.runtime.local import LocalExecutor
+from daskml_kit.runtime.opening import open_dataset
+from daskml_kit.runtime.reduction import Reduction
+
+D = 3
+X = np.random.default_rng(0).normal(size=(600, D))
+MANY = [
+    *range(0, len(X), 30),
+    len(X),
+]  # more bundles than the driver takes: merged on their workers
+LENGTH = 40
+LEADER = "daskml-leader"
+
+
+def gram(block, w):
+    """Remembers how often it was asked, where it may."""
+    block.scratch["asked"] = block.scratch.get("asked", 0) + 1
+    return block.X.T @ (block.X @ w)
+
+
+GRAM = Reduction("gram", gram, np.add)
+
+
+def power(length, executor, data, state, go_on):
+    """The power method; where each step ran."""
+    w, where = state
+    while len(where) < length:
+        w = executor.reduce(data, GRAM, w, objective=np.max)
+        w, where = w / np.linalg.norm(w), (*where, (os.getpid(), threading.current_thread().name))
+        if not go_on():
+            break
+    return w, where
+
+
+def lead(executor, data, steps=power, length=LENGTH):
+    w, where = np.ones(D), ()
+    while len(where) < length:
+        w, where = executor.lead(data, partial(steps, length), (w, where))
+    return w, where
+
+
+def opened(edges=None):
+    return open_dataset(
+        da.from_array(X, chunks=(50, -1)), spec=Spec(), log=FitLog("Tester"),
+        edges=None if edges is None else lambda facts: edges,
+    )  # fmt: skip
+
+
+def expected(edges=None, length=LENGTH):
+    data, executor = open_dataset(
+        X, spec=Spec(), edges=None if edges is None else lambda facts: edges
+    )
+    assert type(executor) is LocalExecutor
+    return lead(executor, data, length=length)[0]
+
+
+@pytest.fixture
+def fit(client):
+    """Data and executor, released and closed in the end."""
+    made = []
+
+    def open_(edges=None):
+        made.append(opened(edges))
+        assert type(made[-1][1]) is ActorExecutor
+        return made[-1]
+
+    yield open_
+    for data, executor in made:
+        data.release()
+        executor.close()
+
+
+def led(where):
+    return [step for step in where if step[1] == LEADER]
+
+
+@pytest.mark.parametrize("edges", [None, MANY])
+def test_short_rounds_are_led_by_a_worker(fit, edges):
+    data, executor = fit(edges)
+    with daskml_kit.record() as run:
+        w, where = lead(executor, data)
+    np.testing.assert_allclose(w, expected(edges), rtol=1e-12)
+    here = np.ones(D), ()
+    for _ in range(LENGTH):
+        here = power(LENGTH, executor, data, here, lambda: False)
+    np.testing.assert_array_equal(w, here[0])  # bit by bit
+    assert where[0][0] == os.getpid()  # how long its rounds are had to be seen
+    assert len(led(where)) >= LENGTH - 2
+    assert os.getpid() not in {process for process, _ in led(where)}
+    rounds = executor.log.rounds[1 : 1 + LENGTH]
+    assert rounds == run.rounds
+    assert [r.round for r in rounds] == list(range(1, LENGTH + 1))
+    assert {(r.fit, r.id) for r in rounds} == {(executor.log.name, executor.log.id)}
+    assert [r.started for r in rounds] == sorted(r.started for r in rounds)
+    for event in rounds:
+        assert (event.name, event.passes) == ("gram", 1)
+        assert np.isfinite(event.objective)
+        assert [t.bundle for t in event.tasks] == list(range(len(data.bundles)))
+        assert [t.worker for t in event.tasks] == [b.worker for b in data.bundles]
+        by_worker = {}
+        for t in event.tasks:
+            spent = t.compute_seconds / t.threads + t.wait_seconds + t.transfer_seconds
+            by_worker[t.worker] = by_worker.get(t.worker, 0.0) + spent
+        np.testing.assert_allclose(list(by_worker.values()), event.seconds, rtol=1e-9)
+    # To one worker the parameters, from it one part for each bundle, or one for all.
+    moved = {r.bytes_moved for r in rounds[10:] if r.bytes_moved < 2_000}
+    assert len(moved) == 1
+
+
+def state_of(dask_worker):
+    """What a led fit could leave behind."""
+    gc.collect()
+    return {
+        "leaders": sum(isinstance(o, leading.Leader) for o in gc.get_objects()),
+        "threads": [t.name for t in threading.enumerate() if t.name == LEADER],
+        "busy": dask_worker.rpc.active,
+        "open": dask_worker.rpc.open,
+        "keys": [str(k) for k in dask_worker.data],
+    }
+
+
+def test_several_fits_at_once_and_nothing_is_left_behind(client):
+    def one(_):
+        data, executor = opened()
+        with data:
+            found = lead(executor, data, length=80)
+        executor.close()
+        return found
+
+    with ThreadPoolExecutor(4) as pool:
+        here = list(pool.map(one, range(4)))
+    for w, where in here:
+        np.testing.assert_allclose(w, expected(length=80), rtol=1e-12)
+        assert led(where)
+    for inside in client.gather([client.submit(in_a_task, i, pure=False) for i in range(2)]):
+        np.testing.assert_allclose(inside[0], expected(length=80), rtol=1e-12)
+        assert led(inside[1])
+    for found in client.run(state_of).values():
+        assert (found["leaders"], found["threads"], found["busy"]) == (0, [], 0)
+        assert found["open"] < 20
+        assert not any("daskml" in key for key in found["keys"])
+
+
+def in_a_task(_):
+    with get_client().as_current():
+        data, executor = opened()
+        with data:
+            found = lead(executor, data, length=80)
+        executor.close()
+        return found
+
+
+class UnsendableError(Exception):
+    def __init__(self, one, two):
+        super().__init__(one)
+
+
+def failing(where, block, w):
+    at = "leader" if threading.current_thread().name == LEADER else "other"
+    if w[0] < 0.5 and at == where:
+        raise KeyError("in the chunk")
+    return gram(block, w)
+
+
+def failing_power(where, length, executor, data, state, go_on):
+    """After the fifth step something is wrong with the data, or with the steps."""
+    w, n = state
+    bad = Reduction("gram", partial(failing, where), np.add)
+    while True:
+        w, n = executor.reduce(data, bad, np.ones(D) if n < 5 else np.zeros(D)), n + 1
+        if n == 6:
+            raise KeyError("in the steps") if where == "steps" else UnsendableError("one", "two")
+        if not go_on():
+            return w, n
+
+
+@pytest.mark.parametrize(
+    ("where", "error", "match"),
+    [
+        ("leader", KeyError, "in the chunk"),
+        ("other", KeyError, "in the chunk"),
+        ("steps", KeyError, "in the steps"),
+        ("unsendable", RuntimeError, r"UnsendableError.*cannot be sent from tcp://"),
+    ],
+)
+def test_an_error_comes_out_as_it_is(fit, where, error, match):
+    data, executor = fit()
+    steps = partial(failing_power, where, 9)
+    state = executor.lead(data, steps, (np.ones(D), 0))
+    with pytest.raises(error, match=match) as caught:
+        executor.lead(data, steps, state)
+    if where != "unsendable":
+        (note,) = caught.value.__notes__
+        assert note.startswith("On worker tcp://")
+        assert ("in failing_power" if where == "steps" else "in failing") in note
+    # The rounds before it did happen.
+    assert len(executor.log.rounds) == 1 + (6 if where in ("steps", "unsendable") else 5)
+    assert lead(executor, data)[0].shape == (D,)  # and it goes on
+
+
+def unfollow(dask_worker):
+    return dask_worker.handlers.pop("daskml_round", None) is not None
+
+
+def impatient(seconds):
+    leading.PATIENCE_SECONDS = seconds
+
+
+def stalling(stall, block, w):
+    """One round of one worker takes long, once."""
+    if threading.current_thread().name != LEADER and stall.exists():
+        stall.rename(stall.with_name("stalled"))
+        time.sleep(1.0)
+    return gram(block, w)
+
+
+def stalling_power(stall, length, executor, data, state, go_on):
+    w, where = state
+    slow = Reduction("gram", partial(stalling, stall), np.add)
+    while len(where) < length:
+        leads = threading.current_thread().name == LEADER
+        if len(where) == 10 and leads and not stall.with_name("stalled").exists():
+            stall.touch()
+        w = executor.reduce(data, slow, w)
+        w, where = w / np.linalg.norm(w), (*where, (os.getpid(), threading.current_thread().name))
+        if not go_on():
+            break
+    return w, where
+
+
+@pytest.mark.parametrize("trouble", ["stalled", "not followed"])
+def test_a_broken_batch_has_not_happened(fit, client, trouble, tmp_path):
+    data, executor = fit()
+    stall = tmp_path / "stall"
+    if trouble == "stalled":
+        client.run(impatient, 0.3)
+    else:
+        lead(executor, data)
+        assert any(client.run(unfollow).values())
+    before = len(executor.log.rounds)
+    try:
+        w, where = lead(executor, data, partial(stalling_power, stall))
+    finally:
+        client.run(impatient, 30.0)
+    np.testing.assert_allclose(w, expected(), rtol=1e-12)
+    rounds = executor.log.rounds[before:]
+    assert [r.round for r in rounds] == list(range(before, len(executor.log.rounds)))
+    assert [r.name for r in rounds if r.name != "balance"] == ["gram"] * LENGTH
+    here = [i for i, (process, _) in enumerate(where) if process == os.getpid()]
+    assert len(led(where)) == LENGTH - len(here)  # tried again, and with success
+    assert 1 <= len(here) <= 3
+
+
+def test_rounds_that_a_leader_must_not_take_stay_here(fit, monkeypatch):
+    data, executor = fit()
+    monkeypatch.setattr(leading, "SHORT_ROUND_SECONDS", 0.0)
+    _, where = lead(executor, data)
+    assert not led(where)  # long ones
+    monkeypatch.undo()
+    monkeypatch.setattr("daskml_kit.runtime.actors.LARGE_ROUND_BYTES", 100)
+    _, where = lead(executor, data)
+    assert not led(where)  # a large state
+
+
+def selfish(_, executor, data, state, go_on):
+    if threading.current_thread().name == LEADER:
+        executor.map(data, None, None)
+    return power(LENGTH, executor, data, state, go_on)
+
+
+def strange(other, _, executor, data, state, go_on):
+    if threading.current_thread().name == LEADER:
+        executor.reduce(other, GRAM, np.ones(D))
+    return power(LENGTH, executor, data, state, go_on)
+
+
+def test_a_leader_only_reduces_its_data(fit):
+    data, executor = fit()
+    with pytest.raises(AttributeError, match=r"no 'map': steps may reduce there, and nothing else"):
+        lead(executor, data, selfish)
+    with pytest.raises(RuntimeError, match="only the data set that lead was called with"):
+        lead(executor, data, partial(strange, None))
