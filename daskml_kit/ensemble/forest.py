@@ -1,46 +1,44 @@
-"""Forests: every tree sees every row of its bootstrap, wherever the rows live."""
+"""What forests share: every tree sees every row of its bootstrap, wherever the rows live."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from copy import copy
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
-from sklearn import ensemble as reference
 from sklearn.utils.validation import check_is_fitted
 
-from daskml_kit.base import ClassifierMixin, RegressorMixin, check_number
+from daskml_kit.base import check_number
 from daskml_kit.exceptions import InvalidDataError, InvalidDataTypeError, InvalidParameterError
 from daskml_kit.kernels.tree_categories import Coding
 from daskml_kit.kernels.tree_predict import Packed
 from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.random import generator, seed_from
 from daskml_kit.runtime.sources import is_dask
-from daskml_kit.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from daskml_kit.runtime.threads import threads_for
 from daskml_kit.tree.answers import Packing, all_leaves, all_paths, mean_values
 from daskml_kit.tree.categorical import numbered
+from daskml_kit.tree.class_weights import balanced
 from daskml_kit.tree.estimator import (
-    CLASS_CRITERIA,
     MOST_TIMES,
-    VALUE_CRITERIA,
     TreeEstimator,
     TreeParameters,
-    classes_by,
-    flat,
-    log_of,
 )
 from daskml_kit.tree.forest import grow_forest
-from daskml_kit.tree.ground import Ground, prepared
+from daskml_kit.tree.ground import Ground, Growth, prepared
 from daskml_kit.tree.growing import Sampling
 from daskml_kit.tree.out_of_bag import Asked, OutOfBag, out_of_bag
 from daskml_kit.tree.structure import as_tree, pruned
 from daskml_kit.typing import Array, ArrayLike, FloatArray, IntArray, TargetKind
 
 
-class _Forest(TreeEstimator):
+class Forest(TreeEstimator):
+    """Parameters, growing and answers of every forest; a subclass says what it predicts."""
+
     _criteria: ClassVar[dict[str, str]]
     _target: ClassVar[TargetKind]
     _random: ClassVar[bool] = False
@@ -56,6 +54,7 @@ class _Forest(TreeEstimator):
     max_samples: Any
     ccp_alpha: float
     _seed: int
+    _sampled: Sampling
     _packing: Packing
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Self:
@@ -88,40 +87,35 @@ class _Forest(TreeEstimator):
         X = numbered(X, {} if features is None else features.levels)
         kept = self._kept_trees()
         seed = self._seed if kept else seed_from(self.random_state)
-        how: dict[str, Any] = {"target": self._target, "min_classes": 1}
+        how: dict[str, Any] = {"target": self._target, "min_classes": 1, "edges": asked.edges}
         if self._target == "classes":
-            how["class_weights"] = self._class_weights
+            how["class_weights"] = None if self._balances(sample_weight) else self._class_weights
         with self._opened(X, y, sample_weight, **how) as (data, executor):
-            facts = data.facts
-            self._refuse_another_kind(kept, facts)
-            sampling = self._sampling(facts.n_rows)
+            self._refuse_another_kind(kept, data.facts)
+            sampling = self._sampling(data.facts.n_rows)
             with prepared(
-                executor, data, seed, asked.max_bins, poisson=asked.poisson, features=features
+                executor,
+                data,
+                seed,
+                asked.max_bins,
+                poisson=asked.poisson,
+                features=features,
+                pieces=asked.edges is not None,
             ) as ground:
-                growth = asked.growth(ground, sampling)
+                self._packing, facts = Packing(), ground.data.facts
+                balances = self._balances(sample_weight)
+                growth = asked.growth(ground, sampling, balanced=balances)
                 keys = _keys(seed, self.n_estimators)
-                grown = grow_forest(ground, growth, keys[len(kept) :])
-                coding = growth.binning.coding
-                _refuse_other_categories(kept, coding)
-                new = [
-                    as_tree(nodes, growth.rules, facts.n_features, coding=coding)
-                    for nodes in grown.trees
-                ]
-                trees = kept + [pruned(tree, self.ccp_alpha) for tree in new]
+                if balances:
+                    growth = balanced(ground, growth, keys, in_bootstrap=self._balances_bootstraps)
+                trees = kept + self._grown(ground, growth, keys, kept)
                 unseen = None
                 if self.oob_score:
                     unseen = self._out_of_bag(ground, trees, keys, sampling, not is_dask(X))
-        self._seed, self._packing, self._n_samples = seed, Packing(), sampling.n_rows
+        self._seed, self._sampled = seed, sampling
         self._keep_categorical(features)
-        self.growth_ = grown.way
-        self.n_outputs_ = 1
-        if facts.classes is not None:
-            self.classes_ = facts.classes
-            self.n_classes_ = len(facts.classes)
-        if sampling.n_draws:
-            self._n_samples_bootstrap = sampling.n_draws
-        n_searched = asked.features_of(facts.n_features)
-        self.estimators_ = [self._as_member(tree, n_searched) for tree in trees]
+        self._keep_shape(facts)
+        self.estimators_ = self._as_members(trees, asked.features_of(facts.n_features))
         for name in ("oob_score_", "oob_decision_function_", "oob_prediction_"):
             if hasattr(self, name):
                 delattr(self, name)
@@ -130,6 +124,20 @@ class _Forest(TreeEstimator):
             if callable(self.oob_score):
                 self.oob_score_ = self.oob_score(*self._out_of_bag_pair(y))
         return self
+
+    def _grown(
+        self, ground: Ground, growth: Growth, keys: Sequence[int], kept: Sequence[Any]
+    ) -> list[Any]:
+        """The trees beside those that are kept, pruned."""
+        coding = growth.binning.coding
+        _refuse_other_categories(kept, coding)
+        grown = grow_forest(ground, growth, keys[len(kept) :])
+        self.growth_ = grown.way
+        d = ground.data.facts.n_features
+        return [
+            pruned(as_tree(nodes, growth.rules, d, coding=coding), self.ccp_alpha)
+            for nodes in grown.trees
+        ]
 
     # ---------------------------------------------------------------- parameters
 
@@ -151,15 +159,31 @@ class _Forest(TreeEstimator):
                 f"`max_sample=None`, got max_samples={self.max_samples!r}."
             )
         given = getattr(self, "class_weight", None)
-        if isinstance(given, str) and given != "balanced":
-            reason = ""
-            if given == "balanced_subsample":
-                reason = (
-                    ": weights would differ from tree to tree, and with them what histograms sum up"
-                )
+        if isinstance(given, str) and given not in ("balanced", "balanced_subsample"):
             raise InvalidParameterError(
-                f"class_weight must be 'balanced', a dict or None, got {given!r}{reason}."
+                "class_weight must be 'balanced', 'balanced_subsample', a dict or None, "
+                f"got {given!r}."
             )
+        if isinstance(given, str) and self.warm_start:
+            warnings.warn(
+                f"class_weight={given!r} is not recommended with warm_start=True if the fitted data differ "
+                "from the full data set: trees of different fits then weigh classes differently. Pass a dict "
+                "of weights, from sklearn.utils.class_weight.compute_class_weight of a large sample.",
+                stacklevel=3,
+            )
+
+    @property
+    def _balances_bootstraps(self) -> bool:
+        given = getattr(self, "class_weight", None)
+        return isinstance(given, str) and given == "balanced_subsample" and self.bootstrap
+
+    def _balances(self, sample_weight: ArrayLike) -> bool:
+        return self._balances_bootstraps or super()._balances(sample_weight)
+
+    def _class_weight(self) -> Any:
+        """Without bootstraps their classes are those of all rows."""
+        given = super()._class_weight()
+        return "balanced" if isinstance(given, str) and given == "balanced_subsample" else given
 
     def _sampling(self, n_rows: int) -> Sampling:
         if not self.bootstrap:
@@ -209,19 +233,26 @@ class _Forest(TreeEstimator):
 
     # ---------------------------------------------------------------- after growing
 
-    def _as_member(self, tree: Any, n_searched: int) -> Any:
-        given = self.get_params(deep=False)
-        member = self._member(splitter="random" if self._random else "best")
-        shared = member.get_params().keys() & given.keys()
-        member.set_params(
-            **{k: given[k] for k in shared if k not in ("class_weight", "random_state")}
-        )
-        member.tree_, member.growth_, member.max_features_ = tree, self.growth_, n_searched
+    def _keep_shape(self, facts: DataFacts) -> None:
+        self.n_outputs_ = 1
+        if facts.classes is not None:
+            self.classes_ = facts.classes
+            self.n_classes_ = len(facts.classes)
+
+    def _as_members(self, trees: Sequence[Any], n_searched: int) -> list[Any]:
+        """An estimator for each tree. They share what is not a tree."""
+        member, given = self.estimator_, self.get_params(deep=False)
+        shared = member.get_params().keys() & given.keys() - {"class_weight", "random_state"}
+        member.set_params(**{k: given[k] for k in shared})
+        member.growth_, member.max_features_ = self.growth_, n_searched
         for name in ("n_features_in_", "feature_names_in_", "n_outputs_", "classes_", "n_classes_"):
             if hasattr(self, name):
                 setattr(member, name, getattr(self, name))
         member.is_categorical_, member._levels = self.is_categorical_, self._levels
-        return member
+        members = [copy(member) for _ in trees]
+        for own, tree in zip(members, trees, strict=True):
+            own.tree_ = tree
+        return members
 
     def _out_of_bag(
         self,
@@ -231,8 +262,14 @@ class _Forest(TreeEstimator):
         sampling: Sampling,
         with_rows: bool,
     ) -> OutOfBag:
-        classes = self._target == "classes"
-        asked = Asked(trees, keys, sampling, ground.binning, classes, with_rows)
+        asked = Asked(
+            self._packing.of(trees),
+            keys,
+            sampling,
+            ground.binning,
+            self._target == "classes",
+            with_rows,
+        )
         found = out_of_bag(ground, asked)
         if found.unseen:
             warnings.warn(
@@ -274,13 +311,12 @@ class _Forest(TreeEstimator):
         Memory: eight bytes a draw, all trees together.
         """
         check_is_fitted(self)
-        rows = range(self._n_samples)
-        every = np.arange(self._n_samples)
-        if not self.bootstrap:
-            return [every.copy() for _ in self.estimators_]
-        sampling = Sampling(self._n_samples, self._n_samples_bootstrap)
-        keys = _keys(self._seed, len(self.estimators_))
-        return [np.repeat(every, sampling.times(key, rows)) for key in keys]
+        n_rows, n_trees = self._sampled.n_rows, len(self.estimators_)
+        every = np.arange(n_rows)
+        if not self._sampled.n_draws:
+            return [every.copy() for _ in range(n_trees)]
+        keys = _keys(self._seed, n_trees)
+        return [np.repeat(every, self._sampled.times(key, range(n_rows))) for key in keys]
 
     @property
     def feature_importances_(self) -> FloatArray:
@@ -308,7 +344,7 @@ class _Forest(TreeEstimator):
         trees = self._packed()
         return self._map_rows(
             X,
-            partial(all_leaves, trees),
+            partial(all_leaves, trees, threads=threads_for(X)),
             dtype=np.int64,
             columns=list(range(trees.n_trees)),
             column_dim="tree",
@@ -332,6 +368,10 @@ class _Forest(TreeEstimator):
                 "X.compute(), or ask for the leaves of each row with apply(X), which stays lazy."
             )
         return all_paths(self._packed(), self._checked_rows(self._numbered(X)))
+
+    def _means(self, X: ArrayLike) -> Any:
+        """What answers rows of X with the mean of all trees' values."""
+        return partial(mean_values, self._packed(), threads=threads_for(X))
 
     def _packed(self) -> Packed:
         return self._packing.of([member.tree_ for member in self.estimators_])
@@ -393,579 +433,4 @@ def _refuse_other_categories(kept: Sequence[Any], coding: Coding | None) -> None
         )
 
 
-class _ForestClassifier(ClassifierMixin, _Forest):
-    _criteria = CLASS_CRITERIA
-    _target = "classes"
-    _member = DecisionTreeClassifier
-
-    def predict(self, X: ArrayLike) -> Any:
-        """The class of largest mean probability, in kind.
-
-        Parameters
-        ----------
-        X : (n, n_features), whatever ``fit`` takes
-
-        Returns
-        -------
-        (n,), lazy where X is
-        """
-        check_is_fitted(self)
-        fn = partial(classes_by, partial(mean_values, self._packed()), self.classes_)
-        return self._map_rows(X, fn, dtype=self.classes_.dtype)
-
-    def predict_proba(self, X: ArrayLike) -> Any:
-        """The mean of the trees' shares of classes, in kind.
-
-        Parameters
-        ----------
-        X : (n, n_features), whatever ``fit`` takes
-
-        Returns
-        -------
-        (n, n_classes), columns in the order of ``classes_``
-        """
-        check_is_fitted(self)
-        return self._columns(X, partial(mean_values, self._packed()))
-
-    def predict_log_proba(self, X: ArrayLike) -> Any:
-        """The logarithm of :meth:`predict_proba`.
-
-        Parameters
-        ----------
-        X : (n, n_features), whatever ``fit`` takes
-
-        Returns
-        -------
-        (n, n_classes), columns in the order of ``classes_``
-        """
-        check_is_fitted(self)
-        return self._columns(X, partial(log_of, partial(mean_values, self._packed())))
-
-    def _columns(self, X: ArrayLike, fn: Any) -> Any:
-        return self._map_rows(X, fn, dtype=np.float64, columns=list(self.classes_))
-
-    def _keep_out_of_bag(self, found: OutOfBag, *, with_rows: bool) -> None:
-        self.oob_score_ = found.accuracy
-        if with_rows:
-            self.oob_decision_function_ = found.values
-
-    def _out_of_bag_pair(self, y: ArrayLike) -> tuple[Array, Array]:
-        labels = np.searchsorted(self.classes_, np.asarray(y).ravel())
-        return labels, self.oob_decision_function_.argmax(axis=1)
-
-
-class _ForestRegressor(RegressorMixin, _Forest):
-    _criteria = VALUE_CRITERIA
-    _target = "values"
-    _member = DecisionTreeRegressor
-
-    def predict(self, X: ArrayLike) -> Any:
-        """The mean of the trees' predictions, in kind.
-
-        Parameters
-        ----------
-        X : (n, n_features), whatever ``fit`` takes
-
-        Returns
-        -------
-        (n,) float64, lazy where X is
-        """
-        check_is_fitted(self)
-        fn = partial(flat, partial(mean_values, self._packed()))
-        return self._map_rows(X, fn, dtype=np.float64)
-
-    def _keep_out_of_bag(self, found: OutOfBag, *, with_rows: bool) -> None:
-        self.oob_score_ = found.r2
-        if with_rows:
-            self.oob_prediction_ = found.values[:, 0]
-
-    def _out_of_bag_pair(self, y: ArrayLike) -> tuple[Array, Array]:
-        return np.asarray(y).ravel(), self.oob_prediction_
-
-
-class RandomForestClassifier(_ForestClassifier):
-    """A random forest that predicts classes.
-
-    Each tree is grown on a bootstrap of all rows and searches a few features at each node.
-
-    Parameters
-    ----------
-    n_estimators : int, default=100
-    criterion : {"gini", "entropy", "log_loss"}, default="gini"
-    max_depth : int or None
-    min_samples_split, min_samples_leaf : int, or a share of the rows
-    min_weight_fraction_leaf : float, default=0.0
-    max_features : int, share, "sqrt", "log2" or None, default="sqrt"
-        Features searched at a node, drawn anew at each.
-    max_leaf_nodes : int or None
-    min_impurity_decrease : float, default=0.0
-    bootstrap : bool, default=True
-        Each tree draws rows with replacement; else it sees all of them.
-    oob_score : bool or callable, default=False
-        Score each row by the trees that did not see it: one more pass. A callable scores ``(y, predicted)``,
-        with classes by their numbers, for data in this process only.
-    n_jobs : int or None
-        As in scikit-learn, for its sake only: trees grow on all threads of the cluster's workers, or of this
-        process, so that it changes nothing.
-    random_state : int, RandomState or None
-        Draws are keyed by seed, tree, path of the node and global row: equal seeds give equal forests,
-        however the data are chunked and wherever they are.
-    verbose : int, default=0
-        1 shows a progress line.
-    warm_start : bool, default=False
-        Add trees to those of the last fit.
-    class_weight : dict, "balanced" or None
-        "balanced" counts the weights of the rows, where scikit-learn's forests count the rows.
-    ccp_alpha : float, default=0.0
-    max_samples : int, multiple of the number of rows, or None
-        Draws of each tree; None for as many as rows.
-    monotonic_cst : array-like of -1, 0, 1 for each feature, or None
-    max_bins : int, default=255
-        Most bins of a feature, missing values not counted.
-    categorical_features : "from_dtype", None, or a mask, indices or names, default="from_dtype"
-        Features whose values are categories, as in :class:`~daskml_kit.tree.DecisionTreeClassifier`.
-    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
-
-    Attributes
-    ----------
-    estimators_ : list of DecisionTreeClassifier
-    classes_ : ndarray of shape (n_classes,)
-    feature_importances_ : ndarray of shape (n_features,)
-    oob_score_ : float, oob_decision_function_ (n, n_classes) for data in memory only
-    growth_ : {"replicate", "reduce"}
-        Which way the forest grew: whole trees on gathered rows, or a round a level.
-    n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
-
-    Notes
-    -----
-    With ``sample_weight`` rows are drawn evenly and then weighed; scikit-learn 1.9 draws them in proportion
-    to their weights. ``class_weight="balanced_subsample"`` is refused: trees would differ in their weights.
-
-    References
-    ----------
-    Breiman (2001). Random forests. Machine Learning 45(1).
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_iris
-    >>> X, y = load_iris(return_X_y=True)
-    >>> RandomForestClassifier(20, random_state=0).fit(X, y).score(X, y) > 0.95
-    True
-    """
-
-    _reference = reference.RandomForestClassifier
-
-    def __init__(
-        self,
-        n_estimators: int = 100,
-        *,
-        criterion: str = "gini",
-        max_depth: int | None = None,
-        min_samples_split: float = 2,
-        min_samples_leaf: float = 1,
-        min_weight_fraction_leaf: float = 0.0,
-        max_features: Any = "sqrt",
-        max_leaf_nodes: int | None = None,
-        min_impurity_decrease: float = 0.0,
-        bootstrap: bool = True,
-        oob_score: bool = False,
-        n_jobs: int | None = None,
-        random_state: Any = None,
-        verbose: int = 0,
-        warm_start: bool = False,
-        class_weight: dict[Any, float] | Literal["balanced"] | None = None,
-        ccp_alpha: float = 0.0,
-        max_samples: Any = None,
-        monotonic_cst: Any = None,
-        max_bins: int = 255,
-        categorical_features: Any = "from_dtype",
-        balance: str | None = None,
-    ) -> None:
-        self.n_estimators = n_estimators
-        self.criterion = criterion
-        self.max_depth = max_depth
-        self.min_samples_split = min_samples_split
-        self.min_samples_leaf = min_samples_leaf
-        self.min_weight_fraction_leaf = min_weight_fraction_leaf
-        self.max_features = max_features
-        self.max_leaf_nodes = max_leaf_nodes
-        self.min_impurity_decrease = min_impurity_decrease
-        self.bootstrap = bootstrap
-        self.oob_score = oob_score
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.class_weight = class_weight
-        self.ccp_alpha = ccp_alpha
-        self.max_samples = max_samples
-        self.monotonic_cst = monotonic_cst
-        self.max_bins = max_bins
-        self.categorical_features = categorical_features
-        self.balance = balance
-
-
-class RandomForestRegressor(_ForestRegressor):
-    """A random forest that predicts means.
-
-    Each tree is grown on a bootstrap of all rows.
-
-    Parameters
-    ----------
-    n_estimators : int, default=100
-    criterion : {"squared_error", "poisson"}, default="squared_error"
-    max_depth : int or None
-    min_samples_split, min_samples_leaf : int, or a share of the rows
-    min_weight_fraction_leaf : float, default=0.0
-    max_features : int, share, "sqrt", "log2" or None, default=1.0
-        Features searched at a node, drawn anew at each.
-    max_leaf_nodes : int or None
-    min_impurity_decrease : float, default=0.0
-    bootstrap : bool, default=True
-        Each tree draws rows with replacement; else it sees all of them.
-    oob_score : bool or callable, default=False
-        Score each row by the trees that did not see it: one more pass. A callable scores ``(y, predicted)``,
-        with classes by their numbers, for data in this process only.
-    n_jobs : int or None
-        As in scikit-learn, for its sake only: trees grow on all threads of the cluster's workers, or of this
-        process, so that it changes nothing.
-    random_state : int, RandomState or None
-        Draws are keyed by seed, tree, path of the node and global row: equal seeds give equal forests,
-        however the data are chunked and wherever they are.
-    verbose : int, default=0
-        1 shows a progress line.
-    warm_start : bool, default=False
-        Add trees to those of the last fit.
-    ccp_alpha : float, default=0.0
-    max_samples : int, multiple of the number of rows, or None
-        Draws of each tree; None for as many as rows.
-    monotonic_cst : array-like of -1, 0, 1 for each feature, or None
-    max_bins : int, default=255
-        Most bins of a feature, missing values not counted.
-    categorical_features : "from_dtype", None, or a mask, indices or names, default="from_dtype"
-        Features whose values are categories, as in :class:`~daskml_kit.tree.DecisionTreeClassifier`.
-    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
-
-    Attributes
-    ----------
-    estimators_ : list of DecisionTreeRegressor
-    feature_importances_ : ndarray of shape (n_features,)
-    oob_score_ : float, oob_prediction_ (n,) for data in memory only
-    growth_ : {"replicate", "reduce"}
-        Which way the forest grew: whole trees on gathered rows, or a round a level.
-    n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
-
-    Notes
-    -----
-    With ``sample_weight`` rows are drawn evenly and then weighed; scikit-learn 1.9 draws them in proportion
-    to their weights.
-
-    References
-    ----------
-    Breiman (2001). Random forests. Machine Learning 45(1).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> X = np.arange(40.0)[:, None]
-    >>> RandomForestRegressor(20, random_state=0).fit(X, X[:, 0] ** 2).score(X, X[:, 0] ** 2) > 0.98
-    True
-    """
-
-    _reference = reference.RandomForestRegressor
-
-    def __init__(
-        self,
-        n_estimators: int = 100,
-        *,
-        criterion: str = "squared_error",
-        max_depth: int | None = None,
-        min_samples_split: float = 2,
-        min_samples_leaf: float = 1,
-        min_weight_fraction_leaf: float = 0.0,
-        max_features: Any = 1.0,
-        max_leaf_nodes: int | None = None,
-        min_impurity_decrease: float = 0.0,
-        bootstrap: bool = True,
-        oob_score: bool = False,
-        n_jobs: int | None = None,
-        random_state: Any = None,
-        verbose: int = 0,
-        warm_start: bool = False,
-        ccp_alpha: float = 0.0,
-        max_samples: Any = None,
-        monotonic_cst: Any = None,
-        max_bins: int = 255,
-        categorical_features: Any = "from_dtype",
-        balance: str | None = None,
-    ) -> None:
-        self.n_estimators = n_estimators
-        self.criterion = criterion
-        self.max_depth = max_depth
-        self.min_samples_split = min_samples_split
-        self.min_samples_leaf = min_samples_leaf
-        self.min_weight_fraction_leaf = min_weight_fraction_leaf
-        self.max_features = max_features
-        self.max_leaf_nodes = max_leaf_nodes
-        self.min_impurity_decrease = min_impurity_decrease
-        self.bootstrap = bootstrap
-        self.oob_score = oob_score
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.ccp_alpha = ccp_alpha
-        self.max_samples = max_samples
-        self.monotonic_cst = monotonic_cst
-        self.max_bins = max_bins
-        self.categorical_features = categorical_features
-        self.balance = balance
-
-
-class ExtraTreesClassifier(_ForestClassifier):
-    """Extremely randomised trees that predict classes.
-
-    At each node one threshold a feature is drawn, and the best of these splits is taken.
-
-    Parameters
-    ----------
-    n_estimators : int, default=100
-    criterion : {"gini", "entropy", "log_loss"}, default="gini"
-    max_depth : int or None
-    min_samples_split, min_samples_leaf : int, or a share of the rows
-    min_weight_fraction_leaf : float, default=0.0
-    max_features : int, share, "sqrt", "log2" or None, default="sqrt"
-        Features searched at a node, drawn anew at each.
-    max_leaf_nodes : int or None
-    min_impurity_decrease : float, default=0.0
-    bootstrap : bool, default=False
-        Each tree draws rows with replacement; else it sees all of them.
-    oob_score : bool or callable, default=False
-        Score each row by the trees that did not see it: one more pass. A callable scores ``(y, predicted)``,
-        with classes by their numbers, for data in this process only.
-    n_jobs : int or None
-        As in scikit-learn, for its sake only: trees grow on all threads of the cluster's workers, or of this
-        process, so that it changes nothing.
-    random_state : int, RandomState or None
-        Draws are keyed by seed, tree, path of the node and global row: equal seeds give equal forests,
-        however the data are chunked and wherever they are.
-    verbose : int, default=0
-        1 shows a progress line.
-    warm_start : bool, default=False
-        Add trees to those of the last fit.
-    class_weight : dict, "balanced" or None
-        "balanced" counts the weights of the rows, where scikit-learn's forests count the rows.
-    ccp_alpha : float, default=0.0
-    max_samples : int, multiple of the number of rows, or None
-        Draws of each tree; None for as many as rows.
-    monotonic_cst : array-like of -1, 0, 1 for each feature, or None
-    max_bins : int, default=255
-        Most bins of a feature, missing values not counted.
-    categorical_features : "from_dtype", None, or a mask, indices or names, default="from_dtype"
-        Features whose values are categories, as in :class:`~daskml_kit.tree.DecisionTreeClassifier`.
-    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
-
-    Attributes
-    ----------
-    estimators_ : list of DecisionTreeClassifier
-    classes_ : ndarray of shape (n_classes,)
-    feature_importances_ : ndarray of shape (n_features,)
-    oob_score_ : float, oob_decision_function_ (n, n_classes) for data in memory only
-    growth_ : {"replicate", "reduce"}
-        Which way the forest grew: whole trees on gathered rows, or a round a level.
-    n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
-
-    Notes
-    -----
-    With ``sample_weight`` rows are drawn evenly and then weighed; scikit-learn 1.9 draws them in proportion
-    to their weights. ``class_weight="balanced_subsample"`` is refused: trees would differ in their weights.
-
-    References
-    ----------
-    Geurts, Ernst, Wehenkel (2006). Extremely randomized trees. Machine Learning 63(1).
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_iris
-    >>> X, y = load_iris(return_X_y=True)
-    >>> ExtraTreesClassifier(20, random_state=0).fit(X, y).score(X, y) > 0.95
-    True
-    """
-
-    _random = True
-    _reference = reference.ExtraTreesClassifier
-
-    def __init__(
-        self,
-        n_estimators: int = 100,
-        *,
-        criterion: str = "gini",
-        max_depth: int | None = None,
-        min_samples_split: float = 2,
-        min_samples_leaf: float = 1,
-        min_weight_fraction_leaf: float = 0.0,
-        max_features: Any = "sqrt",
-        max_leaf_nodes: int | None = None,
-        min_impurity_decrease: float = 0.0,
-        bootstrap: bool = False,
-        oob_score: bool = False,
-        n_jobs: int | None = None,
-        random_state: Any = None,
-        verbose: int = 0,
-        warm_start: bool = False,
-        class_weight: dict[Any, float] | Literal["balanced"] | None = None,
-        ccp_alpha: float = 0.0,
-        max_samples: Any = None,
-        monotonic_cst: Any = None,
-        max_bins: int = 255,
-        categorical_features: Any = "from_dtype",
-        balance: str | None = None,
-    ) -> None:
-        self.n_estimators = n_estimators
-        self.criterion = criterion
-        self.max_depth = max_depth
-        self.min_samples_split = min_samples_split
-        self.min_samples_leaf = min_samples_leaf
-        self.min_weight_fraction_leaf = min_weight_fraction_leaf
-        self.max_features = max_features
-        self.max_leaf_nodes = max_leaf_nodes
-        self.min_impurity_decrease = min_impurity_decrease
-        self.bootstrap = bootstrap
-        self.oob_score = oob_score
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.class_weight = class_weight
-        self.ccp_alpha = ccp_alpha
-        self.max_samples = max_samples
-        self.monotonic_cst = monotonic_cst
-        self.max_bins = max_bins
-        self.categorical_features = categorical_features
-        self.balance = balance
-
-
-class ExtraTreesRegressor(_ForestRegressor):
-    """Extremely randomised trees that predict means.
-
-    At each node one threshold a feature is drawn, and the best of these splits is taken.
-
-    Parameters
-    ----------
-    n_estimators : int, default=100
-    criterion : {"squared_error", "poisson"}, default="squared_error"
-    max_depth : int or None
-    min_samples_split, min_samples_leaf : int, or a share of the rows
-    min_weight_fraction_leaf : float, default=0.0
-    max_features : int, share, "sqrt", "log2" or None, default=1.0
-        Features searched at a node, drawn anew at each.
-    max_leaf_nodes : int or None
-    min_impurity_decrease : float, default=0.0
-    bootstrap : bool, default=False
-        Each tree draws rows with replacement; else it sees all of them.
-    oob_score : bool or callable, default=False
-        Score each row by the trees that did not see it: one more pass. A callable scores ``(y, predicted)``,
-        with classes by their numbers, for data in this process only.
-    n_jobs : int or None
-        As in scikit-learn, for its sake only: trees grow on all threads of the cluster's workers, or of this
-        process, so that it changes nothing.
-    random_state : int, RandomState or None
-        Draws are keyed by seed, tree, path of the node and global row: equal seeds give equal forests,
-        however the data are chunked and wherever they are.
-    verbose : int, default=0
-        1 shows a progress line.
-    warm_start : bool, default=False
-        Add trees to those of the last fit.
-    ccp_alpha : float, default=0.0
-    max_samples : int, multiple of the number of rows, or None
-        Draws of each tree; None for as many as rows.
-    monotonic_cst : array-like of -1, 0, 1 for each feature, or None
-    max_bins : int, default=255
-        Most bins of a feature, missing values not counted.
-    categorical_features : "from_dtype", None, or a mask, indices or names, default="from_dtype"
-        Features whose values are categories, as in :class:`~daskml_kit.tree.DecisionTreeClassifier`.
-    balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
-
-    Attributes
-    ----------
-    estimators_ : list of DecisionTreeRegressor
-    feature_importances_ : ndarray of shape (n_features,)
-    oob_score_ : float, oob_prediction_ (n,) for data in memory only
-    growth_ : {"replicate", "reduce"}
-        Which way the forest grew: whole trees on gathered rows, or a round a level.
-    n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
-
-    Notes
-    -----
-    With ``sample_weight`` rows are drawn evenly and then weighed; scikit-learn 1.9 draws them in proportion
-    to their weights.
-
-    References
-    ----------
-    Geurts, Ernst, Wehenkel (2006). Extremely randomized trees. Machine Learning 63(1).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> X = np.arange(40.0)[:, None]
-    >>> ExtraTreesRegressor(20, random_state=0).fit(X, X[:, 0] ** 2).score(X, X[:, 0] ** 2) > 0.98
-    True
-    """
-
-    _random = True
-    _reference = reference.ExtraTreesRegressor
-
-    def __init__(
-        self,
-        n_estimators: int = 100,
-        *,
-        criterion: str = "squared_error",
-        max_depth: int | None = None,
-        min_samples_split: float = 2,
-        min_samples_leaf: float = 1,
-        min_weight_fraction_leaf: float = 0.0,
-        max_features: Any = 1.0,
-        max_leaf_nodes: int | None = None,
-        min_impurity_decrease: float = 0.0,
-        bootstrap: bool = False,
-        oob_score: bool = False,
-        n_jobs: int | None = None,
-        random_state: Any = None,
-        verbose: int = 0,
-        warm_start: bool = False,
-        ccp_alpha: float = 0.0,
-        max_samples: Any = None,
-        monotonic_cst: Any = None,
-        max_bins: int = 255,
-        categorical_features: Any = "from_dtype",
-        balance: str | None = None,
-    ) -> None:
-        self.n_estimators = n_estimators
-        self.criterion = criterion
-        self.max_depth = max_depth
-        self.min_samples_split = min_samples_split
-        self.min_samples_leaf = min_samples_leaf
-        self.min_weight_fraction_leaf = min_weight_fraction_leaf
-        self.max_features = max_features
-        self.max_leaf_nodes = max_leaf_nodes
-        self.min_impurity_decrease = min_impurity_decrease
-        self.bootstrap = bootstrap
-        self.oob_score = oob_score
-        self.n_jobs = n_jobs
-        self.random_state = random_state
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.ccp_alpha = ccp_alpha
-        self.max_samples = max_samples
-        self.monotonic_cst = monotonic_cst
-        self.max_bins = max_bins
-        self.categorical_features = categorical_features
-        self.balance = balance
-
-
-__all__ = [
-    "ExtraTreesClassifier",
-    "ExtraTreesRegressor",
-    "RandomForestClassifier",
-    "RandomForestRegressor",
-]
+__all__ = ["Forest"]

@@ -6,6 +6,7 @@ walked four at a time, tile by tile, a tree after the other, so that a tile and 
 
     trees = packed([Table(left, right, feature, threshold, missing_left, values), ...])
     add_values(trees, X, out)  # out[i] += the values of the leaf of row i, tree after tree
+    add_unseen(trees, X, seen, out, counts)  # the same of the trees that did not see a row
     leaves(trees, X)  # its number in each tree
     paths(trees, X)  # all nodes that a row passes
 
@@ -213,6 +214,51 @@ def _add_values(
 
 
 @exactly
+def _walk_some(nodes: Array, X: Array, rows: Array, out: Array, sets: Array | None) -> None:
+    """The leaves of rows in any order in one tree, four in step; ``len(rows)`` is a multiple of four."""
+    for i in range(0, len(rows), 4):
+        e, f, g, h = rows[i], rows[i + 1], rows[i + 2], rows[i + 3]
+        a = b = c = d = 0
+        moving = True
+        while moving:
+            a_, b_, c_, d_ = a, b, c, d
+            a, b = _step(nodes, a, X, e, sets), _step(nodes, b, X, f, sets)
+            c, d = _step(nodes, c, X, g, sets), _step(nodes, d, X, h, sets)
+            moving = (a != a_) | (b != b_) | (c != c_) | (d != d_)
+        out[i], out[i + 1], out[i + 2], out[i + 3] = a, b, c, d
+
+
+@exactly
+def _add_unseen(
+    roots: Array,
+    nodes: Array,
+    values: Array,
+    sets: Array | None,
+    X: Array,
+    seen: Array,
+    out: Array,
+    counts: Array,
+    rows: int,
+) -> None:
+    at, which, width = np.empty(rows + 3, np.int64), np.empty(rows + 3, np.int64), values.shape[1]
+    for first in range(0, len(X), rows):
+        stop = min(first + rows, len(X))
+        for t in range(len(seen)):
+            low, n = roots[t], 0
+            for i in range(first, stop):
+                which[n] = i
+                n += int(seen[t, i] == 0)
+            fours = (n + 3) // 4 * 4
+            for i in range(n, fours):
+                which[i] = first
+            _walk_some(nodes[low : roots[t + 1]], X, which[:fours], at[:fours], sets)
+            for i in range(n):
+                counts[which[i]] += 1
+                for k in range(width):
+                    out[which[i], k] += values[low + at[i], k]
+
+
+@exactly
 def _leaves(
     roots: Array,
     nodes: Array,
@@ -277,6 +323,21 @@ def add_values(trees: Packed, X: Array, out: FloatArray) -> None:
     _add_values(trees.roots, trees.nodes, trees.values, trees.columns, trees.sets, rows, out, tile)
 
 
+def add_unseen(trees: Packed, X: Array, seen: Array, out: FloatArray, counts: IntArray) -> None:
+    """:func:`add_values` of those trees that did not see a row, which are counted: one pass.
+
+    Parameters
+    ----------
+    X : (n, d) float32, NaN where missing
+    seen : (n_trees, n) int32, how often each tree has seen each row
+    out : (n, width) float64
+    counts : (n,) int64
+    """
+    rows, tile = _rows(trees, X)
+    nodes = trees.roots, trees.nodes, trees.values, trees.sets
+    _add_unseen(*nodes, rows, seen, out, counts, tile)
+
+
 def leaves(trees: Packed, X: Array) -> IntArray:
     """The number of each row's leaf in each tree: (n, n_trees) int64, one pass."""
     rows, tile = _rows(trees, X)
@@ -302,4 +363,4 @@ def paths(trees: Packed, X: Array) -> tuple[IntArray, IntArray]:
     return starts[:: trees.n_trees], found
 
 
-__all__ = ["Packed", "Table", "add_values", "leaves", "packed", "paths"]
+__all__ = ["Packed", "Table", "add_unseen", "add_values", "leaves", "packed", "paths"]

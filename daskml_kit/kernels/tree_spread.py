@@ -1,4 +1,4 @@
-"""Trees over spread rows, on a worker: a level's histograms, the best of some, rows cut out to be sent."""
+"""Trees over spread rows, on a worker: a level's histograms and votes, the best of some, rows cut out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from daskml_kit.kernels.tree_growth import same_type
 from daskml_kit.kernels.tree_histograms import fill
-from daskml_kit.kernels.tree_rows import Payload, partition, square_of
+from daskml_kit.kernels.tree_rows import Payload, partition, square_of, total_of
 from daskml_kit.kernels.tree_search import Bins, best_split, trials_for
 from daskml_kit.kernels.tree_splits import Rules, exactly
 from daskml_kit.typing import Array
@@ -88,6 +88,60 @@ def best_of(
 
 
 @exactly
+def vote(
+    codes: Array,
+    p: Payload,
+    runs: Array,
+    nodes: Array,
+    features: Array,
+    keys: Array,
+    bounds: Array,
+    bins: Bins,
+    signs: Array,
+    rules: Rules,
+    top_k: int,
+    votes: Array,
+    rows: Array,
+    squares: Array,
+) -> None:
+    """Adds a vote (nodes, features) for those ``top_k`` features that split these rows of a node best.
+
+    Fewer where fewer have a split; of equal ones those that come first. Memory: one node's histograms.
+    """
+    m, stride = features.shape[1], rules.stride
+    view, width, trials = same_type(codes), (rules.missing_bin + 1) * stride, trials_for(rules)
+    every, none = (
+        np.arange(rules.missing_bin).astype(np.int32).reshape(1, -1),
+        np.empty(0, np.int64),
+    )
+    hist, sums, scores = np.empty(m * width, np.int64), np.empty(stride, np.int64), np.empty(m)
+    for i in range(len(nodes)):
+        low, high = runs[nodes[i]]
+        rows[i], squares[i] = high - low, square_of(p, low, high)
+        if high - low < 2:
+            continue
+        hist[:] = 0
+        fill(view, p, low, high, features[i], rules, width, hist)
+        total_of(p, low, high, rules, sums)
+        for j in range(m):
+            scores[j], where, _, _, _, _ = best_split(
+                hist[j * width : (j + 1) * width], width, features[i], j, j + 1, every, none, bins, signs,
+                rules, sums, bounds[i, 0], bounds[i, 1], keys[i], -np.inf, trials,
+            )  # fmt: skip
+            if where < 0:
+                scores[j] = -np.inf
+        for _ in range(min(top_k, m)):
+            best = 0
+            for j in range(m):
+                if scores[j] > scores[best]:
+                    best = j
+            if scores[best] == -np.inf:
+                break
+            scores[best] = -np.inf
+            votes[i, best] += 1
+
+
+@exactly
 def cut_out(codes: Array, idx: Array, runs: Array, nodes: Array, out: Array, at: int) -> int:
     """Copies the codes of the rows of some nodes to columns ``at`` and on; returns where they end."""
     # Unsigned, or each index would be checked for counting from the end.
@@ -102,4 +156,4 @@ def cut_out(codes: Array, idx: Array, runs: Array, nodes: Array, out: Array, at:
     return int(to)
 
 
-__all__ = ["best_of", "cut_out", "fill_nodes", "part_rows"]
+__all__ = ["best_of", "cut_out", "fill_nodes", "part_rows", "vote"]

@@ -9,10 +9,14 @@ import numpy as np
 from scipy import sparse
 
 from daskml_kit.kernels.tree_predict import Packed, Table, add_values, leaves, packed, paths
+from daskml_kit.runtime.threads import over_rows
 from daskml_kit.typing import Array, FloatArray, IntArray, Matrix
 
 SLICE_VALUES = 1 << 22
 """Values of sparse rows that are dense at a time: 16 MB."""
+
+THREAD_STEPS = 1 << 14
+"""Walks of a row through a tree, about 70 ns each, that are worth a thread of their own."""
 
 
 class Packing:
@@ -53,19 +57,29 @@ def table_of(tree: Any) -> Table:
     )
 
 
-def mean_values(trees: Packed, X: Matrix) -> FloatArray:
+def mean_values(trees: Packed, X: Matrix, threads: int = 1) -> FloatArray:
     """The mean of all trees' values, added up in their order: (n, width)."""
     total = np.zeros((X.shape[0], trees.values.shape[1]))
-    for low, rows in dense_slices(X):
-        add_values(trees, rows, total[low : low + len(rows)])
+    for start, rows in dense_slices(X):
+
+        def add(low: int, high: int, rows: Array = rows, start: int = start) -> None:
+            add_values(trees, rows[low:high], total[start + low : start + high])
+
+        over_rows(add, len(rows), threads, least=THREAD_STEPS // trees.n_trees + 1)
     total /= trees.n_trees
     return total
 
 
-def all_leaves(trees: Packed, X: Matrix) -> Array:
+def all_leaves(trees: Packed, X: Matrix, threads: int = 1) -> Array:
     """The leaf of each row in each tree: (n, n_trees) int64."""
-    parts = [leaves(trees, rows) for _, rows in dense_slices(X)]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    out = np.empty((X.shape[0], trees.n_trees), np.int64)
+    for start, rows in dense_slices(X):
+
+        def find(low: int, high: int, rows: Array = rows, start: int = start) -> None:
+            out[start + low : start + high] = leaves(trees, rows[low:high])
+
+        over_rows(find, len(rows), threads, least=THREAD_STEPS // trees.n_trees + 1)
+    return out
 
 
 def all_paths(trees: Packed, X: Matrix) -> tuple[Any, IntArray]:

@@ -17,10 +17,12 @@ from daskml_kit.exceptions import InvalidDataError, InvalidDataTypeError, Invali
 from daskml_kit.kernels.tree_splits import CRITERIA, MOST_TIMES, POISSON, Rules
 from daskml_kit.runtime.in_kind import RowFunction
 from daskml_kit.runtime.ingest import DataFacts, Spec
+from daskml_kit.runtime.opening import RowEdges
 from daskml_kit.tree.binning import Survey
 from daskml_kit.tree.categorical import Features, categorical_in, no_frame_by_dtype, numbered
 from daskml_kit.tree.ground import Ground, Growth
 from daskml_kit.tree.growing import Sampling, units_of
+from daskml_kit.tree.voting import voting_edges
 from daskml_kit.typing import Array, ArrayLike, FloatArray, IntArray, Matrix
 
 EPSILON = float(np.finfo(np.float64).eps)
@@ -113,9 +115,17 @@ class TreeEstimator(BlockEstimator):
         )
         return rows
 
+    def _balances(self, sample_weight: ArrayLike) -> bool:
+        """Whether trees balance their classes: where rows have weights, whose sums must not round."""
+        return sample_weight is not None and self._class_weight() == "balanced"
+
+    def _class_weight(self) -> Any:
+        """As it holds for all rows."""
+        return getattr(self, "class_weight", None)
+
     def _class_weights(self, facts: DataFacts) -> FloatArray | None:
         """The weight of each class, from one weighted pseudo-row a class."""
-        given = getattr(self, "class_weight", None)
+        given = self._class_weight()
         if given is None:
             return None
         assert facts.classes is not None
@@ -145,6 +155,7 @@ class TreeParameters:
     min_impurity_decrease: float
     monotonic_cst: Any
     max_bins: int
+    top_k: int | None = None
     random: bool = False
 
     @classmethod
@@ -168,6 +179,7 @@ class TreeParameters:
             model.min_impurity_decrease,
             model.monotonic_cst,
             int(model.max_bins),
+            getattr(model, "top_k", None),
             random,
         )
 
@@ -176,12 +188,17 @@ class TreeParameters:
         """Whether the criterion is the Poisson deviance."""
         return CRITERIA[self.criterion] == POISSON
 
+    @property
+    def edges(self) -> RowEdges | None:
+        """Where the rows are cut when they are opened; None where it does not matter."""
+        return None if self.top_k is None else voting_edges
+
     def features_of(self, n_features: int) -> int:
         """``max_features`` as a number of features."""
         return features_of(self.max_features, n_features)
 
-    def growth(self, ground: Ground, sampling: Sampling) -> Growth:
-        """How trees grow on some ground.
+    def growth(self, ground: Ground, sampling: Sampling, *, balanced: bool = False) -> Growth:
+        """How trees grow on some ground. ``balanced``: their classes will weigh the same.
 
         Raises
         ------
@@ -197,7 +214,7 @@ class TreeParameters:
         signs = signs_of(self.monotonic_cst, facts)
         n = facts.n_rows
         least = _in_rows(self.min_samples_leaf, n, 1)
-        units = units_of(found, n, MOST_TIMES if sampling.n_draws else 1)
+        units = units_of(found, n, MOST_TIMES if sampling.n_draws else 1, balanced=balanced)
         rules = Rules(
             criterion=CRITERIA[self.criterion],
             n_channels=n_channels,
@@ -220,7 +237,9 @@ class TreeParameters:
             unit_square=units.square,
             constrained=int(signs.any()),
         )
-        return Growth(ground.binning, rules, signs, sampling, self.max_leaf_nodes)
+        searched = min(rules.max_features, facts.n_features)
+        top_k = self.top_k if self.top_k is not None and 2 * self.top_k < searched else None
+        return Growth(ground.binning, rules, signs, sampling, self.max_leaf_nodes, top_k)
 
 
 def features_of(asked: Any, n_features: int) -> int:
@@ -251,6 +270,10 @@ def _check_counts(model: Any) -> None:
             "max_leaf_nodes (None for no limit)", model.max_leaf_nodes, least=2, whole=True
         )
     check_bins(model.max_bins)
+    if getattr(model, "top_k", None) is not None:
+        check_number(
+            "top_k (None for histograms of all features)", model.top_k, least=1, whole=True
+        )
     check_number("min_impurity_decrease", model.min_impurity_decrease, least=0)
     check_number("min_weight_fraction_leaf", model.min_weight_fraction_leaf, least=0)
     if model.min_weight_fraction_leaf > 0.5:

@@ -20,8 +20,8 @@ class Grown:
 
 
 def grow_forest(ground: Ground, growth: Growth, keys: Sequence[int]) -> Grown:
-    """A tree for each key; the same trees, whichever way."""
-    way = way_to_grow(ground)
+    """A tree for each key; the same trees, whichever way, unless features are elected."""
+    way = way_to_grow(ground, growth)
     grow = replicate if way == "replicate" else level_by_level
     return Grown(grow(ground, growth, keys), growth, way)
 

@@ -2,12 +2,13 @@
 
 Two ways, one forest. *replicate*: the binned rows are gathered once and copied to each worker, which grows
 whole trees side by side without any round. *reduce*: rows stay where they are, and each level of all trees
-is a round (:mod:`daskml_kit.tree.levels`).
+is a round (:mod:`daskml_kit.tree.levels`). A third, *vote*, is *reduce* with features elected before their
+histograms are merged, and gives another forest (:mod:`daskml_kit.tree.voting`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,12 +22,13 @@ from daskml_kit.runtime.block import Bundle
 from daskml_kit.runtime.config import setting
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
+from daskml_kit.runtime.pieces import join
 from daskml_kit.tree.binning import Binning, Survey, binned, bins_of, survey
 from daskml_kit.tree.categorical import Features
 from daskml_kit.tree.growing import Columns, Sampling, grow_tree, payload_of
-from daskml_kit.typing import Array, IntArray
+from daskml_kit.typing import Array, FloatArray, IntArray
 
-Way = Literal["replicate", "reduce"]
+Way = Literal["replicate", "reduce", "vote"]
 
 MEMORY_SHARE = 0.2
 """Share of a worker's memory limit that gathered rows and the trees growing there may take."""
@@ -54,8 +56,11 @@ def prepared(
     *,
     poisson: bool = False,
     features: Features | None = None,
+    pieces: bool = False,
 ) -> Iterator[Ground]:
     """``data`` binned, which replaces them and is released here: two passes, one of them a round.
+
+    ``pieces``: whether they were opened in pieces, of which each becomes one block.
 
     Raises
     ------
@@ -70,6 +75,8 @@ def prepared(
     codes = binned(executor, data, binning)
     data.release()
     with codes:
+        if pieces:
+            join(codes, executor)
         yield Ground(executor, codes, binning, found._replace(rows=found.rows[:0]))
 
 
@@ -82,14 +89,24 @@ class Growth:
     signs: IntArray
     sampling: Sampling
     max_leaf_nodes: int | None = None
+    top_k: int | None = None  # features that a piece of the rows votes for; None: histograms of all
+    class_weights: Mapping[int, FloatArray] | None = None  # of a tree's own, by its key
+
+    def class_weights_of(self, key: int) -> FloatArray | None:
+        """By which a tree multiplies the weights of rows; None where rows have all of their weight."""
+        return None if self.class_weights is None else self.class_weights[key]
 
 
-def way_to_grow(ground: Ground) -> Way:
-    """As :func:`~daskml_kit.runtime.config.config_context` says, else by bytes.
+def way_to_grow(ground: Ground, growth: Growth) -> Way:
+    """*vote* where features are elected: that changes the forest, so it never follows from the machines.
+
+    Else as :func:`~daskml_kit.runtime.config.config_context` says, and else by bytes.
 
     Gathered rows are one byte a feature (two above 255 bins) and their payload; each thread of a worker
     grows a tree with two more copies of the payload.
     """
+    if growth.top_k is not None:
+        return "vote"
     asked = setting("trees")
     if asked != "auto":
         return "replicate" if asked == "replicate" else "reduce"
@@ -119,6 +136,7 @@ def _grown(growth: Growth, columns: Columns, key: int) -> Nodes:
         growth.sampling,
         key,
         growth.max_leaf_nodes,
+        growth.class_weights_of(key),
     )
 
 

@@ -22,6 +22,9 @@ from daskml_kit.typing import Array, FloatArray, IntArray
 SUM_BITS = 62
 """Sums stay below two to this power, so that none overflows."""
 
+HEADROOM = 4
+"""Sums of balanced weights may be so many times as large: a tree may draw rows of a rare class often."""
+
 _INTS = np.empty(0, np.int64)
 _LABELS = np.empty(0, np.int32)
 
@@ -34,14 +37,18 @@ class Units(NamedTuple):
     square: float
 
 
-def units_of(found: Survey, n_rows: int, times: int) -> Units:
+def units_of(found: Survey, n_rows: int, times: int, *, balanced: bool = False) -> Units:
     """The finest units, powers of two, in which no sum over ``times * n_rows`` rows overflows.
 
-    Whole weights are kept as they are. Rounding to units costs a value at most
-    ``2 times n_rows / 2^62`` of the largest: 1e-12 for a million rows.
+    Whole weights are kept as they are, unless classes are ``balanced`` later. Rounding to units costs a
+    value at most ``2 times n_rows / 2^62`` of the largest: 1e-12 for a million rows.
     """
+    if balanced:
+        times *= HEADROOM
     most = SUM_BITS - int(np.ceil(np.log2(times * n_rows + 1)))
-    whole = found.whole_weights and found.most_weight * times * n_rows < 2.0**SUM_BITS
+    whole = (
+        not balanced and found.whole_weights and found.most_weight * times * n_rows < 2.0**SUM_BITS
+    )
     return Units(
         1.0 if whole else _unit(found.most_weight, most),
         _unit(found.most_value, most),
@@ -58,13 +65,13 @@ def payload_of(block: Block, rules: Rules) -> Payload:
     assert block.y is not None
     w = block.weight
     weight = _INTS if w is None else _whole(w / rules.unit_weight)
+    if w is None and rules.unit_weight != 1.0:
+        weight = np.full(block.n_rows, round(1 / rules.unit_weight), np.int64)
     if rules.criterion < SQUARED:
         return Payload(_LABELS, block.y.astype(np.int32), weight, _INTS, _INTS)
     y = block.y.astype(np.float64)
     scale = 1.0 if w is None else w
     term = y * np.log(np.where(y > 0, y, 1.0)) if rules.criterion == POISSON else y * y
-    if w is None and rules.unit_weight != 1.0:
-        weight = np.full(len(y), round(1 / rules.unit_weight), np.int64)
     value, square = _whole(scale * y / rules.unit_value), _whole(scale * term / rules.unit_square)
     return Payload(_LABELS, _LABELS, weight, value, square)
 
@@ -110,8 +117,13 @@ class Columns(NamedTuple):
     rows: range
 
 
-def in_bag(columns: Columns, times: IntArray) -> tuple[Payload, int, float]:
-    """The payload of the rows that a tree sees, how many these are, and their weight as an integer."""
+def in_bag(
+    columns: Columns, times: IntArray, class_weights: FloatArray | None = None
+) -> tuple[Payload, int, float]:
+    """The payload of the rows that a tree sees, how many these are, and their weight as an integer.
+
+    ``class_weights``: by which the tree multiplies the weights of rows.
+    """
     n, given = columns.codes.shape[1], columns.payload
     out = Payload(
         np.empty(n, np.int32),
@@ -121,6 +133,8 @@ def in_bag(columns: Columns, times: IntArray) -> tuple[Payload, int, float]:
         np.empty(len(given.square), np.int64),
     )
     size = kernel.collect(times, given, out)
+    if class_weights is not None:
+        out.weight[:size] = _whole(out.weight[:size] * class_weights[out.label[:size]])
     return out, size, float(out.weight[:size].sum())
 
 
@@ -132,10 +146,11 @@ def grow_tree(
     sampling: Sampling,
     key: int,
     max_leaf_nodes: int | None = None,
+    class_weights: FloatArray | None = None,
 ) -> Nodes:
     """The whole tree of a key."""
     times = sampling.times(key, columns.rows)
-    payload, size, weight = in_bag(columns, times)
+    payload, size, weight = in_bag(columns, times, class_weights)
     own = for_weight(rules, weight * rules.unit_weight)
     nodes: Nodes = kernel.grow(
         columns.codes, payload, size, binning.bins, signs, own, np.uint64(key), 0, -np.inf, np.inf

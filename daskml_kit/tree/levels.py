@@ -5,7 +5,8 @@ there. Each block moves its rows to their nodes, which it remembers in its scrat
 histograms; the total decides the next splits. Sums are of integers, so the trees are those that grow whole.
 Where all features are searched, the heavier of two siblings is their parent less the lighter, whose rows
 alone are looked at. Where a round's histograms are many, workers merge them
-(:mod:`~daskml_kit.tree.merging`). Small nodes are finished whole (:mod:`~daskml_kit.tree.finishing`).
+(:mod:`~daskml_kit.tree.merging`). Where features are elected first, a level is two rounds
+(:mod:`~daskml_kit.tree.voting`). Small nodes are finished whole (:mod:`~daskml_kit.tree.finishing`).
 
 References
 ----------
@@ -29,7 +30,7 @@ from daskml_kit.kernels.tree_splits import SQUARED
 from daskml_kit.kernels.tree_spread import fill_nodes
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.reduction import Reduction
-from daskml_kit.tree import finishing, merging
+from daskml_kit.tree import finishing, merging, voting
 from daskml_kit.tree.finishing import Small
 from daskml_kit.tree.ground import MEMORY_SHARE, Ground, Growth
 from daskml_kit.tree.growing import best_first
@@ -132,7 +133,10 @@ class _Forest:
     @classmethod
     def of(cls, ground: Ground, growth: Growth, keys: Sequence[int]) -> _Forest:
         d = ground.data.facts.n_features
-        small = finishing.small_rows(ground, growth, len(keys))
+        if growth.top_k is None:
+            small = finishing.small_rows(ground, growth, len(keys))
+        else:
+            small = voting.small_rows(ground.data.facts, growth)
         trees = [GrowingTree.of(key) for key in keys]
         every = np.arange(growth.rules.missing_bin, dtype=np.int32)[None, :]
         return cls(ground, growth, trees, uuid.uuid4().hex, d, small, every)
@@ -166,8 +170,10 @@ class _Forest:
         return (0, m) if node.start == 0 else (node.start, node.start + 1)
 
     def _width(self, node: Node) -> int:
+        """Features of which histograms are merged."""
         start, stop = self._searched_at(node)
-        return stop - start
+        top_k = self.growth.top_k
+        return stop - start if top_k is None else min(stop - start, 2 * top_k)
 
     def _next_nodes(self) -> list[tuple[GrowingTree, list[int]]]:
         """Waiting nodes, tree by tree, as many as fit the budget; those of one search width a tree."""
@@ -193,6 +199,30 @@ class _Forest:
         ]
         return Wanted(tree.splits(self.growth), np.array(nodes), np.array(features))
 
+    def _asked(self, chosen: Sequence[tuple[GrowingTree, list[int]]]) -> tuple[Wanted, ...]:
+        """What is wanted of each tree; where features are elected first, after one round of votes."""
+        asked = [self._wanted(tree, nodes) for tree, nodes in chosen]
+        top_k = self.growth.top_k
+        many = [
+            t for t, wanted in enumerate(asked) if top_k and wanted.features.shape[1] > 2 * top_k
+        ]
+        if many:
+            named = tuple(self._nominated(chosen[t], asked[t]) for t in many)
+            ballot = voting.Ballot(self.fit, self._growing(chosen), named)
+            for t, features in zip(
+                many, voting.elected(self.ground, self.growth, ballot), strict=True
+            ):
+                asked[t] = asked[t]._replace(features=features)
+        return tuple(asked)
+
+    @staticmethod
+    def _nominated(chosen: tuple[GrowingTree, list[int]], wanted: Wanted) -> voting.Nominated:
+        tree, at = chosen
+        nodes = [tree.nodes[i] for i in at]
+        keys = np.array([node.key for node in nodes], np.uint64)
+        bounds = np.array([(node.lower, node.upper) for node in nodes])
+        return voting.Nominated(*wanted, keys, bounds)
+
     def _histogram_bytes(self, chosen: Sequence[tuple[GrowingTree, list[int]]]) -> int:
         cells = (self.growth.rules.missing_bin + 1) * self.growth.rules.stride
         m = sum(self._width(tree.nodes[i]) for tree, nodes in chosen for i in nodes)
@@ -207,7 +237,7 @@ class _Forest:
         reduction: Reduction[Ask, list[Level], list[Level]] = Reduction(
             "tree-level", partial(_chunk, self.growth), combined
         )
-        asked = tuple(self._wanted(tree, nodes) for tree, nodes in chosen)
+        asked = self._asked(chosen)
         ask = Ask(self.fit, self._growing(chosen), asked)
         found = self.ground.executor.reduce(self.ground.data, reduction, ask)
         for (tree, nodes), wanted, level in zip(chosen, asked, found, strict=True):
@@ -218,7 +248,7 @@ class _Forest:
         for tree, nodes in chosen:
             for i in list(nodes):
                 self._part_from_twin(tree, i, nodes)
-        asked = tuple(self._wanted(tree, nodes) for tree, nodes in chosen)
+        asked = self._asked(chosen)
         parts = [
             Part(t, j, 0, wanted.features[j], node.key, node.lower, node.upper, tree.rules)
             for t, ((tree, nodes), wanted) in enumerate(zip(chosen, asked, strict=True))
@@ -257,7 +287,7 @@ class _Forest:
             if wanted.features.shape[1] == 0:
                 continue
             hist = level.hist[j].astype(np.int64)
-            self._settle(tree, i, hist, wanted.features[j])
+            self._settle(tree, i, hist, wanted.features[j], whole=self.growth.top_k is None)
             if node.twin is not None:
                 twin, above = tree.nodes[node.twin.node], tree.nodes[node.twin.parent]
                 twin.rows, twin.square = above.rows - node.rows, above.square - node.square

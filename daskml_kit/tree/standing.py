@@ -86,7 +86,8 @@ def _begun(growth: Growth, block: Block, fit: str) -> _Kept:
 def _stood(growth: Growth, kept: _Kept, tree: Splits) -> Standing:
     found = kept.trees.get(tree.key)
     if found is None or found.applied > len(tree.table):
-        payload, size, _ = in_bag(kept.columns, growth.sampling.times(tree.key, kept.columns.rows))
+        times = growth.sampling.times(tree.key, kept.columns.rows)
+        payload, size, _ = in_bag(kept.columns, times, growth.class_weights_of(tree.key))
         payload = Payload(*(part[:size].copy() for part in payload))
         found = kept.trees[tree.key] = Standing(payload, np.array([[0, size]]))
     new = slice(found.applied, len(tree.table))

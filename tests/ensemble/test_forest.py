@@ -16,7 +16,7 @@ from sklearn.utils._test_common.instance_generator import PER_ESTIMATOR_XFAIL_CH
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import daskml_kit
-from daskml_kit.ensemble.forest import (
+from daskml_kit.ensemble import (
     ExtraTreesClassifier,
     ExtraTreesRegressor,
     RandomForestClassifier,
@@ -182,7 +182,8 @@ def test_a_cluster_grows_the_same_forest(client):
         ({"oob_score": True, "bootstrap": False}, "only available if bootstrap=True"),
         ({"max_samples": 0.5, "bootstrap": False}, "cannot be set if `bootstrap=False`"),
         ({"max_samples": 64.5}, "max_samples must be"),
-        ({"class_weight": "balanced_subsample"}, "from tree to tree"),
+        ({"class_weight": "even"}, "class_weight must be"),
+        ({"top_k": 0}, "top_k"),
         ({"oob_score": "yes"}, "oob_score must be"),
         ({"n_jobs": 1.5}, "n_jobs must be"),
     ],
@@ -229,3 +230,61 @@ def test_out_of_bag_answers_of_an_earlier_fit_are_gone():
     forest.set_params(oob_score=False).fit(X, y)
     assert not hasattr(forest, "oob_score_")
     assert not hasattr(forest, "oob_decision_function_")
+
+
+@pytest.mark.parametrize("preset", ["balanced", "balanced_subsample"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_balanced_classes_weigh_the_same_from_any_chunks(preset, weighted):
+    """Though sums of weights round otherwise in other chunks."""
+    rng = np.random.default_rng(5)
+    X, y = rng.normal(size=(600, 4)), rng.choice(3, 600, p=[0.9, 0.08, 0.02])
+    weight = rng.random(600) if weighted else None
+    model = RandomForestClassifier(4, class_weight=preset, max_depth=4, random_state=0)
+    one = clone(model).fit(X, y, weight)
+    for chunk, trees in ((100, "replicate"), (64, "reduce")):
+        lazy, labels = da.from_array(X, chunks=(chunk, 4)), da.from_array(y, chunks=chunk)
+        weights = None if weight is None else da.from_array(weight, chunks=chunk)
+        with daskml_kit.config_context(trees=trees):
+            same_forest(clone(model).fit(lazy, labels, weights), one)
+    w = np.ones(600) if weight is None else weight
+    for tree, rows in zip(one.estimators_, one.estimators_samples_, strict=True):
+        shares = tree.tree_.value[0, 0]
+        if preset == "balanced_subsample":
+            np.testing.assert_allclose(shares, 1 / 3, rtol=1e-9)
+            total = w[rows].sum()
+        else:
+            factors = w.sum() / 3 / np.bincount(y, w)
+            total = (w * factors[y])[rows].sum()
+            own = np.bincount(y[rows], (w * factors[y])[rows])
+            np.testing.assert_allclose(shares, own / total, rtol=1e-9)
+        np.testing.assert_allclose(tree.tree_.weighted_n_node_samples[0], total, rtol=1e-9)
+
+
+def test_balanced_subsamples_need_bootstraps_and_warm_starts_are_warned_of():
+    rng = np.random.default_rng(5)
+    X, y = rng.normal(size=(200, 3)), rng.choice(2, 200, p=[0.9, 0.1])
+    given = {"bootstrap": False, "max_depth": 3, "random_state": 0}
+    plain = RandomForestClassifier(2, class_weight="balanced", **given).fit(X, y)
+    same_forest(
+        RandomForestClassifier(2, class_weight="balanced_subsample", **given).fit(X, y), plain
+    )
+    with pytest.warns(UserWarning, match="not recommended with warm_start=True"):
+        RandomForestClassifier(2, class_weight="balanced", warm_start=True).fit(X, y)
+
+
+def test_all_processors_answer_rows_in_memory(monkeypatch):
+    from daskml_kit.runtime import threads
+    from daskml_kit.tree import answers
+
+    model = RandomForestClassifier(5, random_state=0).fit(DIGITS, LABELS)
+    expected = model.predict_proba(DIGITS), model.apply(DIGITS)
+    used = []
+    real = threads.ThreadPoolExecutor
+    monkeypatch.setattr(threads, "CPU_COUNT", 3)
+    monkeypatch.setattr(answers, "THREAD_STEPS", 5)
+    monkeypatch.setattr(threads, "ThreadPoolExecutor", lambda n: used.append(n) or real(n))
+    np.testing.assert_array_equal(model.predict_proba(DIGITS), expected[0])
+    np.testing.assert_array_equal(model.apply(DIGITS), expected[1])
+    lazy = model.predict_proba(da.from_array(DIGITS, chunks=(900, -1)))
+    np.testing.assert_array_equal(lazy.compute(), expected[0])
+    assert used == [3, 3]
