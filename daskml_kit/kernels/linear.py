@@ -123,7 +123,8 @@ def linear_sums(
     fit = _single if n_outputs is None else _several
     sums = fit(loss, rows, targets, weights, w, X.shape[1], wanted, (start, int(every)))
     if sums.hessian is not None and every > 1 and sketch != "diagonal":
-        return sums._replace(hessian=sums.hessian * every)
+        with np.errstate(over="ignore"):  # what is too large is infinite, as in the kernel's sums
+            return sums._replace(hessian=sums.hessian * every)
     return sums
 
 

@@ -10,7 +10,15 @@ from typing import Any
 
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.runtime.ingest import DataFacts
-from daskml_kit.solvers import LBFGS, GradientDescent, Kinked, Newton, NewtonCG, ProximalNewton
+from daskml_kit.solvers import (
+    LBFGS,
+    GradientDescent,
+    Kinked,
+    Newton,
+    NewtonCG,
+    ProximalLBFGS,
+    ProximalNewton,
+)
 
 SMOOTH: dict[str, Any] = {
     "newton": Newton,
@@ -22,6 +30,7 @@ SMOOTH: dict[str, Any] = {
 
 PROXIMAL: dict[str, Any] = {
     "newton": ProximalNewton,
+    "lbfgs": ProximalLBFGS,
     "gd": lambda kinks: GradientDescent(penalty=kinks),
 }
 """Those that take L1 strengths and bounds."""

@@ -116,7 +116,7 @@ class ElasticNet(LinearRegressor):
         Whether workers hold rows, or all rows of some columns (working sets, with the duality gap as above).
         "auto" goes by columns where X is a dask array of several chunks of columns, of more columns than
         rows and more than 5,000. "admm" and "cocoa" (which needs ``l1_ratio < 1``) compute on pieces of the
-        rows, see :class:`LogisticRegression`; they end as the proximal gradient does, ``n_iter_`` counts
+        rows, see :class:`LogisticRegression`; they end as proximal L-BFGS does, ``n_iter_`` counts
         their rounds.
     balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
@@ -133,7 +133,7 @@ class ElasticNet(LinearRegressor):
     Notes
     -----
     One pass to load and one for the moments, whatever alpha; the driver holds (n_features + n_targets)^2
-    values. Above 5,000 features accelerated proximal gradient takes a pass a step (``n_iter_`` counts them),
+    values. Above 5,000 features proximal L-BFGS takes a pass a step (``n_iter_`` counts them),
     until no component of the smallest subgradient exceeds ``tol`` times the deviation of y.
 
     References

@@ -12,8 +12,13 @@ from sklearn.utils.validation import check_is_fitted
 from daskml_kit.base import BlockEstimator, RegressorMixin, check_number
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
 from daskml_kit.kernels import predict_linear
-from daskml_kit.linear_model.choice import LOCAL, newton_is_cheaper
-from daskml_kit.linear_model.objective import Finish, LinearObjective, unpenalised_intercept
+from daskml_kit.linear_model.choice import LOCAL, newton_is_cheaper, rows_a_sample, sketch_for
+from daskml_kit.linear_model.objective import (
+    Finish,
+    LinearObjective,
+    guessed,
+    unpenalised_intercept,
+)
 from daskml_kit.linear_model.pieces import edges_of_model, in_pieces
 from daskml_kit.linear_model.regressor import check_flag
 from daskml_kit.linear_model.summary import Summarised
@@ -28,11 +33,10 @@ from daskml_kit.losses import Gamma, HalfSquared, Poisson, Tweedie
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.reduction import Reduction
-from daskml_kit.solvers import LBFGS, Newton, Solution, solve
+from daskml_kit.solvers import Newton, Solution, solve
 from daskml_kit.typing import ArrayLike, FloatArray, Matrix
 
-SOLVERS = {"newton-cholesky": Newton, "lbfgs": LBFGS}
-NAMES = ("auto", *SOLVERS, *LOCAL)
+NAMES = ("auto", "newton-cholesky", "lbfgs", *LOCAL)
 
 
 def _deviance_chunk(loss: Any, block: Block, params: Any) -> tuple[float, TargetSums]:
@@ -98,6 +102,7 @@ class GeneralizedLinear(Summarised, RegressorMixin, BlockEstimator):
             facts = data.facts
             about = executor.reduce(data, target_reduction(loss), None)
             _refuse_range(loss, about)
+            warm = self.warm_start and hasattr(self, "coef_")
             w0 = self._start(facts, loss, about)
             penalty = unpenalised_intercept(self.alpha, w0.shape, self.fit_intercept)
             objective = LinearObjective(
@@ -109,7 +114,10 @@ class GeneralizedLinear(Summarised, RegressorMixin, BlockEstimator):
                 )
             else:
                 solver = self._solver(facts, w0.size)
-            solution = solve(objective, solver, w0, max_iter=self.max_iter, tol=self.tol)
+            solution = solve(
+                objective, solver, w0, max_iter=self.max_iter, tol=self.tol,
+                near=None if warm else guessed(objective, solver, w0, self.max_iter),
+            )  # fmt: skip
             self._keep(facts, solution)
         return self
 
@@ -140,9 +148,14 @@ class GeneralizedLinear(Summarised, RegressorMixin, BlockEstimator):
         return w
 
     def _solver(self, facts: DataFacts, size: int) -> Any:
-        if self.solver != "auto":
-            return SOLVERS[self.solver]()
-        return Newton() if newton_is_cheaper(facts, 1, size) else LBFGS()
+        name = self.solver
+        if name == "auto":
+            name = (
+                "newton-cholesky" if newton_is_cheaper(facts, 1, size, sketched=True) else "lbfgs"
+            )
+        if name == "lbfgs":
+            return sketch_for(facts, size)
+        return Newton(rows_a_sample(facts, size))
 
     def _keep(self, facts: DataFacts, solution: Solution) -> None:
         w = solution.w.astype(facts.dtype)

@@ -21,7 +21,12 @@ from daskml_kit.linear_model.choice import (
     sketch_for,
     solver_named,
 )
-from daskml_kit.linear_model.objective import Finish, LinearObjective, unpenalised_intercept
+from daskml_kit.linear_model.objective import (
+    Finish,
+    LinearObjective,
+    guessed,
+    unpenalised_intercept,
+)
 from daskml_kit.linear_model.pieces import edges_of, in_pieces
 from daskml_kit.linear_model.prediction import LinearRows
 from daskml_kit.linear_model.summary import Summarised
@@ -57,9 +62,9 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
     solver : str, default="auto"
         One of "auto", "newton", "newton-cg", "lbfgs", "gd", "admm", "giant", "cocoa", "columns".
         "auto" takes "newton" for dense data of few coefficients, where its few dear rounds cost less than
-        the many cheap ones of the others. With L1 or bounds "newton" and "gd" are proximal (and "gd" is
-        FISTA), and the others are refused. "newton-cg" takes several rounds an iteration, each with one
-        product of the Hessian and a vector. "admm", "giant" and "cocoa" compute on pieces of the rows by
+        the many cheap ones of the others. With L1 or bounds "newton", "lbfgs" and "gd" are proximal (and
+        "gd" is FISTA), and the others are refused. "newton-cg" takes several rounds an iteration, each with
+        one product of the Hessian and a vector. "admm", "giant" and "cocoa" compute on pieces of the rows by
         themselves, for fewer messages: "admm" takes every penalty, "giant" none with L1 or bounds, "cocoa"
         two classes and a penalty with L2 (it also ends where its duality gap is at most ``tol**2``). Pieces
         are ranges of global rows that follow from the shape of the data, so chunks and workers change no
@@ -194,6 +199,7 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
                 max_iter=self.max_iter,
                 tol=self.tol,
                 unroll=self.unroll,
+                near=None if np.any(w0) else guessed(objective, solver, w0, self.max_iter),
             )
             self._keep(facts, solution)
         return self
@@ -288,8 +294,8 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
         name = self.solver
         if name == "auto":
             outputs = 1 if len(shape) == 1 else shape[0]
-            small = newton_is_cheaper(facts, outputs, shape[-1], sketched=kinks is None)
-            name = "newton" if small else "lbfgs" if kinks is None else "gd"
+            small = newton_is_cheaper(facts, outputs, shape[-1], sketched=True)
+            name = "newton" if small else "lbfgs"
         every = rows_a_sample(facts, int(np.prod(shape)))
         return solver_named(name, kinks, every, sketch_for(facts, shape[-1]))
 

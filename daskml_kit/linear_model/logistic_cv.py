@@ -13,10 +13,16 @@ import numpy as np
 
 from daskml_kit.base import check_number
 from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
-from daskml_kit.kernels import LinearSums, linear_sums, predict_linear
+from daskml_kit.kernels import LinearSums, predict_linear
 from daskml_kit.linear_model.folds import RowCells, Split, row_splits
 from daskml_kit.linear_model.logistic import LogisticRegression
-from daskml_kit.linear_model.objective import Finish, LinearObjective, unpenalised_intercept
+from daskml_kit.linear_model.objective import (
+    Finish,
+    LinearObjective,
+    added,
+    sums_asked,
+    unpenalised_intercept,
+)
 from daskml_kit.linear_model.regressor import check_flag
 from daskml_kit.losses import Binomial, Multinomial
 from daskml_kit.penalties import L2
@@ -25,7 +31,8 @@ from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.reduction import Reduction
-from daskml_kit.solvers import solve
+from daskml_kit.solvers import Question, solve
+from daskml_kit.solvers.protocol import asked
 from daskml_kit.typing import ArrayLike, FloatArray, IntArray
 
 SCORES = ("accuracy", "neg_log_loss")
@@ -118,10 +125,10 @@ def stratified(counts: _Counts, n_folds: int) -> Strata:
 
 
 class _Trial(NamedTuple):
-    """Where one fold's objective is asked for."""
+    """What one fold's solver asks of its objective."""
 
     train: tuple[int, ...]
-    w: FloatArray
+    question: Question
 
 
 Sums: TypeAlias = dict[int, LinearSums] | None
@@ -132,11 +139,12 @@ def _train_chunk(loss: Any, fit_intercept: bool, order: int, block: Block, param
     codes = row_codes(cells, block)
     if codes is None:
         return None
+    y = np.asarray(block.y)
     s = np.ones(block.n_rows) if block.weight is None else block.weight
     return {
-        fold: linear_sums(
-            loss, block.X, np.asarray(block.y), np.where(np.isin(codes, trial.train), s, 0.0),
-            trial.w, fit_intercept=fit_intercept, order=order,
+        fold: sums_asked(
+            loss, fit_intercept, order, trial.question,
+            block, y, np.where(np.isin(codes, trial.train), s, 0.0),
         )
         for fold, trial in trials.items()
     }  # fmt: skip
@@ -145,12 +153,7 @@ def _train_chunk(loss: Any, fit_intercept: bool, order: int, block: Block, param
 def _train_combine(a: Sums, b: Sums) -> Sums:
     if a is None or b is None:
         return None
-    return {fold: _added(a[fold], b[fold]) for fold in a}
-
-
-def _added(a: LinearSums, b: LinearSums) -> LinearSums:
-    hessian = None if a.hessian is None or b.hessian is None else a.hessian + b.hessian
-    return LinearSums(a.value + b.value, a.gradient + b.gradient, hessian)
+    return {fold: added(a[fold], b[fold]) for fold in a}
 
 
 def _weight_chunk(block: Block, params: Any) -> FloatArray | None:
@@ -205,7 +208,7 @@ class LogisticRegressionCV(LogisticRegression):
         splitter must need neither y nor groups, see :class:`~daskml_kit.linear_model.ElasticNetCV`.
     scoring : {"accuracy", "neg_log_loss"} or None
         None means accuracy.
-    solver : {"auto", "newton", "lbfgs", "gd"}, default="auto"
+    solver : {"auto", "newton", "newton-cg", "lbfgs", "gd"}, default="auto"
         See :class:`~daskml_kit.linear_model.LogisticRegression`.
     tol : float, default=1e-4
     max_iter : int, default=100
@@ -434,12 +437,12 @@ class _Folds:
         train: Reduction[Any, Any, Any] = Reduction(name, chunk, _train_combine)
         active = list(range(len(states)))
         while active:
-            points = {f: solvers[f].point(states[f]) for f in active}
+            asks = {f: asked(solvers[f], states[f]) for f in active}
             sums = self.reduced(
-                train, {f: _Trial(self.splits[f].train, w) for f, w in points.items()}
+                train, {f: _Trial(self.splits[f].train, ask) for f, ask in asks.items()}
             )
-            for f in active:
-                states[f] = solvers[f].update(states[f], ends[f][0](points[f], sums[f]))
+            for f, ask in asks.items():
+                states[f] = solvers[f].update(states[f], ends[f][0].answer(ask, sums[f]))
             active = [f for f in active if not self._done(states[f])]
         return np.array([s.w for s in states]), np.array([s.n_iter for s in states])
 

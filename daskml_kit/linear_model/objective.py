@@ -10,22 +10,29 @@ the update task of an unrolled graph.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from daskml_kit.kernels import LinearSums, linear_product, linear_sums
+from daskml_kit.linear_model.sample import sample_of
 from daskml_kit.penalties import L2
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.events import Measured
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.reduction import Reduction
-from daskml_kit.solvers import Evaluation, Solver
+from daskml_kit.solvers import Evaluation, Guess, Solver, approach
 from daskml_kit.solvers.protocol import Product, Question, State, asked
 from daskml_kit.typing import FloatArray
+
+LEAST_SAMPLE = 4
+"""A start is sought from one of so many rows or fewer: of more, a round costs nearly what one of all does."""
+
+GUESS_STEPS = 10
+"""Most steps there. Data that a sample can't stand for should not hold it up."""
 
 
 def _chunk(
@@ -33,39 +40,60 @@ def _chunk(
     fit_intercept: bool,
     order: int,
     target: int | None,
+    sample: int,
     block: Block,
     question: FloatArray | Question,
 ) -> LinearSums:
     asks = question if isinstance(question, Question) else Question(question)
-    w, vector = asks.w, asks.vector
+    if sample > 1:
+        block = sample_of(block, sample)
     y = np.asarray(block.y)
     if target is not None:
         y = np.ascontiguousarray(y[:, target])
-    rows = (loss, block.X, y, block.weight)
-    if vector is not None:
-        product = linear_product(*rows, w, vector, fit_intercept=fit_intercept)
+    return sums_asked(loss, fit_intercept, order, asks, block, y, block.weight)
+
+
+def sums_asked(
+    loss: Any,
+    fit_intercept: bool,
+    order: int,
+    asks: Question,
+    block: Block,
+    y: FloatArray,
+    weight: FloatArray | None,
+) -> LinearSums:
+    """What a block's rows, with these targets and weights, say to a question.
+
+    Where it has a vector, the product with it stands in the place of the gradient.
+    """
+    rows = (loss, block.X, y, weight)
+    if asks.vector is not None:
+        product = linear_product(*rows, asks.w, asks.vector, fit_intercept=fit_intercept)
         return LinearSums(0.0, product, None)
     return linear_sums(
-        *rows, w, fit_intercept=fit_intercept, order=order, every=asks.every, start=block.start,
+        *rows, asks.w, fit_intercept=fit_intercept, order=order, every=asks.every, start=block.start,
         sketch=asks.sketch,
     )  # fmt: skip
 
 
-def _combine(a: LinearSums, b: LinearSums) -> LinearSums:
+def added(a: LinearSums, b: LinearSums) -> LinearSums:
+    """The sums over the rows of both."""
     hessian = None if a.hessian is None or b.hessian is None else a.hessian + b.hessian
     return LinearSums(a.value + b.value, a.gradient + b.gradient, hessian)
 
 
 def linear_reduction(
-    loss: Any, fit_intercept: bool, order: int, target: int | None = None
+    loss: Any, fit_intercept: bool, order: int, target: int | None = None, sample: int = 1
 ) -> Reduction[FloatArray | Question, LinearSums, LinearSums]:
     """Sums of value, gradient and (``order=2``) Hessian at given coefficients: one pass.
 
     Its parameter is a point, or a question; where a question has a vector, the product with it stands in
-    the place of the gradient. ``target`` is the column of a two-dimensional y.
+    the place of the gradient. ``target`` is the column of a two-dimensional y. With a ``sample`` the sums
+    are those of one of so many rows.
     """
-    name = f"{type(loss).__name__.lower()}-{'hessian' if order == 2 else 'gradient'}"
-    return Reduction(name, partial(_chunk, loss, fit_intercept, order, target), _combine)
+    what = "sample" if sample > 1 else "hessian" if order == 2 else "gradient"
+    chunk = partial(_chunk, loss, fit_intercept, order, target, sample)
+    return Reduction(f"{type(loss).__name__.lower()}-{what}", chunk, added)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +102,10 @@ class Finish:
 
     weight_sum: float
     penalty: L2
+
+    def of_one_in(self, sample: int) -> Finish:
+        """The same for sums over one of so many rows."""
+        return replace(self, weight_sum=self.weight_sum / sample)
 
     def __call__(self, w: FloatArray, sums: LinearSums) -> Evaluation:
         value = sums.value / self.weight_sum + self.penalty.value(w)
@@ -109,7 +141,10 @@ def _tell(solver: Any, finish: Finish, state: Any, sums: LinearSums) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class LinearObjective:
-    """A penalised linear model's objective; each evaluation is one round."""
+    """A penalised linear model's objective; each evaluation is one round.
+
+    With a ``sample`` it is that of one of so many rows: a round then, but no pass.
+    """
 
     data: BlockDataset
     executor: Executor
@@ -117,10 +152,13 @@ class LinearObjective:
     fit_intercept: bool
     finish: Finish
     target: int | None = None  # column of a two-dimensional y
+    sample: int = field(default=1, kw_only=True)
 
     def advance(self, solver: Solver[State], state: State, n_rounds: int) -> list[State]:
         """Ask, evaluate and tell ``n_rounds`` times, in one graph where that is possible."""
-        reduction = linear_reduction(self.loss, self.fit_intercept, solver.order, self.target)
+        reduction = linear_reduction(
+            self.loss, self.fit_intercept, solver.order, self.target, self.sample
+        )
         if n_rounds > 1:
             return self.executor.iterate(
                 self.data,
@@ -136,15 +174,39 @@ class LinearObjective:
 
         def objective(sums: LinearSums) -> float:
             told.append(solver.update(state, self.finish.answer(question, sums)))
-            return _measured(told[0])
+            return _measured(told[0], passes=int(self.sample == 1))
 
         self.executor.reduce(self.data, reduction, question, objective=objective)
         return told
 
 
-def _measured(at: Any) -> Measured:
+def guessed(objective: LinearObjective, solver: Any, w0: FloatArray, max_iter: int) -> Guess | None:
+    """A place near the minimum, from the sample of rows that Newton's first Hessians would be of.
+
+    The minimum over m rows is one where the objective of all is about ``d / 2m`` above its own (a likelihood
+    of d coefficients; the size of an average loss is one): with 1,000 rows a coefficient as near as the first
+    five or six of Newton's passes over all rows would come.
+
+    Parameters
+    ----------
+    objective, solver, w0, max_iter : as for :func:`~daskml_kit.solvers.solve`
+
+    Returns
+    -------
+    None where the solver takes exact Hessians, or where a sample would spare little.
+    """
+    sample = solver.every if solver.order == 2 else 1
+    if sample < LEAST_SAMPLE or max_iter == 0:
+        return None
+    few = replace(objective, sample=sample, finish=objective.finish.of_one_in(sample))
+    exact = replace(solver, every=1)
+    share = float(np.sqrt(sample / objective.data.facts.n_rows))
+    return approach(few, exact, w0, max_iter=min(GUESS_STEPS, max_iter), share=share)
+
+
+def _measured(at: Any, passes: int = 1) -> Measured:
     """What a round reports: the state of the solver that was told its sums."""
-    return Measured(at.value, float(np.max(np.abs(at.gradient), initial=0.0)))
+    return Measured(at.value, float(np.max(np.abs(at.gradient), initial=0.0)), passes)
 
 
 def unpenalised_intercept(strength: float, shape: tuple[int, ...], fit_intercept: bool) -> L2:
@@ -155,4 +217,12 @@ def unpenalised_intercept(strength: float, shape: tuple[int, ...], fit_intercept
     return L2(strengths)
 
 
-__all__ = ["Finish", "LinearObjective", "linear_reduction", "unpenalised_intercept"]
+__all__ = [
+    "Finish",
+    "LinearObjective",
+    "added",
+    "guessed",
+    "linear_reduction",
+    "sums_asked",
+    "unpenalised_intercept",
+]

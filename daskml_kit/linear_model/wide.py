@@ -1,4 +1,4 @@
-"""The elastic net of more features than a Gram matrix takes: accelerated proximal gradient over the rows."""
+"""The elastic net of more features than a Gram matrix takes: proximal L-BFGS over the rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from daskml_kit.linear_model.choice import LOCAL
+from daskml_kit.linear_model.choice import LOCAL, sketch_for
 from daskml_kit.linear_model.objective import Finish, LinearObjective, linear_reduction
 from daskml_kit.linear_model.pieces import edges_of, in_pieces
 from daskml_kit.losses import HalfSquared
@@ -15,7 +15,7 @@ from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.reduction import Reduction
-from daskml_kit.solvers import GradientDescent, solve
+from daskml_kit.solvers import ProximalLBFGS, solve
 from daskml_kit.typing import FloatArray
 
 
@@ -65,8 +65,8 @@ def solve_wide(
     start: FloatArray,
     how: Any,
 ) -> Wide:
-    """Minimise ``1/(2W) sum_i s_i (y_i - x_i.w - b)^2 + l1 |w|_1 + l2/2 |w|^2`` by FISTA, a pass a step,
-    or by the solver on pieces that was asked for.
+    """Minimise ``1/(2W) sum_i s_i (y_i - x_i.w - b)^2 + l1 |w|_1 + l2/2 |w|^2`` by proximal L-BFGS, a
+    pass a step, or by the solver on pieces that was asked for.
 
     Parameters
     ----------
@@ -80,10 +80,6 @@ def solve_wide(
     -----
     It ends where no component of the smallest subgradient exceeds ``tol`` times the deviation of y (about 0
     without an intercept): features of unit size then know their coefficients to about ``tol`` of that.
-
-    References
-    ----------
-    Beck, Teboulle (2009). A fast iterative shrinkage-thresholding algorithm. SIAM J. Imaging Sci. 2.
     """
     facts = data.facts
     l1, l2 = strengths
@@ -101,9 +97,9 @@ def solve_wide(
     objective = LinearObjective(
         data, executor, HalfSquared(), how.fit_intercept, finish, target=column
     )
-    solver: Any = GradientDescent(penalty=penalty)
+    kinks = penalty if l1 > 0 or how.positive else None
+    solver: Any = sketch_for(facts, width) if kinks is None else ProximalLBFGS(kinks)
     if how.solver in LOCAL:
-        kinks = penalty if l1 > 0 or how.positive else None
         objective, solver = in_pieces(how.solver, objective, edges_of(facts, width), kinks)
     solution = solve(
         objective,

@@ -6,7 +6,7 @@ from daskml_kit.solvers.composite import Kinked, Proximal
 from daskml_kit.solvers.giant import GIANT
 from daskml_kit.solvers.gradient_descent import GradientDescent
 from daskml_kit.solvers.lbfgs import LBFGS
-from daskml_kit.solvers.loop import Solution, solve
+from daskml_kit.solvers.loop import Guess, Solution, approach, solve
 from daskml_kit.solvers.newton import Newton
 from daskml_kit.solvers.newton_cg import NewtonCG
 from daskml_kit.solvers.protocol import (
@@ -17,6 +17,7 @@ from daskml_kit.solvers.protocol import (
     Question,
     Solver,
 )
+from daskml_kit.solvers.proximal_lbfgs import ProximalLBFGS
 from daskml_kit.solvers.proximal_newton import ProximalNewton
 
 __all__ = [
@@ -27,15 +28,18 @@ __all__ = [
     "Evaluation",
     "FunctionObjective",
     "GradientDescent",
+    "Guess",
     "Kinked",
     "Newton",
     "NewtonCG",
     "Objective",
     "Product",
     "Proximal",
+    "ProximalLBFGS",
     "ProximalNewton",
     "Question",
     "Solution",
     "Solver",
+    "approach",
     "solve",
 ]

@@ -23,8 +23,8 @@ from daskml_kit.solvers.protocol import Evaluation, Question
 from daskml_kit.solvers.vectors import inner, length
 from daskml_kit.typing import FloatArray
 
-_RENEWED = (3, 8)  # steps after which a sketch is asked again: the curvature changes most at first
-_MIN_CURVATURE = 1e-12  # pairs with s.y below this share of |s||y| would spoil the approximation
+RENEWED = (3, 8)  # steps after which a sketch is asked again: the curvature changes most at first
+MIN_CURVATURE = 1e-12  # pairs with s.y below this share of |s||y| would spoil the approximation
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ class LBFGS:
         )
 
     def _renews(self, state: LBFGSState) -> bool:
-        return not state.lost and (state.search is None or state.n_iter + 1 in _RENEWED)
+        return not state.lost and (state.search is None or state.n_iter + 1 in RENEWED)
 
     def update(self, state: LBFGSState, evaluation: Evaluation) -> LBFGSState:
         """Accept the trial and choose a new direction, or change the step."""
@@ -104,7 +104,7 @@ class LBFGS:
 
     def _moved(self, state: LBFGSState, w: FloatArray, evaluation: Evaluation) -> LBFGSState:
         s, y = w - state.w, evaluation.gradient - state.gradient
-        keep = inner(s, y) > _MIN_CURVATURE * length(s) * length(y)
+        keep = inner(s, y) > MIN_CURVATURE * length(s) * length(y)
         return replace(
             state,
             w=w,

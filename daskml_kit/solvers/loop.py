@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,13 @@ class Solution:
     state: Any
 
 
+class Guess(NamedTuple):
+    """A place that may be near the minimum."""
+
+    w: FloatArray
+    most: float  # the objective there, if it is
+
+
 def solve(
     objective: Objective,
     solver: Solver[State],
@@ -37,6 +44,7 @@ def solve(
     tol: float,
     unroll: int = 1,
     callbacks: Callbacks = (),
+    near: Guess | None = None,
 ) -> Solution:
     """Minimise ``objective`` from ``w0``.
 
@@ -55,6 +63,7 @@ def solve(
         Rounds submitted together. More saves messages; up to ``unroll - 1`` rounds run for nothing
         after convergence.
     callbacks : called with the state after every round; an exception ends the fit
+    near : a better place to begin, given up for ``w0`` after one evaluation that shows that it is none
 
     Warns
     -----
@@ -69,15 +78,42 @@ def solve(
     >>> solve(bowl, LBFGS(), np.ones(3), max_iter=20, tol=1e-8).status
     'converged'
     """
-    state, evaluations = solver.init(w0), 0
+    state, evaluations = solver.init(w0 if near is None else near.w), 0
     while True:
         for following in objective.advance(solver, state, unroll):
             state, evaluations = following, evaluations + 1
             for callback in callbacks:
                 callback(state)
+            if near is not None and evaluations == 1 and not state.value <= near.most:
+                state = solver.init(w0)
+                break
             status = _status(state, max_iter, tol)
             if status is not None:
                 return _solution(state, evaluations, status, max_iter, tol)
+
+
+def approach(
+    objective: Objective, solver: Solver[State], w0: FloatArray, *, max_iter: int, share: float
+) -> Guess:
+    """Go from ``w0`` towards the minimum, without a promise: a place to begin :func:`solve` at.
+
+    Parameters
+    ----------
+    objective, solver, w0 : as for :func:`solve`
+    max_iter : int
+        Most accepted steps.
+    share : float
+        It is near enough where the largest component of the gradient is this share of what it was at ``w0``.
+
+    Returns
+    -------
+    The best point, which has to be as good as ``w0`` was for this objective.
+    """
+    state = objective.advance(solver, solver.init(w0), 1)[0]
+    most, enough = state.value, share * _norm(state.gradient)
+    while _status(state, max_iter, enough) is None:
+        state = objective.advance(solver, state, 1)[0]
+    return Guess(state.w, most)
 
 
 def _status(state: State, max_iter: int, tol: float) -> Status | None:

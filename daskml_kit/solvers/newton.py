@@ -89,8 +89,8 @@ class Newton:
         return replace(state, search=following, every=fewer(state.every, poor=True))
 
     def _accept(self, state: NewtonState, w: FloatArray, evaluation: Evaluation) -> NewtonState:
-        if not np.isfinite(evaluation.value):  # at the start; the loop says so
-            return replace(state, value=evaluation.value)
+        if not finite(evaluation):  # at the start; the loop says so
+            return replace(state, value=evaluation.value if np.isnan(evaluation.value) else np.inf)
         direction = newton_direction(evaluation)
         slope = inner(evaluation.gradient, direction)
         search = LineSearch(w, direction, evaluation.value, slope, curvature=None)
@@ -108,6 +108,14 @@ class Newton:
 def fewer(every: int, poor: bool) -> int:
     """Rows that one row of the next Hessian stands for: fewer after a step that gained little."""
     return max(1, every // _FEWER) if poor else every
+
+
+def finite(evaluation: Evaluation) -> bool:
+    """Whether value and Hessian are: the latter may overflow where the former does not."""
+    hessian = evaluation.hessian
+    return bool(
+        np.isfinite(evaluation.value) and hessian is not None and np.isfinite(hessian).all()
+    )
 
 
 def newton_direction(evaluation: Evaluation) -> FloatArray:

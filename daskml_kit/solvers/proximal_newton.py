@@ -25,7 +25,7 @@ import numpy as np
 
 from daskml_kit.solvers.composite import Kinked, directional
 from daskml_kit.solvers.line_search import LineSearch
-from daskml_kit.solvers.newton import POOR, fewer
+from daskml_kit.solvers.newton import POOR, fewer, finite
 from daskml_kit.solvers.protocol import Evaluation, Question
 from daskml_kit.solvers.quadratic import minimise_quadratic
 from daskml_kit.solvers.vectors import length
@@ -105,8 +105,8 @@ class ProximalNewton:
     def _accept(
         self, state: ProximalNewtonState, w: FloatArray, evaluation: Evaluation
     ) -> ProximalNewtonState:
-        if not np.isfinite(evaluation.value):  # at the start; the loop says so
-            return replace(state, value=evaluation.value)
+        if not finite(evaluation):  # at the start; the loop says so
+            return replace(state, value=evaluation.value if np.isnan(evaluation.value) else np.inf)
         penalty, gradient, hessian = self.penalty, evaluation.gradient, evaluation.hessian
         assert hessian is not None
         parts = (gradient, w, penalty.l1, penalty.lower, penalty.upper)

@@ -108,6 +108,23 @@ def test_float32_is_kept(form):
     )
 
 
+@pytest.mark.parametrize("case", ["poisson", "gamma"])
+def test_samples_of_rows_end_where_all_rows_do(case, monkeypatch):
+    """Also beside a row whose mean would overflow at the sample's minimum, and in any chunks."""
+    kind, how, y = CASES[case]
+    far = X.copy()
+    far[3] *= 300.0
+    for rows in (X, far):
+        how = {"alpha": 1e-3, "solver": "newton-cholesky", "tol": 1e-9, "max_iter": 500}
+        exact = kind(**how).fit(rows, y)
+        monkeypatch.setattr("daskml_kit.linear_model.choice.SAMPLE", 2)
+        fits = [kind(**how).fit(part, y) for part in (rows, da.from_array(rows, chunks=(37, -1)))]
+        monkeypatch.undo()
+        assert fits[0].n_passes_ < fits[0].n_rounds_
+        np.testing.assert_allclose(fits[0].coef_, exact.coef_, rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(fits[1].coef_, fits[0].coef_, rtol=1e-9, atol=1e-12)
+
+
 def test_large_means_need_no_more_steps():
     """The start is the best constant: from zero, exp would first have to climb to the mean."""
     steps = {

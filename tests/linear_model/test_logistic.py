@@ -191,6 +191,11 @@ def test_sampled_hessians_end_where_exact_ones_do(kind, l1_ratio, monkeypatch):
         for one in fits:
             np.testing.assert_allclose(one.coef_, exact.coef_, rtol=1e-6, atol=1e-7)
             assert one.n_rounds_ <= 40
+            names = [r["name"] for r in one.history_]
+            asked = sum(name.endswith("sample") for name in names)  # before all others, and no pass
+            assert all(name.endswith("sample") for name in names[1 : 1 + asked])
+            assert 2 <= asked <= 11
+            assert one.n_passes_ == one.n_rounds_ - asked
         np.testing.assert_allclose(fits[0].coef_, fits[1].coef_, rtol=1e-9, atol=1e-11)
 
 

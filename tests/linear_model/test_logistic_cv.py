@@ -39,7 +39,7 @@ FORMS = {
         {},
         {"cv": 3, "scoring": "neg_log_loss", "fit_intercept": False},
         {"cv": KFold(3, shuffle=True, random_state=0), "refit": False},
-        {"class_weight": "balanced", "cv": 2},
+        {"class_weight": "balanced", "cv": 2, "solver": "newton-cg"},
     ],
     ids=str,
 )

@@ -15,7 +15,7 @@ from tests.linear_model.test_logistic import BINARY, LABELS, TARGETS, WEIGHT, X
 CONVERGED = {"tol": 1e-9, "max_iter": 20_000}
 
 
-@pytest.mark.parametrize("solver", ["newton", "gd"])
+@pytest.mark.parametrize("solver", ["newton", "lbfgs", "gd"])
 @pytest.mark.parametrize("kind", TARGETS)
 @pytest.mark.parametrize(("l1_ratio", "C"), [(1.0, 0.05), (0.4, 0.1), (1.0, 10.0)])
 def test_l1_and_elastic_net_are_scikit_learns(solver, kind, l1_ratio, C):
@@ -53,7 +53,7 @@ def bounded_by_scipy(lower, upper, intercept):
     return optimize.minimize(objective, start, jac=True, bounds=bounds, options=how).x
 
 
-@pytest.mark.parametrize("solver", ["newton", "gd"])
+@pytest.mark.parametrize("solver", ["newton", "lbfgs", "gd"])
 def test_bounds_are_those_of_l_bfgs_b(solver):
     lower, upper = np.array([0.0, -1, -np.inf, 0.1, -0.2, 0.0]), np.full(6, 0.4)
     expected = bounded_by_scipy(lower, upper, (-0.1, 0.1))
@@ -68,7 +68,7 @@ def test_bounds_of_several_classes_hold_and_nothing_is_centred_out_of_them():
     how = {"coef_bounds": (0.0, np.inf), "intercept_bounds": ([0.5, -1, -1], [2.0, 1, -0.1])}
     fits = [
         LogisticRegression(solver=solver, C=c, l1_ratio=r, **how, **CONVERGED).fit(X, LABELS)
-        for solver in ("newton", "gd")
+        for solver in ("newton", "lbfgs")
         for c, r in ((1.0, 0.5), (np.inf, 0.0))
     ]
     for one, two in zip(fits[:2], fits[2:], strict=True):
@@ -89,7 +89,7 @@ def test_any_chunking_and_sparse_rows_give_the_same(y):
 
 def test_on_a_cluster_stepwise_and_unrolled(client):
     rows = da.from_array(X, chunks=(100, -1))
-    for solver, unroll in (("newton", 1), ("gd", 8)):
+    for solver, unroll in (("newton", 1), ("lbfgs", 8)):
         model = LogisticRegression(l1_ratio=0.5, C=0.1, tol=1e-2, solver=solver, unroll=unroll)
         here, there = model.fit(X, BINARY).coef_, model.fit(rows, BINARY).coef_
         np.testing.assert_allclose(there, here, rtol=1e-9)
@@ -108,8 +108,14 @@ def test_few_rounds():
     [
         ({"l1_ratio": 1.5}, r"l1_ratio must be between 0 and 1, got 1\.5"),
         ({"l1_ratio": None}, "l1_ratio must be a number >= 0, got None"),
-        ({"l1_ratio": 0.5, "solver": "lbfgs"}, "'lbfgs' needs .* gradient everywhere.*'newton'"),
-        ({"coef_bounds": (0, 1), "solver": "lbfgs"}, "'lbfgs' needs .* L1 penalty or bounds"),
+        (
+            {"l1_ratio": 0.5, "solver": "newton-cg"},
+            "'newton-cg' needs .* gradient everywhere.*'lbfgs'",
+        ),
+        (
+            {"coef_bounds": (0, 1), "solver": "newton-cg"},
+            "'newton-cg' needs .* L1 penalty or bounds",
+        ),
         ({"coef_bounds": (1, 0)}, r"coef_bounds must be .* lower <= upper, got \(1, 0\)"),
         ({"coef_bounds": (np.zeros(4), 1)}, r"coef_bounds must be .* broadcast to \(1, 6\)"),
         ({"coef_bounds": 3}, "coef_bounds must be None or a pair .* got 3"),

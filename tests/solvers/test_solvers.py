@@ -17,8 +17,10 @@ from daskml_kit.solvers import (
     Evaluation,
     FunctionObjective,
     GradientDescent,
+    Guess,
     Newton,
     NewtonCG,
+    approach,
     solve,
 )
 from daskml_kit.solvers.metric import metric_from
@@ -401,3 +403,33 @@ def test_a_diagonal_keeps_the_sum_of_outputs_at_zero():
     matrix = np.array([metric(e.reshape(3, 2)).ravel() for e in np.eye(6)])
     np.testing.assert_allclose(matrix, matrix.T, atol=1e-14)
     assert np.linalg.eigvalsh(matrix)[0] > 0
+
+
+def test_a_guess_saves_evaluations_and_is_given_up_where_nothing_is_finite():
+    function, at = quadratic(1_000.0)
+    how = {"max_iter": 500, "tol": 1e-9}
+    cold = solve(FunctionObjective(function), LBFGS(), np.zeros(6), **how)
+    warm = solve(
+        FunctionObjective(function), LBFGS(), np.zeros(6), near=Guess(at + 1e-9, 1.0), **how
+    )
+    assert warm.n_evaluations < cold.n_evaluations
+
+    def bounded(w, order):
+        value, gradient, hessian = function(w, order)
+        return Evaluation(value if np.abs(w).max() < 9 else np.inf, gradient, hessian)
+
+    for far, most in ((np.full(6, 10.0), 1e9), (np.full(6, 8.0), 1.0)):
+        near = Guess(far, most)
+        lost = solve(FunctionObjective(bounded), Newton(), np.zeros(6), near=near, **how)
+        assert (lost.status, lost.n_evaluations) == ("converged", 3)
+
+
+@every_solver
+def test_an_approach_ends_near_and_in_time(solver):
+    objective = Counting(quadratic(100.0)[0])
+    first = np.abs(objective.function(np.zeros(6), 1).gradient).max()
+    near = approach(objective, solver, np.zeros(6), max_iter=500, share=0.1).w
+    assert np.abs(objective.function(near, 1).gradient).max() <= 0.1 * first
+    evaluations = len(objective.points)
+    approach(objective, solver, np.zeros(6), max_iter=1, share=0.0)  # and no warning
+    assert len(objective.points) <= evaluations + 40
