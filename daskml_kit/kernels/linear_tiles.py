@@ -50,7 +50,8 @@ def single_output(
     order = grams.shape[0]
     bends = bend.reshape((tile_size, 1, 1))
     tile, left = np.zeros((gram_size, grams.shape[1])), np.zeros((gram_size, grams.shape[1]))
-    kept, scale, count = np.empty(gram_size, np.int64), np.empty((gram_size, 1, 1)), 0
+    kept, scale = np.empty(gram_size, np.int64), np.empty((gram_size, 1, 1))
+    count = np.int64(0)  # for a literal zero, functions would be compiled a second time
     value = 0.0
     for start in range(0, n, tile_size):
         stop = min(start + tile_size, n)
@@ -93,12 +94,20 @@ def gather(
         if start <= i < stop:
             load_row(rows, i, tile, count)
             kept[count] = i
-            scale[count] = bend[i - start]
+            keep_bends(bend, i - start, scale, count)
             count += 1
             if count == kept.size:
                 add_pairs(rows, kept, count, scale, left, tile, grams)
                 count = 0
     return count
+
+
+@register_jitable
+def keep_bends(bend: Array, i: int, scale: Array, k: int) -> None:
+    """``scale[k] = bend[i]``. Written out: to assign arrays, Numba compiles their error message too, 4 s."""
+    for a in range(bend.shape[1]):
+        for b in range(bend.shape[2]):
+            scale[k, a, b] = bend[i, a, b]
 
 
 @register_jitable
@@ -189,7 +198,7 @@ def several_outputs(
     bend = np.empty((tile_size, order, order))
     tile = np.zeros((tile_size, width))
     chosen, left = np.zeros((gram_size, width)), np.zeros((gram_size, width))
-    kept, count = np.empty(gram_size, np.int64), 0
+    kept, count = np.empty(gram_size, np.int64), np.int64(0)
     scale = np.empty((gram_size, sides, sides))
     value = 0.0
     for start in range(0, n, tile_size):
