@@ -26,6 +26,7 @@ from daskml_kit.tree.boosted import (
 from daskml_kit.tree.boosting import Boosted, boost, boosting_ground
 from daskml_kit.tree.boosting_losses import VALUE_LOSSES, Objective, of_classes, of_values
 from daskml_kit.tree.boosting_start import Settings
+from daskml_kit.tree.categorical import Features, numbered
 from daskml_kit.tree.estimator import (
     NO_LIMIT,
     TreeEstimator,
@@ -65,6 +66,7 @@ class _GradientBoosting(TreeEstimator):
     l2_regularization: float
     monotonic_cst: Any
     max_bins: int
+    categorical_features: Any
     _seed: int
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Self:
@@ -88,21 +90,26 @@ class _GradientBoosting(TreeEstimator):
         """
         self._check_parameters()
         before = self._kept()
+        features = self._categorical(X)
+        X = numbered(X, {} if features is None else features.levels)
         seed = self._seed if before is not None else seed_from(self.random_state)
         how: dict[str, Any] = {"target": self._target}
         if self._target == "classes":
             how["class_weights"] = self._class_weights
         with self._opened(X, y, sample_weight, **how) as (data, executor):
             facts = data.facts
-            self._refuse_another_kind(before, facts)
+            self._refuse_another_kind(before, facts, features)
             settings = self._settings(facts, seed)
             binning = None if before is None else before.binning
-            with boosting_ground(executor, data, seed, int(self.max_bins), binning) as ground:
+            with boosting_ground(
+                executor, data, seed, int(self.max_bins), features, binning
+            ) as ground:
                 grown = boost(ground, settings, before)
         self._seed = seed
         if facts.classes is not None:
             self.classes_ = facts.classes
             self.n_classes_ = len(facts.classes)
+        self._keep_categorical(features)
         self._keep(grown, settings)
         return self
 
@@ -198,7 +205,9 @@ class _GradientBoosting(TreeEstimator):
             )
         return self._grown.copied()
 
-    def _refuse_another_kind(self, before: Boosted | None, facts: DataFacts) -> None:
+    def _refuse_another_kind(
+        self, before: Boosted | None, facts: DataFacts, features: Features | None
+    ) -> None:
         """Trees that are added to others must be of the same loss, features and classes."""
         if before is None:
             return
@@ -212,6 +221,13 @@ class _GradientBoosting(TreeEstimator):
                 f"X has {facts.n_features} features, but the trees that warm_start=True keeps were grown on "
                 f"{len(before.binning.counts)}. Pass the same features, or fit with warm_start=False."
             )
+        marks = 0 if features is None else features.categorical
+        if (before.binning.categorical != marks).any():
+            raise InvalidDataError(
+                "The trees that warm_start=True keeps were grown with other categorical features: "
+                f"{np.flatnonzero(before.binning.categorical).tolist()}. Pass the same columns and "
+                "categorical_features, or fit with warm_start=False."
+            )
         if facts.classes is not None and not np.array_equal(self.classes_, facts.classes):
             raise InvalidDataError(
                 f"y has the classes {facts.classes}, but the trees that warm_start=True keeps were grown on "
@@ -221,7 +237,7 @@ class _GradientBoosting(TreeEstimator):
     # ---------------------------------------------------------------- what a fit leaves
 
     def _keep(self, grown: Boosted, settings: Settings) -> None:
-        self._trees = BoostedTrees(grown.start, grown.trees, grown.rates)
+        self._trees = BoostedTrees(grown.start, grown.trees, grown.rates, grown.binning.coding)
         if self.warm_start:
             self._grown = grown
         elif hasattr(self, "_grown"):
@@ -248,7 +264,8 @@ class _GradientBoosting(TreeEstimator):
             min_samples_split=self.min_samples_split, min_samples_leaf=self.min_samples_leaf,
             max_features=self.max_features, max_bins=self.max_bins,
         )  # fmt: skip
-        member.tree_ = boosted_tree(table, self.n_features_in_)
+        member.tree_ = boosted_tree(table, self.n_features_in_, self._trees.coding)
+        member.is_categorical_ = self.is_categorical_
         member.growth_, member.n_outputs_ = "reduce", 1
         member.max_features_, member.n_features_in_ = self.max_features_, self.n_features_in_
         return member
@@ -278,7 +295,7 @@ class _GradientBoosting(TreeEstimator):
             for last in range(1, len(self._trees) + 1):
                 yield self._map_rows(X, partial(_finished, self._trees, last, finish), **how)
         else:
-            for raw in self._trees.stages(self._checked_rows(X)):
+            for raw in self._trees.stages(self._checked_rows(self._numbered(X))):
                 yield finish(raw.copy())
 
     def apply(self, X: ArrayLike) -> Any:
@@ -297,7 +314,7 @@ class _GradientBoosting(TreeEstimator):
             raise InvalidDataTypeError(
                 "apply answers for rows in memory: pass X.compute(), or one block at a time."
             )
-        rows = self._checked_rows(X)
+        rows = self._checked_rows(self._numbered(X))
         found = np.stack(
             [[m.apply(rows) for m in members] for members in self.estimators_]
         ).transpose(2, 0, 1)
@@ -306,7 +323,7 @@ class _GradientBoosting(TreeEstimator):
     def to_sklearn(self) -> Any:
         """scikit-learn's estimator of the same name with the same trees: equal predictions.
 
-        It takes no missing values, and knows no Poisson and gamma losses.
+        It takes no missing values and no categories, and knows no Poisson and gamma losses.
 
         Returns
         -------
@@ -315,9 +332,10 @@ class _GradientBoosting(TreeEstimator):
         Raises
         ------
         InvalidParameterError
-            Its losses have no such link.
+            Its losses have no such link, or its trees no such splits.
         """
         check_is_fitted(self)
+        self._refuse_sets()
         if self.loss in ("poisson", "gamma"):
             raise InvalidParameterError(
                 f"scikit-learn's {self._reference.__name__} has no loss={self.loss!r}, so there is nothing "
@@ -411,6 +429,11 @@ class GradientBoostingClassifier(ClassifierMixin, _GradientBoosting):
     monotonic_cst : array-like of -1, 0, 1 for each feature, or None
     max_bins : int, default=255
         Most bins of a feature, missing values not counted.
+    categorical_features : "from_dtype", None, or a mask, indices or names, default="from_dtype"
+        Features whose values are categories, at most ``max_bins``. "from_dtype": the columns of a categorical
+        dtype. At a node categories are put in the order of their damped Newton steps and a few of either end
+        go left; those of fewer than ten rows go right, as in scikit-learn's HistGradientBoosting. Missing
+        values are one more category, unknown values count as missing.
     balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
@@ -425,6 +448,7 @@ class GradientBoostingClassifier(ClassifierMixin, _GradientBoosting):
     oob_improvement_, oob_scores_ : ndarray of shape (n_estimators_,), and oob_score_
         With ``subsample`` below 1: the loss of the rows that the tree has not seen, and what it took off.
     feature_importances_ : ndarray of shape (n_features,)
+    is_categorical_ : ndarray of bool of shape (n_features,), or None where no feature is
     classes_ : ndarray of shape (n_classes,)
     n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
 
@@ -477,6 +501,7 @@ class GradientBoostingClassifier(ClassifierMixin, _GradientBoosting):
         l2_regularization: float = 0.0,
         monotonic_cst: Any = None,
         max_bins: int = 255,
+        categorical_features: Any = "from_dtype",
         balance: str | None = None,
     ) -> None:
         self.loss = loss
@@ -500,6 +525,7 @@ class GradientBoostingClassifier(ClassifierMixin, _GradientBoosting):
         self.l2_regularization = l2_regularization
         self.monotonic_cst = monotonic_cst
         self.max_bins = max_bins
+        self.categorical_features = categorical_features
         self.balance = balance
 
     def decision_function(self, X: ArrayLike) -> Any:
@@ -659,6 +685,11 @@ class GradientBoostingRegressor(RegressorMixin, _GradientBoosting):
     monotonic_cst : array-like of -1, 0, 1 for each feature, or None
     max_bins : int, default=255
         Most bins of a feature, missing values not counted.
+    categorical_features : "from_dtype", None, or a mask, indices or names, default="from_dtype"
+        Features whose values are categories, at most ``max_bins``. "from_dtype": the columns of a categorical
+        dtype. At a node categories are put in the order of their damped Newton steps and a few of either end
+        go left; those of fewer than ten rows go right, as in scikit-learn's HistGradientBoosting. Missing
+        values are one more category, unknown values count as missing.
     balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
@@ -673,6 +704,7 @@ class GradientBoostingRegressor(RegressorMixin, _GradientBoosting):
     oob_improvement_, oob_scores_ : ndarray of shape (n_estimators_,), and oob_score_
         With ``subsample`` below 1: the loss of the rows that the tree has not seen, and what it took off.
     feature_importances_ : ndarray of shape (n_features,)
+    is_categorical_ : ndarray of bool of shape (n_features,), or None where no feature is
     n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
 
     Notes
@@ -727,6 +759,7 @@ class GradientBoostingRegressor(RegressorMixin, _GradientBoosting):
         l2_regularization: float = 0.0,
         monotonic_cst: Any = None,
         max_bins: int = 255,
+        categorical_features: Any = "from_dtype",
         balance: str | None = None,
     ) -> None:
         self.loss = loss
@@ -750,6 +783,7 @@ class GradientBoostingRegressor(RegressorMixin, _GradientBoosting):
         self.l2_regularization = l2_regularization
         self.monotonic_cst = monotonic_cst
         self.max_bins = max_bins
+        self.categorical_features = categorical_features
         self.balance = balance
 
     @property

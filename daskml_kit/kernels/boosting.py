@@ -17,6 +17,7 @@ from daskml_kit.kernels.blocks import compiled
 from daskml_kit.kernels.compiled_loss import CompiledLoss, pointwise, rowwise
 from daskml_kit.kernels.pair_sums import add_pair
 from daskml_kit.kernels.prefetch import AHEAD, prefetch
+from daskml_kit.kernels.tree_categories import has_bin
 from daskml_kit.kernels.tree_splits import exactly
 from daskml_kit.typing import Array
 
@@ -127,6 +128,7 @@ def part_rows(
     idx: Array,
     spare: Array,
     splits: Array,
+    sets: Array,
     missing_bin: int,
     runs: Array,
 ) -> None:
@@ -136,7 +138,8 @@ def part_rows(
     ----------
     codes : (n, d) uint8 or uint16; or (d, n), ``by_column``
     idx, spare : (m,) int32, rows by position, and room
-    splits : (s, 5) int32, parents before children
+    splits : (s, 5) int32, parents before children; the cut of categories is -1
+    sets : (s, words) uint64, the categories that go left; empty where no feature is categorical
     runs : (nodes, 2) int64, low and high position of each node; low is -1 where it is not known
     """
     one, ahead = np.uint64(1), np.uint64(AHEAD)
@@ -149,6 +152,7 @@ def part_rows(
             continue
         first, cut = np.uint64(splits[s, FEATURE]) * column, int(splits[s, CUT])
         missing = missing_bin if splits[s, MISSING_LEFT] else -1
+        by_set = sets.size > 0 and cut < 0
         low, high = runs[node, 0], runs[node, 1]
         at, others = np.uint64(low), np.uint64(0)
         last = np.uint64(max(high - 1, 0))
@@ -158,6 +162,8 @@ def part_rows(
             r = idx[i]
             c = int(cells[first + np.uint64(r) * row])
             goes = np.uint64(c <= cut) | np.uint64(c == missing)
+            if by_set:
+                goes = np.uint64(has_bin(sets[s], c))
             idx[at], spare[others] = r, r
             at += goes
             others += one - goes
@@ -251,6 +257,7 @@ def follow(
     codes: Array,
     rows: Array,
     splits: Array,
+    sets: Array,
     leaves: Array,
     values: Array,
     missing_bin: int,
@@ -269,7 +276,10 @@ def follow(
         s = split_of[0]
         while s >= 0:
             c = int(codes[r, splits[s, FEATURE]])
-            goes = c <= splits[s, CUT] or (c == missing_bin and splits[s, MISSING_LEFT] == 1)
+            if sets.size > 0 and splits[s, CUT] < 0:
+                goes = has_bin(sets[s], c)
+            else:
+                goes = c <= splits[s, CUT] or (c == missing_bin and splits[s, MISSING_LEFT] == 1)
             node = splits[s, LEFT] + (0 if goes else 1)
             s = split_of[node]
         raw[r] += value_of[node]

@@ -16,16 +16,13 @@ undervalues such splits; elsewhere both are the same.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
-from numba.extending import register_jitable
 
+from daskml_kit.kernels.boosting_categories import search_categories
+from daskml_kit.kernels.newton_steps import LEAST_CURVATURE, Pursuit, newton, worth
+from daskml_kit.kernels.tree_categories import has_bin
 from daskml_kit.kernels.tree_splits import exactly
 from daskml_kit.typing import Array
-
-LEAST_CURVATURE = 1e-3
-"""Curvature that a leaf needs, as in scikit-learn's histogram-based boosting."""
 
 _ROUNDING = 16 * float(np.finfo(np.float64).eps)
 
@@ -37,42 +34,6 @@ split gains ``(g + |v| h)^2 n / H / 6`` on average, and the best of thousands 20
 FEATURE, CUT, MISSING_LEFT = range(3)
 
 
-class Pursuit(NamedTuple):
-    """How splits are searched. All numbers, so that the kernel is compiled once."""
-
-    l2: float
-    min_rows: int  # in a leaf
-    min_gain: float
-    unit_gradient: float
-    unit_curvature: float
-    rounded_gradient: float  # what a row's gradient was rounded to
-    rounded_curvature: float  # what a row's curvature was rounded to; 0 where it is whole
-    missing_bin: int
-    constrained: int
-
-
-@register_jitable
-def newton(rules: Pursuit, g: int, h: int, lower: float, upper: float) -> float:
-    """The value of a node."""
-    below = h * rules.unit_curvature + rules.l2
-    value = g * rules.unit_gradient / below if below > 0.0 else 0.0
-    return min(max(value, lower), upper)
-
-
-@register_jitable
-def worth(rules: Pursuit, g: int, h: int, value: float) -> float:
-    """Twice what a node of some value takes off the loss, by its parabola."""
-    bend = h * rules.unit_curvature + rules.l2
-    return (2.0 * g * rules.unit_gradient - bend * value) * value
-
-
-@exactly
-def newton_steps(rules: Pursuit, sums: Array, bounds: Array, out: Array) -> None:
-    """The values of nodes: ``sums`` (n, 2 or 3) int64, ``bounds`` (n, 2), ``out`` (n,)."""
-    for i in range(len(out)):
-        out[i] = newton(rules, sums[i, 0], sums[i, 1], bounds[i, 0], bounds[i, 1])
-
-
 @exactly
 def search(
     hist: Array,
@@ -82,10 +43,12 @@ def search(
     drawn: Array,
     counts: Array,
     signs: Array,
+    categorical: Array,
     rules: Pursuit,
     found: Array,
     gains: Array,
     left: Array,
+    sets: Array,
 ) -> None:
     """The best split of each node.
 
@@ -101,9 +64,11 @@ def search(
     drawn : (m, d) bool, the features searched; of no rows: all
     counts : (d,) bins of each feature
     signs : (d,) -1, 0, 1
-    found : (m, 3), written: feature or -1, cut, missing_left (-1 where no value is missing)
+    categorical : (d,) 1 where each bin is a category
+    found : (m, 3), written: feature or -1, cut (-1: categories), missing_left (-1 where no value is missing)
     gains : (m,), written
     left : (m, 2 or 3), written: sums of the left child
+    sets : (m, words) uint64, written where categories are split: those that go left
     """
     stride = hist.shape[3]
     counted = stride > 2
@@ -125,6 +90,16 @@ def search(
             cells = hist[j, f]
             gone = cells[rules.missing_bin]
             missing = gone[0] != 0 or gone[1] != 0 or (counted and gone[2] != 0)
+            if categorical[f]:
+                score = search_categories(
+                    cells, counts[f], sums[j], rows[j], lower, upper, rules, best, left[j], sets[j]
+                )
+                if score > best:
+                    best = score
+                    gains[j] = score - before
+                    found[j, FEATURE], found[j, CUT] = f, -1
+                    found[j, MISSING_LEFT] = has_bin(sets[j], rules.missing_bin) if missing else -1
+                continue
             sign = signs[f] if rules.constrained else 0
             for side in range(2 if missing else 1):
                 g, h, n = 0, 0, 0
@@ -168,4 +143,4 @@ def search(
                             left[j, 2] = n
 
 
-__all__ = ["LEAST_CURVATURE", "Pursuit", "newton_steps", "search"]
+__all__ = ["search"]

@@ -10,15 +10,17 @@ from scipy.special import expit, softmax
 from sklearn.tree._tree import NODE_DTYPE
 
 from daskml_kit.kernels import tree_predict
+from daskml_kit.kernels.tree_categories import Coding
 from daskml_kit.kernels.tree_predict import Packed, add_values, packed
 from daskml_kit.tree.answers import dense_slices
 from daskml_kit.tree.boosting_tables import Table
-from daskml_kit.tree.structure import tree_from
+from daskml_kit.tree.structure import CategoricalTree, tree_from
 from daskml_kit.typing import Array, FloatArray, Matrix
 
 
-def boosted_tree(table: Table, n_features: int) -> Any:
-    """scikit-learn's tree of the same nodes.
+def boosted_tree(table: Table, n_features: int, coding: Coding | None = None) -> Any:
+    """scikit-learn's tree of the same nodes; with categories, a
+    :class:`~daskml_kit.tree.structure.CategoricalTree`.
 
     ``impurity`` is, up to a constant, such that its weighted decrease is the gain of a split.
     """
@@ -31,7 +33,10 @@ def boosted_tree(table: Table, n_features: int) -> Any:
     nodes["n_node_samples"] = nodes["weighted_n_node_samples"] = table.rows
     per_row = table.worth / np.maximum(table.rows, 1)
     nodes["impurity"] = per_row.max() - per_row
-    return tree_from(nodes, table.values[:, None, None], n_features, 1, int(table.depth.max()))
+    tree = tree_from(nodes, table.values[:, None, None], n_features, 1, int(table.depth.max()))
+    if coding is None or table.sets is None:
+        return tree
+    return CategoricalTree(tree, table.sets, coding)
 
 
 class BoostedTrees:
@@ -42,16 +47,21 @@ class BoostedTrees:
     start : (K,)
     tables : for each iteration K trees
     rates : the learning rate of each iteration
+    coding : of the categorical features' values; None without such features
     """
 
     def __init__(
-        self, start: FloatArray, tables: Sequence[Sequence[Table]], rates: Sequence[float]
+        self,
+        start: FloatArray,
+        tables: Sequence[Sequence[Table]],
+        rates: Sequence[float],
+        coding: Coding | None = None,
     ) -> None:
-        self.start, self.tables, self.rates = start, tables, rates
+        self.start, self.tables, self.rates, self.coding = start, tables, rates, coding
         self._packed: dict[tuple[int, int], Packed] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (BoostedTrees, (self.start, self.tables, self.rates))
+        return (BoostedTrees, (self.start, self.tables, self.rates, self.coding))
 
     def __len__(self) -> int:
         return len(self.tables)
@@ -65,7 +75,8 @@ class BoostedTrees:
                 [
                     tree_predict.Table(
                         table.left, table.right, table.feature, table.threshold,
-                        table.missing_left, table.values[:, None] * rate, k,
+                        table.missing_left, table.values[:, None] * rate, k, table.sets,
+                        self.coding,
                     )
                     for trees, rate in chosen
                     for k, table in enumerate(trees)

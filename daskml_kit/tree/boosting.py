@@ -17,12 +17,13 @@ Ke, Meng, Finley et al. (2017). LightGBM: a highly efficient gradient boosting d
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from daskml_kit.exceptions import InvalidDataError
 from daskml_kit.runtime.block import Bundle
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
@@ -31,6 +32,7 @@ from daskml_kit.tree.boosting_rows import Ask, Model, Plan, Told, boosting_round
 from daskml_kit.tree.boosting_start import Settings, begin
 from daskml_kit.tree.boosting_steps import Course, Standing, Steps, Tally
 from daskml_kit.tree.boosting_tables import Iteration, Scores, Table, placed
+from daskml_kit.tree.categorical import Features
 from daskml_kit.tree.growing import Units, units_of
 from daskml_kit.typing import FloatArray
 
@@ -82,20 +84,48 @@ class BoostingGround:
 
 @contextmanager
 def boosting_ground(
-    executor: Executor, data: BlockDataset, seed: int, max_bins: int, binning: Binning | None
+    executor: Executor,
+    data: BlockDataset,
+    seed: int,
+    max_bins: int,
+    features: Features | None,
+    binning: Binning | None,
 ) -> Iterator[BoostingGround]:
     """``data`` binned, which replaces them: two passes, one of them a round. ``binning``: that of an
     earlier fit.
+
+    Raises
+    ------
+    InvalidDataError
+        A feature has more categories than ``max_bins``, or some that the earlier fit has not seen.
     """
-    found = survey(executor, data, seed)
-    own = bins_of(found.rows, max_bins) if binning is None else binning
-    with binned(executor, data, own) as codes:
+    marks = None if features is None else features.categorical
+    found = survey(executor, data, seed, categorical=marks)
+    if features is not None:
+        features.check(found.categories, max_bins)
+    if binning is None:
+        binning = bins_of(found.rows, max_bins, marks, found.categories)
+    else:
+        _check_known(binning, found.categories)
+    with binned(executor, data, binning) as codes:
         data.release()
         with executor.map(codes, _joined, None) as joined:
             codes.release()
             units = units_of(found, data.facts.n_rows, 1)
             empty = found._replace(rows=found.rows[:0])
-            yield BoostingGround(executor, joined, own, empty, units)
+            yield BoostingGround(executor, joined, binning, empty, units)
+
+
+def _check_known(binning: Binning, categories: Sequence[FloatArray]) -> None:
+    known = binning.coding.values if binning.coding is not None else ()
+    for f, old, now in zip(np.flatnonzero(binning.categorical), known, categories, strict=True):
+        new = np.setdiff1d(now, old)
+        if len(new):
+            raise InvalidDataError(
+                f"Feature {f} has categories that the trees which warm_start=True keeps have not seen: "
+                f"{new[:5].tolist()}. Pass rows with the categories of the first fit, or fit with "
+                "warm_start=False."
+            )
 
 
 def _joined(bundle: Bundle, _: None) -> Bundle:
@@ -110,12 +140,16 @@ def boost(ground: BoostingGround, settings: Settings, before: Boosted | None = N
     plan, targets = begin(executor, data, settings, ground.binning, ground.units, start)
     objective = settings.objective
     out = before or Boosted(
-        objective.name, ground.binning, plan.start, Model.empty(objective.width)
+        objective.name,
+        ground.binning,
+        plan.start,
+        Model.empty(objective.width, ground.binning.set_words),
     )
     first = objective.first(targets, plan.start) if before is None else _measured(ground, plan, out)
+    binning = ground.binning
     course = Course(
-        settings, plan, targets, ground.binning.counts, data.facts.n_rows, found.most_weight,
-        found.whole_weights,
+        settings, plan, targets, binning.counts, binning.categorical, binning.set_words,
+        data.facts.n_rows, found.most_weight, found.whole_weights,
     )  # fmt: skip
     at = Standing(out.model, first, Tally(np.full(settings.patience or 0, np.inf)))
     while not at.finished:

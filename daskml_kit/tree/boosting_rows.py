@@ -58,10 +58,17 @@ class Plan:
     unit_weight: float
 
 
-class Grown(NamedTuple):
-    """A finished tree, as rows need it: in codes, in as few bytes as hold it."""
+class Splits(NamedTuple):
+    """Splits of a tree as the kernels take them."""
 
-    splits: IntArray  # (s, 5)
+    table: IntArray  # (s, 5) int32
+    sets: Array  # (s, words) uint64, the categories that go left; no words where no feature is categorical
+
+
+class Grown(NamedTuple):
+    """A finished tree, as rows need it: in codes."""
+
+    splits: Splits
     leaves: IntArray  # (l,)
     values: FloatArray  # (l,), learning rate included
     n_nodes: int
@@ -74,6 +81,7 @@ class Model:
     width: int
     first: int  # the iterations before are left out
     splits: IntArray
+    sets: Array
     leaves: IntArray
     values: FloatArray
     split_ends: IntArray  # (trees + 1,)
@@ -81,19 +89,23 @@ class Model:
     n_nodes: IntArray  # (trees,)
 
     @classmethod
-    def empty(cls, width: int) -> Model:
+    def empty(cls, width: int, set_words: int) -> Model:
         """No tree."""
         zero = np.zeros(1, np.int64)
         ids = np.empty(0, np.int16)
-        return cls(width, 0, np.empty((0, 5), np.int16), ids, np.empty(0), zero, zero, zero[:0])
+        sets = np.empty((0, set_words), np.uint64)
+        return cls(
+            width, 0, np.empty((0, 5), np.int16), sets, ids, np.empty(0), zero, zero, zero[:0]
+        )
 
     def extended(self, trees: Sequence[Grown]) -> Model:
         """The trees of one more iteration."""
-        kept = [tree.splits for tree in trees], [tree.leaves for tree in trees]
+        kept = [tree.splits.table for tree in trees], [tree.leaves for tree in trees]
         return Model(
             self.width,
             self.first,
             np.concatenate([self.splits, *(narrow(s) for s in kept[0])]),
+            np.concatenate([self.sets, *(tree.splits.sets for tree in trees)]),
             np.concatenate([self.leaves, *(narrow(v) for v in kept[1])]),
             np.concatenate([self.values, *(tree.values for tree in trees)]),
             _ends(self.split_ends, kept[0]),
@@ -117,12 +129,14 @@ class Model:
         kept = len(self.n_nodes) - self.width
         splits, leaves = self.split_ends[kept:], self.leaf_ends[kept:]
         return Model(
-            self.width, len(self) - 1, self.splits[splits[0] :], self.leaves[leaves[0] :],
-            self.values[leaves[0] :], splits - splits[0], leaves - leaves[0], self.n_nodes[kept:],
+            self.width, len(self) - 1, self.splits[splits[0] :], self.sets[splits[0] :],
+            self.leaves[leaves[0] :], self.values[leaves[0] :], splits - splits[0],
+            leaves - leaves[0], self.n_nodes[kept:],
         )  # fmt: skip
 
     def _tree(self, t: int) -> Grown:
-        splits = self.splits[self.split_ends[t] : self.split_ends[t + 1]].astype(np.int32)
+        given = slice(self.split_ends[t], self.split_ends[t + 1])
+        splits = Splits(self.splits[given].astype(np.int32), np.array(self.sets[given]))
         own = slice(self.leaf_ends[t], self.leaf_ends[t + 1])
         leaves = self.leaves[own].astype(np.int64)
         return Grown(splits, leaves, frozen(self.values[own]), int(self.n_nodes[t]))
@@ -149,7 +163,7 @@ class Ask(NamedTuple):
 
     iteration: int
     model: Model
-    splits: tuple[IntArray, ...]
+    splits: tuple[Splits, ...]
     fill: tuple[IntArray, ...]
     units: FloatArray
     residuals: Residuals | None = None
@@ -289,18 +303,18 @@ class _Rows:
     most: FloatArray = None  # type: ignore[assignment]
     sizes: IntArray = None  # type: ignore[assignment]
 
-    def part(self, k: int, codes: Array, splits: IntArray) -> None:
+    def part(self, k: int, codes: Array, splits: Splits) -> None:
         """Apply the splits that have not been."""
-        runs = self.runs[k]
-        room = 2 * len(splits) + 1 if not len(splits) else int(splits[:, kernel.LEFT].max()) + 2
+        runs, table = self.runs[k], splits.table
+        room = int(table[:, kernel.LEFT].max(initial=-1)) + 2
         if len(runs) < room:
             more = np.full((2 * room, 2), -1, np.int64)
             more[: len(runs)] = runs
             runs = self.runs[k] = more
         cells = codes if self.columns is None else self.columns
         kernel.part_rows(
-            cells, self.columns is not None, self.idx[k], self.spare, splits, self.plan.missing_bin,
-            runs,
+            cells, self.columns is not None, self.idx[k], self.spare, table, splits.sets,
+            self.plan.missing_bin, runs,
         )  # fmt: skip
 
     def draw(self, rows: range, iteration: int) -> None:
@@ -331,7 +345,7 @@ class _Rows:
     def follow(self, k: int, codes: Array, tree: Grown, rows: IntArray) -> None:
         """Add the values of a finished tree to the raw predictions of some rows."""
         kernel.follow(
-            codes, rows, tree.splits, tree.leaves, tree.values, self.plan.missing_bin,
+            codes, rows, *tree.splits, tree.leaves, tree.values, self.plan.missing_bin,
             tree.n_nodes, self.raw[k],
         )  # fmt: skip
 
@@ -450,6 +464,7 @@ __all__ = [
     "Model",
     "Plan",
     "Residuals",
+    "Splits",
     "Told",
     "boosting_round",
 ]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from daskml_kit.kernels import boosting as kernel
-from daskml_kit.kernels.boosting_splits import Pursuit
+from daskml_kit.kernels.newton_steps import Pursuit
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.random import generator
@@ -32,6 +32,7 @@ from daskml_kit.tree.boosting_rows import (
     Model,
     Plan,
     Residuals,
+    Splits,
     Told,
     boosting_round,
 )
@@ -66,7 +67,7 @@ class Course:
 
     Attributes
     ----------
-    counts : (d,) bins of each feature
+    counts, categorical, set_words : of :class:`~daskml_kit.tree.binning.Binning`
     n_rows, most_weight, whole_weights : of all rows
     """
 
@@ -74,6 +75,8 @@ class Course:
     plan: Plan
     targets: Targets
     counts: IntArray
+    categorical: IntArray
+    set_words: int
     n_rows: int
     most_weight: float
     whole_weights: bool
@@ -210,7 +213,7 @@ class _Walk:
     ) -> Told:
         """One question. Rows know all trees but the last: where some have forgotten, they are told again."""
         fill = tuple(np.array([w.fill for w in wanted], np.int64) for wanted in asked)
-        splits = tuple(tree.table for tree in trees)
+        splits = tuple(Splits(tree.table, tree.sets) for tree in trees)
         model = self.at.model
         whole = Ask(len(model), model, splits, fill, units, residuals)
         brief = self.at.told and self.at.forgotten < MOST_FORGOTTEN
@@ -272,7 +275,8 @@ class _Walk:
             draw = partial(_features, settings.seed, iteration, k, d, settings.max_features)
         return Shape(
             settings.max_depth, settings.max_leaf_nodes, settings.min_samples_split,
-            self.course.counts, settings.signs, draw,
+            self.course.counts, settings.signs, self.course.categorical, self.course.set_words,
+            draw,
         )  # fmt: skip
 
     # ---------------------------------------------------------------- what comes of it
@@ -300,8 +304,9 @@ class _Walk:
             if settings.objective.quantile is not None:
                 table.values[leaves] = self._quantiles(tree, ids[leaves], units)
             values = table.values[leaves] * settings.learning_rate
-            kept = tree.table[np.isin(tree.table[:, kernel.NODE], ids[table.left >= 0])]
-            grown.append(Grown(kept, ids[leaves], values, len(tree.nodes)))
+            kept = np.isin(tree.table[:, kernel.NODE], ids[table.left >= 0])
+            splits = Splits(tree.table[kept], tree.sets[kept])
+            grown.append(Grown(splits, ids[leaves], values, len(tree.nodes)))
             tables.append(table)
             steps.append(np.abs(values).max())
         model = self.at.model.extended(grown)

@@ -8,7 +8,7 @@ import numpy as np
 
 from daskml_kit.tree.binning import Binning
 from daskml_kit.tree.boosting_trees import BoostingTree
-from daskml_kit.typing import FloatArray, IntArray
+from daskml_kit.typing import Array, FloatArray, IntArray
 
 
 class Table(NamedTuple):
@@ -17,7 +17,7 @@ class Table(NamedTuple):
     left: IntArray  # (n,), -1 at a leaf
     right: IntArray
     feature: IntArray
-    cut: IntArray  # the last code that goes left
+    cut: IntArray  # the last code that goes left; -1 where categories are split
     threshold: FloatArray  # what ``cut`` stands for; empty before :func:`placed`
     missing_left: IntArray  # 1, 0
     values: FloatArray  # Newton step or quantile, without learning rate
@@ -25,6 +25,9 @@ class Table(NamedTuple):
     rows: IntArray
     worth: FloatArray  # twice what the node takes off the loss
     depth: IntArray
+    sets: Array | None = (
+        None  # (n, words) uint64, the categories that go left; None without such features
+    )
 
     def counted(self, leaf_rows: IntArray) -> Table:
         """With the rows of its leaves, and so of all nodes."""
@@ -75,16 +78,22 @@ def table_of(tree: BoostingTree) -> tuple[Table, IntArray]:
         np.zeros(len(ids), np.int64),
         (2 * slope - bend * values) * values,
         np.array([n.depth for n in nodes]),
+        tree.sets_of(ids) if tree.shape.set_words else None,
     ), ids
 
 
 def placed(table: Table, binning: Binning) -> Table:
-    """With thresholds: values up to them go left; infinite where missing values alone go right."""
+    """With thresholds: values up to them go left; infinite where missing values alone go right, NaN where
+    categories are split.
+    """
     threshold = np.full(len(table.left), -2.0)
     for i in np.flatnonzero(table.left >= 0):
         feature, cut = table.feature[i], table.cut[i]
         last = cut >= binning.counts[feature] - 1
-        threshold[i] = np.inf if last else binning.edges[feature, cut]
+        if binning.categorical[feature]:
+            threshold[i] = np.nan
+        else:
+            threshold[i] = np.inf if last else binning.edges[feature, cut]
     return table._replace(threshold=threshold)
 
 

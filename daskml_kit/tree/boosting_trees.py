@@ -7,14 +7,15 @@ that one's, exactly.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from daskml_kit.kernels import boosting_splits as kernel
-from daskml_kit.kernels.boosting_splits import LEAST_CURVATURE, Pursuit
+from daskml_kit.kernels.newton_steps import LEAST_CURVATURE, Pursuit, newton_steps
+from daskml_kit.kernels.tree_categories import add_bin
 from daskml_kit.typing import Array, FloatArray, IntArray
 
 KEPT_BYTES = 1 << 29
@@ -33,6 +34,8 @@ class Shape(NamedTuple):
     min_samples_split: int
     counts: IntArray  # (d,) bins of each feature
     signs: IntArray  # (d,)
+    categorical: IntArray  # (d,), 1 where each bin is a category
+    set_words: int  # of a set of categories; 0 where no feature is categorical
     draw: Callable[[int], Array] | None
 
 
@@ -52,6 +55,7 @@ class Node:
     cut: int = -1
     missing_left: int = -1
     gain: float = 0.0
+    chosen: Array | None = None  # (words,), of a split of categories: those that go left
 
 
 class Wanted(NamedTuple):
@@ -77,6 +81,18 @@ class BoostingTree:
     def table(self) -> IntArray:
         """All splits that were found: (s, 5) int32, as the kernels take them."""
         return np.array(self.splits, np.int32).reshape(-1, 5)
+
+    @property
+    def sets(self) -> Array:
+        """The categories that they send left: (s, words) uint64."""
+        return self.sets_of([split[0] for split in self.splits])
+
+    def sets_of(self, ids: Iterable[int]) -> Array:
+        """The categories that some nodes send left: (n, words) uint64."""
+        none = np.zeros(self.shape.set_words, np.uint64)
+        chosen = (self.nodes[i].chosen for i in ids)
+        rows = [none if own is None else own for own in chosen]
+        return np.array(rows, np.uint64).reshape(len(rows), self.shape.set_words)
 
     # ---------------------------------------------------------------- asking
 
@@ -175,16 +191,17 @@ class BoostingTree:
         drawn = np.empty((0, 0), bool) if draw is None else np.array([draw(i) for i in ids])
         m = len(ids)
         found, gains = np.empty((m, 3), np.int64), np.empty(m)
-        left = np.zeros_like(sums)
+        left, sets = np.zeros_like(sums), np.zeros((m, self.shape.set_words), np.uint64)
         for j, i in enumerate(ids):  # one by one: their histograms are not next to each other
             at = slice(j, j + 1)
             kernel.search(
                 own[i][None], sums[at], rows[at], bounds[at], drawn[at], self.shape.counts,
-                self.shape.signs, self.rules, found[at], gains[at], left[at],
+                self.shape.signs, self.shape.categorical, self.rules, found[at], gains[at],
+                left[at], sets[at],
             )  # fmt: skip
         for j, i in enumerate(ids):
             if found[j, kernel.FEATURE] >= 0:
-                self._split(i, found[j], float(gains[j]), left[j])
+                self._split(i, found[j], float(gains[j]), left[j], sets[j])
                 self._keep(i, own[i])
 
     def _keep(self, i: int, hist: IntArray) -> None:
@@ -194,13 +211,17 @@ class BoostingTree:
         if not done and (len(self._hist) + 1) * self.cell_bytes <= self._room:
             self._hist[i] = hist if hist.base is None else hist.copy()
 
-    def _split(self, i: int, found: IntArray, gain: float, left: IntArray) -> None:
+    def _split(self, i: int, found: IntArray, gain: float, left: IntArray, chosen: Array) -> None:
         node = self.nodes[i]
         node.feature, node.cut, node.missing_left = (int(v) for v in found)
         node.gain, node.left = gain, len(self.nodes)
         sums = (left, node.sums - left)
         if node.missing_left < 0:  # where most rows go
             node.missing_left = int(sums[0][-1] > sums[1][-1])
+        if self.shape.categorical[node.feature]:
+            node.chosen = chosen
+            if node.missing_left:
+                add_bin(chosen, self.rules.missing_bin)
         bounds = [(node.lower, node.upper), (node.lower, node.upper)]
         sign = self.shape.signs[node.feature]
         if sign:
@@ -223,7 +244,7 @@ class BoostingTree:
 
     def _values(self, sums: IntArray, bounds: FloatArray) -> FloatArray:
         out = np.empty(len(sums))
-        kernel.newton_steps(self.rules, sums, bounds, out)
+        newton_steps(self.rules, sums, bounds, out)
         return out
 
     # ---------------------------------------------------------------- at the end

@@ -7,6 +7,7 @@ import pickle
 
 import dask
 import dask.array as da
+import dask.dataframe
 import numpy as np
 import pandas as pd
 import pytest
@@ -34,6 +35,7 @@ COUNTS = rng.poisson(np.exp(SCORE / 4))
 POSITIVE = rng.gamma(2.0, np.exp(SCORE / 6))
 HOLED = np.where(rng.random(X.shape) < 0.1, np.nan, X)
 WEIGHT = rng.uniform(0.5, 2.0, N)
+SHUFFLED = np.sin(7 * np.nan_to_num(HOLED[:, 1])) + np.sin(3 * X[:, 2]) + X[:, 0] / 20
 
 C, R = GradientBoostingClassifier, GradientBoostingRegressor
 PARITY = [
@@ -44,6 +46,8 @@ PARITY = [
     (R, {"loss": "poisson", "min_samples_leaf": 5}, COUNTS, X, WEIGHT),
     (R, {"loss": "gamma", "max_leaf_nodes": 5}, POSITIVE, X, None),
     (R, {"min_samples_leaf": 0.01}, SCORE, HOLED, WEIGHT),
+    (C, {"categorical_features": [0, 2]}, LABELS, HOLED, WEIGHT),
+    (R, {"categorical_features": [1, 2], "min_samples_leaf": 5}, SHUFFLED, HOLED, None),
 ]
 
 
@@ -52,24 +56,25 @@ def histogram_based(model):
     kind = "Classifier" if isinstance(model, C) else "Regressor"
     given = model.get_params()
     names = ["loss", "learning_rate", "l2_regularization", "max_depth", "max_leaf_nodes"]
-    names += ["min_samples_leaf", "monotonic_cst"]
+    names += ["min_samples_leaf", "monotonic_cst", "categorical_features"]
     return getattr(reference, f"HistGradientBoosting{kind}")(
         max_iter=given["n_estimators"], early_stopping=False, **{n: given[n] for n in names}
     ).set_params(**({"min_samples_leaf": 6} if given["min_samples_leaf"] == 0.01 else {}))
 
 
-def meant(nodes, i=0):
+def meant(nodes, order, i=0):
     """The nodes of their tree, without splits that gain nothing but the rounding of float32."""
     node = nodes[i]
     if node["is_leaf"] or node["gain"] < 1e-6:
         return [(-1, -2.0, node["count"])]
-    split = (node["feature_idx"], node["num_threshold"], node["count"])
-    return [split, *meant(nodes, node["left"]), *meant(nodes, node["right"])]
+    threshold = np.inf if node["is_categorical"] else node["num_threshold"]
+    split = (order[node["feature_idx"]], threshold, node["count"])
+    return [split, *meant(nodes, order, node["left"]), *meant(nodes, order, node["right"])]
 
 
 def bits(model):
     trees = [t for members in model._trees.tables for t in members]
-    return pickle.dumps((model._trees.start, [[a.tobytes() for a in t] for t in trees]))
+    return pickle.dumps((model._trees.start, [[np.asarray(a).tobytes() for a in t] for t in trees]))
 
 
 @pytest.mark.parametrize("case", PARITY, ids=lambda case: f"{case[0].__name__}-{case[1]}")
@@ -77,10 +82,13 @@ def test_the_trees_of_scikit_learn(case):
     kind, given, y, rows, weight = case
     model = kind(n_estimators=12, **{"max_depth": 4, **given}).fit(rows, y, weight)
     theirs = histogram_based(model).fit(rows, y, weight)
+    marks = np.zeros(5, bool) if model.is_categorical_ is None else model.is_categorical_
+    order = [*np.flatnonzero(marks), *np.flatnonzero(~marks)]  # theirs puts categories first
     for trees, predictors in zip(model._trees.tables, theirs._predictors, strict=True):
         for table, predictor in zip(trees, predictors, strict=True):
-            ours = sorted(zip(table.feature, table.threshold, table.rows, strict=True))
-            np.testing.assert_allclose(np.array(ours), np.array(sorted(meant(predictor.nodes))))
+            threshold = np.nan_to_num(table.threshold, nan=np.inf, posinf=np.inf)
+            ours = sorted(zip(table.feature, threshold, table.rows, strict=True))
+            np.testing.assert_allclose(ours, sorted(meant(predictor.nodes, order)))
     # Their gradients are float32.
     answer = "decision_function" if kind is C else "predict"
     np.testing.assert_allclose(
@@ -131,6 +139,40 @@ def test_quantiles_are_as_good_as_scikit_learns(loss, alpha):
     assert model.n_rounds_ == 3 + 3 + 30 * (3 + 2) + 1
 
 
+def test_categories_by_name_known_and_unknown():
+    names = np.array(["ant", "bee", "cat", "dog", "elk"])
+    frame = pd.DataFrame({"kind": pd.Categorical(names[X[:, 1].astype(int) % 5]), "x": X[:, 0]})
+    frame.loc[::17, "kind"] = np.nan
+    y = SHUFFLED + 2.0 * (frame["kind"] == "bee")
+    model = R(n_estimators=8, max_depth=3, warm_start=True).fit(frame, y)
+    theirs = histogram_based(model).fit(frame, y)
+    assert model.is_categorical_.tolist() == [True, False]
+    asked = frame.assign(kind=pd.Categorical(np.roll(frame["kind"].astype(object), 1)))
+    asked["kind"] = asked["kind"].cat.add_categories("fox").fillna("fox")
+    np.testing.assert_allclose(model.predict(asked), theirs.predict(asked), rtol=1e-5)
+    lazy = dask.dataframe.from_pandas(asked, npartitions=3)
+    np.testing.assert_array_equal(model.predict(lazy).compute(), model.predict(asked))
+    *_, last = model.staged_predict(asked)
+    np.testing.assert_array_equal(last, model.predict(asked))
+    rows = model._numbered(asked).to_numpy(np.float32)
+    leaves = model.apply(asked)
+    np.testing.assert_array_equal(leaves[:, 3], model.estimators_[3, 0].apply(rows))
+    values = [m.tree_.value[leaves[:, i], 0, 0] for i, (m,) in enumerate(model.estimators_)]
+    np.testing.assert_allclose(
+        model._trees.start[0] + 0.1 * np.sum(values, axis=0), model.predict(asked)
+    )
+    with pytest.raises(InvalidParameterError, match="no splits of categories"):
+        model.to_sklearn()
+    more = clone(model).set_params(categorical_features=["kind"]).fit(frame, y)
+    with pytest.raises(InvalidDataError, match=r"other categorical features: \[0\]"):
+        more.set_params(n_estimators=9, categorical_features=None).fit(X[:, :2], SCORE)
+    more = R(categorical_features=[1], warm_start=True, n_estimators=1).fit(X, SCORE)
+    with pytest.raises(InvalidDataError, match=r"Feature 1 has categories.*: \[77.0\]"):
+        more.set_params(n_estimators=2).fit(np.where(X == 3, 77, X), SCORE)
+    with pytest.raises(InvalidDataError, match="cardinality <= 20 but actually"):
+        R(categorical_features=[1], max_bins=20).fit(X, SCORE)
+
+
 CASES = [
     (C(n_estimators=4, subsample=0.7, max_features=2, random_state=3), LABELS),
     (
@@ -139,6 +181,10 @@ CASES = [
     ),
     (R(n_estimators=4, max_leaf_nodes=6, max_depth=None, min_samples_leaf=4), SCORE),
     (R(n_estimators=3, loss="poisson", max_depth=4, subsample=0.5, random_state=0), COUNTS),
+    (
+        R(n_estimators=3, categorical_features=[1, 2], min_samples_leaf=2, max_depth=4),
+        SHUFFLED,
+    ),
     (R(n_estimators=3, loss="quantile", alpha=0.3, n_iter_no_change=9, random_state=2), SCORE),
 ]
 

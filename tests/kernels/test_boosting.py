@@ -37,7 +37,16 @@ def test_rows_are_moved_and_summed(by_column, stride):
     runs[0] = 0, N
     codes = frozen(CODES.T) if by_column else CODES
     for known in (1, 3, 3):  # level by level, the last one again
-        kernel.part_rows(codes, by_column, idx, spare, SPLITS[:known], MISSING, runs)
+        kernel.part_rows(
+            codes,
+            by_column,
+            idx,
+            spare,
+            SPLITS[:known],
+            np.empty((known, 0), np.uint64),
+            MISSING,
+            runs,
+        )
     gh = rng.integers(-(2**40), 2**40, (N, 2))
     nodes = np.array([3, 6, 2])
     hist = np.ones((3, D, BINS, stride), np.int64)
