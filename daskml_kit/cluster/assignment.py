@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from daskml_kit.kernels import assign, nearest
-from daskml_kit.kernels.bounds import Aim, Bounds, aim_at, move_bounds, no_bounds, own_inertia
+from daskml_kit.kernels.aim import Aim, aim_at
+from daskml_kit.kernels.bounds import Bounds, move_bounds, no_bounds, own_inertia
 from daskml_kit.kernels.exact_sums import Grid, resolved
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.reduction import Reduction

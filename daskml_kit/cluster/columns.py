@@ -6,10 +6,8 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from daskml_kit.kernels.column_sums import column_sums
 from daskml_kit.typing import CSR, Array, FloatArray, Matrix
-
-TILE_VALUES = 1 << 17
-"""Values of X (1 MB) that are shifted and squared at a time."""
 
 
 class Columns(NamedTuple):
@@ -56,18 +54,9 @@ Sums: TypeAlias = "tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatAr
 
 
 def _dense(X: Array) -> Sums:
-    n, d = X.shape
-    shift, sums, squares = X[0].astype(np.float64), np.zeros(d), np.zeros(d)
-    low, high = shift.copy(), shift.copy()
-    size = max(TILE_VALUES // d, 1)
-    for start in range(0, n, size):
-        rows = X[start : start + size]
-        np.minimum(low, rows.min(axis=0), out=low)
-        np.maximum(high, rows.max(axis=0), out=high)
-        gaps = rows - shift
-        sums += gaps.sum(axis=0)
-        squares += np.einsum("ij,ij->j", gaps, gaps)
-    return shift, sums, squares, low, high
+    shift = X[0].astype(np.float64)
+    found = column_sums(X, None, shift)
+    return shift, found.sums, found.squares, found.lowest, found.highest
 
 
 def _sparse(X: CSR) -> Sums:
@@ -108,20 +97,16 @@ class Spread(NamedTuple):
 
 def spread(X: Matrix, weight: Array, near: FloatArray) -> Spread:
     """Weighted moments of one block; ``near`` (d,) is a point near its rows. CSR as in :func:`columns`."""
-    total = float(weight.sum())
+    total, d = float(weight.sum()), X.shape[1]
     if total == 0.0:
-        return Spread(0.0, np.zeros(X.shape[1]), 0.0)
-    sums, square = np.zeros(X.shape[1]), 0.0
+        return Spread(0.0, np.zeros(d), 0.0)
     if isinstance(X, np.ndarray):
-        size = max(TILE_VALUES // X.shape[1], 1)
-        for start in range(0, len(X), size):
-            gaps, w = X[start : start + size] - near, weight[start : start + size]
-            sums += w @ gaps
-            square += float(w @ np.einsum("ij,ij->i", gaps, gaps))
+        found = column_sums(X, weight, near)
+        sums, square = found.weighted_sums, found.weighted_square
     else:
-        near, values = np.zeros(X.shape[1]), np.asarray(X.data, dtype=np.float64)
+        near, values = np.zeros(d), np.asarray(X.data, dtype=np.float64)
         w = np.repeat(weight, np.diff(X.indptr))
-        sums += np.bincount(X.indices, weights=w * values, minlength=X.shape[1])
+        sums = np.bincount(X.indices, weights=w * values, minlength=d).astype(np.float64)
         square = float(w @ values**2)
     return Spread(total, near + sums / total, max(square - float(sums @ sums) / total, 0.0))
 

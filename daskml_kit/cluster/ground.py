@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from daskml_kit.cluster.columns import Columns, Spread, columns, combined, spread
-from daskml_kit.cluster.selection import Asked, Chosen, merged, race, smallest
+from daskml_kit.cluster.selection import Asked, Chosen, merged, winners
 from daskml_kit.kernels.exact_sums import Grid, grid_for
 from daskml_kit.runtime.block import Block, Bundle
 from daskml_kit.runtime.dataset import BlockDataset
@@ -88,10 +88,8 @@ def _survey_chunk(asked: Sequence[Asked], n_rows: int, block: Block, seed: int) 
 
 def _drawn(asked: Asked, n_rows: int, block: Block, mass: FloatArray, seed: int) -> Chosen:
     """A block's candidates. Of rows without weights only those that may be among the smallest of all."""
-    keys = race(block, mass, seed, asked.purpose)
-    if block.weight is None:
-        keys[keys > asked.limit(n_rows)] = np.inf
-    return smallest(block, keys, asked.size)
+    limit = asked.limit(n_rows) if block.weight is None else None
+    return winners(block, mass, seed, asked.purpose, asked.size, limit)
 
 
 def _survey_combined(asked: Sequence[Asked], a: Survey, b: Survey) -> Survey:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from daskml_kit.runtime.block import Block
-from daskml_kit.runtime.random import exponential
+from daskml_kit.runtime.random import exponential, uniform
 from daskml_kit.typing import Array, FloatArray, IntArray
 
 
@@ -27,11 +27,11 @@ class Asked(NamedTuple):
     size: int
 
     def limit(self, n_rows: int) -> float:
-        """A key that the ``size`` smallest of ``n_rows`` unit exponentials don't reach.
+        """A key that the ``size`` smallest of ``n_rows`` rows without weights don't reach.
 
         Rows below it are six standard deviations more than ``size``: fewer, in one of 1e9 draws.
         """
-        share = (self.size + 6.0 * np.sqrt(self.size) + 20.0) / max(n_rows, 1)
+        share = ample(self.size) / max(n_rows, 1)
         return float(-np.log1p(-share)) if share < 1.0 else float("inf")
 
 
@@ -65,6 +65,34 @@ def _smallest(keys: FloatArray, size: int) -> IntArray:
     return order
 
 
+def ample(size: int) -> float:
+    """So many are drawn in the mean where fewer than ``size`` must not be drawn."""
+    return size + 6.0 * float(np.sqrt(size)) + 20.0
+
+
+def winners(
+    block: Block, mass: FloatArray, seed: int, purpose: str, size: int, limit: float | None = None
+) -> Chosen:
+    """The ``size`` rows of a block with the smallest keys of its race.
+
+    Only rows that may have a key below ``limit`` are raced: below the one given, or below one that ample rows
+    don't reach. Should too few be found then, all are.
+    """
+    total = float(mass.sum())
+    below = ample(size) / total if limit is None and total > 0.0 else limit
+    if below is None or not np.isfinite(below):
+        return smallest(block, race(block, mass, seed, purpose), size)
+    chance = uniform(seed, purpose, block.rows)
+    local = np.flatnonzero(chance < below * mass)  # a unit exponential is more than its uniform
+    drawn = -np.log1p(-chance[local]) / mass[local]
+    near = drawn < below
+    if limit is None and np.count_nonzero(near) < size:
+        return smallest(block, race(block, mass, seed, purpose), size)
+    keys = np.full(block.n_rows, np.inf)
+    keys[local[near]] = drawn[near]
+    return smallest(block, keys, size)
+
+
 def merged(size: int, a: Chosen, b: Chosen) -> Chosen:
     """The ``size`` rows of both with the smallest keys; neither input is changed."""
     keys, rows = np.concatenate([a.keys, b.keys]), np.concatenate([a.rows, b.rows])
@@ -81,4 +109,4 @@ def race(block: Block, mass: Array, seed: int, purpose: str) -> FloatArray:
     return keys
 
 
-__all__ = ["Asked", "Chosen", "merged", "race", "smallest"]
+__all__ = ["Asked", "Chosen", "merged", "race", "smallest", "winners"]

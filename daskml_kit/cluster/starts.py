@@ -15,7 +15,7 @@ All draws are keyed by seed, purpose and global row: the chunks and the number o
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -26,9 +26,11 @@ from sklearn.cluster import kmeans_plusplus
 from daskml_kit.cluster.closest import closest
 from daskml_kit.cluster.ground import Ground
 from daskml_kit.cluster.refining import SAMPLE_VALUES, Points, refined_best, sample_of
-from daskml_kit.cluster.selection import Asked, Chosen, merged, race, smallest
+from daskml_kit.cluster.selection import Asked, Chosen, merged, winners
 from daskml_kit.cluster.side_by_side import side_by_side
 from daskml_kit.runtime.block import Block
+from daskml_kit.runtime.dataset import BlockDataset
+from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.random import generator
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.typing import FloatArray
@@ -179,34 +181,40 @@ class Parallel:
 
     def centers(self, ground: Ground, drawn: Sequence[Chosen]) -> list[FloatArray]:
         """Rounds for all runs together, then the candidates reclustered."""
-        candidates = [one.points for one in drawn[: self.n_runs]]
-        for round_ in range(1, ROUNDS + 1):
-            found = self._round(ground, candidates, round_)
-            if not any(len(one.keys) for one in found):
-                break
-            candidates = [
-                np.concatenate([before, one.points])
-                for before, one in zip(candidates, found, strict=True)
-            ]
-        centers = self._reclustered(ground, candidates)
+        candidates = Candidates(tuple(one.points for one in drawn[: self.n_runs]))
+        steps = partial(self._rounds, ground.origin)
+        while candidates.weights is None:
+            candidates = ground.executor.lead(ground.data, steps, candidates)
+        centers = self._reclustered(candidates)
         return self._refined(centers, drawn[-1]) if self.n_sample else centers
 
-    def _round(self, ground: Ground, candidates: Sequence[FloatArray], round_: int) -> list[Chosen]:
-        draws = tuple(
-            Draw(Near(points, ground.origin, run), self.seed, self._purpose(run, round_))
-            for run, points in enumerate(candidates)
-        )
-        reduction = side_by_side(far_rows(OVERSAMPLING * self.k))
-        found = ground.executor.reduce(ground.data, reduction, draws)
-        return [one for one in found if one is not None]
+    def _rounds(
+        self,
+        origin: FloatArray,
+        executor: Executor,
+        data: BlockDataset,
+        candidates: Candidates,
+        go_on: Callable[[], bool],
+    ) -> Candidates:
+        """Rounds, while they go on, and the weighing: what :meth:`Executor.lead` is given."""
+        while True:
+            near = tuple(Near(one, origin, run) for run, one in enumerate(candidates.points))
+            if candidates.complete:
+                weights = executor.reduce(data, side_by_side(WEIGHED), near)
+                return candidates._replace(weights=tuple(own for own in weights if own is not None))
+            round_ = candidates.rounds + 1
+            draws = tuple(Draw(one, self.seed, self._purpose(one.run, round_)) for one in near)
+            found = executor.reduce(data, side_by_side(far_rows(OVERSAMPLING * self.k)), draws)
+            candidates = candidates.joined([one for one in found if one is not None])
+            if not go_on():
+                return candidates
 
-    def _reclustered(self, ground: Ground, candidates: Sequence[FloatArray]) -> list[FloatArray]:
-        near = tuple(Near(points, ground.origin, run) for run, points in enumerate(candidates))
-        weights = ground.executor.reduce(ground.data, side_by_side(WEIGHED), near)
+    def _reclustered(self, candidates: Candidates) -> list[FloatArray]:
+        assert candidates.weights is not None
+        pairs = zip(candidates.points, candidates.weights, strict=True)
         return [
             reclustered(points, own, self.k, self.seed, f"kmeans-recluster-{run}")
-            for run, (points, own) in enumerate(zip(candidates, weights, strict=True))
-            if own is not None
+            for run, (points, own) in enumerate(pairs)
         ]
 
     def _refined(self, found: Sequence[FloatArray], drawn: Chosen) -> list[FloatArray]:
@@ -215,6 +223,32 @@ class Parallel:
 
 
 # ---------------------------------------------------------------- a round of k-means||
+
+
+class Candidates(NamedTuple):
+    """What the rounds have drawn."""
+
+    points: tuple[FloatArray, ...]
+    """(m, d) of each run."""
+    rounds: int = 0
+    exhausted: bool = False
+    """Whether the last round found no row away from all candidates."""
+    weights: tuple[FloatArray, ...] | None = None
+    """(m,) of each run, once they are weighed."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to do but to weigh them."""
+        return self.exhausted or self.rounds >= ROUNDS
+
+    def joined(self, found: Sequence[Chosen]) -> Candidates:
+        """With what a round found."""
+        points = zip(self.points, found, strict=True)
+        return self._replace(
+            points=tuple(np.concatenate([before, one.points]) for before, one in points),
+            rounds=self.rounds + 1,
+            exhausted=not any(len(one.keys) for one in found),
+        )
 
 
 class Near(NamedTuple):
@@ -242,7 +276,7 @@ def _far_chunk(size: int, block: Block, draw: Draw) -> Chosen:
     mass = closest(block, *draw.near).square
     if block.weight is not None:
         mass = mass * block.weight
-    return smallest(block, race(block, mass, draw.seed, draw.purpose), size)
+    return winners(block, mass, draw.seed, draw.purpose, size)
 
 
 def _weigh_chunk(block: Block, near: Near) -> FloatArray:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numba import njit
+from numba.extending import register_jitable
 from scipy import sparse
 
 from daskml_kit.exceptions import InvalidDataError, InvalidDataTypeError
@@ -21,6 +22,12 @@ from daskml_kit.typing import CSR, Array, Matrix
 FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": FASTMATH}
 compiled = njit(cache=True, **_OPTIONS)
+
+
+# Without reference counts, which every mention of an array cost: for code that allocates nothing. To book a
+# changed row of 50 columns took k-means 186 ns with them, 86 without.
+UNCOUNTED: dict[str, Any] = {"_nrt": False, "fastmath": FASTMATH, "error_model": "numpy"}
+bare = register_jitable(**UNCOUNTED)
 
 
 @functools.cache
@@ -117,10 +124,12 @@ def tile_rows(width: int) -> int:
 
 __all__ = [
     "FASTMATH",
+    "UNCOUNTED",
     "CsrRows",
     "Rows",
     "as_column",
     "as_rows",
+    "bare",
     "compiled",
     "frozen",
     "tile_rows",

@@ -22,15 +22,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from daskml_kit.kernels import bounds_tiles
+from daskml_kit.kernels.aim import LARGEST, Aim, aim_at, as_centers, as_float32
 from daskml_kit.kernels.blocks import as_column, check_block, frozen
-from daskml_kit.kernels.bounds_tiles import BATCH, SCAN, Aim, Known, Way, Work
+from daskml_kit.kernels.bounds_tiles import BATCH, SCAN, Known, Way, Work
 from daskml_kit.kernels.exact_sums import Grid, empty_sums
-from daskml_kit.kernels.nearest import as_centers, half_squares, tie_width
-from daskml_kit.kernels.scores import score_error, whole_width
+from daskml_kit.kernels.scores import whole_width
 from daskml_kit.typing import Array, FloatArray, IntArray
-
-FEW = 512
-"""Up to so many centres they are compared with each other, where there is one group: ``k^2`` distances."""
 
 FAR = 1e4
 """Once centres have gone so many times the length of the largest, bounds are found anew: they would be
@@ -116,43 +113,6 @@ def bounds_bytes(n_rows: int, n_groups: int) -> int:
     return n_rows * (12 + (4 * n_groups if n_groups > 1 else 0))
 
 
-def aim_at(centers: Array, members: IntArray, origin: Array | None = None) -> Aim:
-    """The centres of a pass, for the blocks of one task.
-
-    Parameters
-    ----------
-    centers : (k, d)
-    members : (t, width) the centres of each group, -1 where it is not full; width in whole vectors
-    origin : (d,) a point near the data: the nearer, the fewer rows need a second look
-    """
-    d = centers.shape[1]
-    points, shift = as_centers(centers, d), np.zeros(d) if origin is None else origin
-    places = members.ravel()
-    taken = places >= 0
-    placed, place = np.zeros((len(places), d)), np.empty(len(points), np.int64)
-    placed[taken] = (points - shift)[places[taken]]
-    place[places[taken]] = np.flatnonzero(taken)
-    lengths = np.sqrt(2.0 * half_squares(placed))
-    scale = 2.0 ** -np.clip(np.frexp(lengths.max())[1], -400, 400)
-    placed *= scale
-    constants = np.where(taken, half_squares(placed), np.inf)
-    width = members.shape[1]
-    return Aim(
-        points,
-        frozen(placed.reshape(-1, width, d).transpose(0, 2, 1), np.float32),
-        frozen(constants.reshape(-1, width), np.float32),
-        frozen(places, np.int64),
-        frozen(place),
-        frozen(taken.reshape(-1, width).sum(axis=1)),
-        frozen(lengths.reshape(-1, width).max(axis=1) * scale),
-        as_float32(halves_between(points) if len(members) == 1 else np.zeros(len(points))),
-        frozen(shift, np.float64),
-        float(scale),
-        score_error(d),
-        tie_width(d),
-    )
-
-
 def move_bounds(X: Array, weight: Array | None, aim: Aim, known: Bounds) -> int:
     """Brings ``known`` to other centres; returns how many distances were computed.
 
@@ -207,28 +167,8 @@ def room_for(d: int, n_groups: int, width: int) -> Work:
         scores=np.empty((spare, width), np.float32),
         least=np.empty(spare, np.float32),
         floor=np.empty(BATCH, np.float32),
-        bound=np.full(whole_width(n_groups), bounds_tiles.LARGEST, np.float32),
+        bound=np.full(whole_width(n_groups), LARGEST, np.float32),
     )
-
-
-def as_float32(lengths: FloatArray) -> Array:
-    """Read-only; what is too long becomes infinite, which no bound survives."""
-    with np.errstate(over="ignore"):
-        return frozen(lengths, np.float32)
-
-
-def halves_between(centers: FloatArray) -> FloatArray:
-    """Half of the distance from each centre to the nearest other, a little less; zeros if too dear."""
-    k, d = centers.shape
-    if k < 2 or k > FEW:
-        return np.zeros(k)
-    moved = centers - centers.mean(axis=0)
-    squares = np.einsum("kj,kj->k", moved, moved)
-    gaps = squares[:, None] + squares - 2.0 * (moved @ moved.T)
-    np.fill_diagonal(gaps, np.inf)
-    noise = 8.0 * (d + 8) * np.finfo(np.float64).eps * np.max(squares)
-    halves = 0.5 * np.sqrt(np.maximum(gaps.min(axis=1) - noise, 0.0)) * (1.0 - 1e-6)
-    return np.asarray(np.minimum(halves, bounds_tiles.LARGEST))
 
 
 def own_inertia(X: Array, weight: Array | None, known: Bounds) -> float:
@@ -239,9 +179,7 @@ def own_inertia(X: Array, weight: Array | None, known: Bounds) -> float:
 
 
 __all__ = [
-    "Aim",
     "Bounds",
-    "aim_at",
     "bounds_bytes",
     "move_bounds",
     "no_bounds",

@@ -8,10 +8,11 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from daskml_kit.kernels.aim import TIE
 from daskml_kit.kernels.exact_sums import Grid
 from daskml_kit.kernels.linear import LinearSums
 from daskml_kit.kernels.moments import Moments
-from daskml_kit.kernels.nearest import TIE, Assignment
+from daskml_kit.kernels.nearest import Assignment
 from daskml_kit.typing import Array, FloatArray, IntArray, Matrix
 
 

@@ -1,6 +1,6 @@
 """Nearest centre: the assignment step of k-means, prediction, and distances.
 
-Scores come fast and a little wrong, ``|c|^2 / 2 - x.c`` by matrix product; decisions are made on
+Scores come fast and a little wrong, ``|c|^2 / 2 - x.c`` by matrix product in float32; decisions are made on
 distances that are right. Per row the kernel keeps the best and the second best score: where they
 differ by less than the error bound, the candidates are compared by their distance computed directly.
 So labels do not depend on tiles or chunks. Of centres whose distances differ by rounding only the one of
@@ -14,16 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from daskml_kit.exceptions import InvalidDataError
 from daskml_kit.kernels import nearest_tiles
+from daskml_kit.kernels.aim import aim_at, as_centers, as_origin, half_squares, tie_width
 from daskml_kit.kernels.blocks import CsrRows, as_column, as_rows, frozen
 from daskml_kit.kernels.exact_sums import Grid, empty_sums
-from daskml_kit.kernels.products import padded
+from daskml_kit.kernels.scores import whole_width
 from daskml_kit.typing import Array, FloatArray, IntArray, Matrix
-
-TIE = 1e-12
-"""Squared distances that differ by this part of themselves are equal: rounding of ``x - c`` for data whose
-distance from the origin is up to 1,000 times their spread."""
 
 
 class Assignment(NamedTuple):
@@ -59,8 +55,8 @@ def assign(
     grid
         Of the exact sums (:mod:`daskml_kit.kernels.exact_sums`), for all blocks the same.
     origin
-        (d,) point near the data, such as their mean. The nearer, the fewer rows need a second look.
-        Results do not depend on it. Ignored for CSR and for few columns.
+        (d,) point near the data, such as their mean; None for that of the centres. The nearer, the fewer
+        rows need a second look. Results do not depend on it. Ignored for CSR.
     with_labels
         Whether to return labels.
 
@@ -140,63 +136,39 @@ def _run(
     distances: Array,
 ) -> float:
     rows, points = as_rows(X), as_centers(centers, X.shape[1])
-    weights, tie = as_column(weight, "weight", X.shape[0]), tie_width(X.shape[1])
-    results = tie, *(frozen(part) for part in grid), sums, labels, distances
+    weights = as_column(weight, "weight", X.shape[0])
+    results = *(frozen(part) for part in grid), sums, labels, distances
     if isinstance(rows, CsrRows):
-        tables = frozen(points.T), half_squares(points), *score_error(points, points)
-        return float(nearest_tiles.sparse(rows, weights, points, *tables, *results))
-    if X.shape[1] <= nearest_tiles.FEW_COLUMNS:
-        return float(nearest_tiles.few_columns(rows, weights, points, *results))
-    shift = as_origin(np.zeros(X.shape[1]) if origin is None else origin, X.shape[1])
-    moved = points - shift
-    shifted = np.zeros((X.shape[1], padded(len(points))))
-    shifted[:, : len(points)] = moved.T
-    constants = half_squares(moved) + moved @ shift
-    tables = frozen(shifted), frozen(constants), *score_error(moved, points)
-    return float(nearest_tiles.dense(rows, weights, points, *tables, *results))
+        tables = frozen(points.T), half_squares(points), *score_error(points)
+        tie = tie_width(X.shape[1])
+        return float(nearest_tiles.sparse(rows, weights, points, *tables, tie, *results))
+    near = points.mean(axis=0) if origin is None else as_origin(origin, X.shape[1])
+    aim = aim_at(points, in_order(len(points)), near, halves=False)
+    room = nearest_tiles.room_for(X.shape[1], aim.constants.shape[1])
+    return float(nearest_tiles.dense(rows, weights, aim, room, *results))
 
 
-def score_error(moved: Array, centers: Array) -> tuple[float, float]:
-    """Two numbers that bound the error of a score: ``first * (|x - c| + second)``.
+def in_order(k: int) -> IntArray:
+    """Groups (t, width) of k centres in their order, -1 where the last is not full.
 
-    With ``c' = c - origin``, the score is ``|c'|^2 / 2 + origin.c' - x.c'``. A sum of d products is
-    off by at most d roundings of ``|c'| (|x| + |origin| + |c'|)``, and ``|x| <= |x - c| + |c|``,
-    ``|origin| <= |c| + |c'|``. The factor 4 covers both scores of a comparison, and the rest.
+    So few a group that a column of it does not push the one before out of the cache.
     """
-    largest_moved = float(np.sqrt(np.max(np.einsum("kj,kj->k", moved, moved))))
+    width = whole_width(-(-k // -(-k // nearest_tiles.GROUP)))
+    places = np.full(-(-k // width) * width, -1, dtype=np.int64)
+    places[:k] = np.arange(k)
+    return places.reshape(-1, width)
+
+
+def score_error(centers: Array) -> tuple[float, float]:
+    """Two numbers that bound the error of a score of CSR: ``first * (|x - c| + second)``.
+
+    The score is ``|c|^2 / 2 - x.c``. A sum of d products is off by at most d roundings of
+    ``|c| (|x| + |c|)``, and ``|x| <= |x - c| + |c|``. The factor 4 covers both scores of a comparison, and
+    the rest.
+    """
     largest = float(np.sqrt(np.max(np.einsum("kj,kj->k", centers, centers))))
     roundings = 4.0 * (centers.shape[1] + 4) * float(np.finfo(np.float64).eps)
-    return roundings * largest_moved, 2.0 * (largest + largest_moved)
-
-
-def tie_width(d: int) -> float:
-    """:data:`TIE`, or the rounding of a sum of d squares where that is more."""
-    return max(TIE, 8.0 * (d + 4) * float(np.finfo(np.float64).eps))
-
-
-def half_squares(centers: Array) -> FloatArray:
-    """``|c|^2 / 2`` (k,) float64."""
-    return frozen(0.5 * np.einsum("kj,kj->k", centers, centers))
-
-
-def as_centers(centers: Array, d: int) -> FloatArray:
-    """Read-only float64 (k, d)."""
-    if centers.ndim != 2 or centers.shape[1] != d or len(centers) == 0:
-        raise InvalidDataError(
-            f"centers must have shape (k, {d}) with k at least 1 for X of {d} columns, "
-            f"got {centers.shape}. Pass one row for each centre."
-        )
-    return frozen(centers, np.float64)
-
-
-def as_origin(origin: Array, d: int) -> FloatArray:
-    """Read-only float64 (d,)."""
-    if origin.shape != (d,):
-        raise InvalidDataError(
-            f"origin must have shape ({d},) for X of {d} columns, got {origin.shape}. "
-            "Pass the mean of each column, or None."
-        )
-    return frozen(origin, np.float64)
+    return roundings * largest, 4.0 * largest
 
 
 __all__ = ["Assignment", "assign", "nearest", "transform_distances"]

@@ -1,30 +1,31 @@
 """The compiled loops of :mod:`daskml_kit.kernels.nearest`.
 
 Sums come in as zeros, or with size 0 where not wanted; so do labels and distances.
-Three ways to find the nearest centre, one way (``book``) to book it:
+Two ways to find the nearest centre, one way (``book``) to book it:
 
 ============  ================================================================================
-few_columns   distances computed directly, tile transposed: all loops run over rows
-dense         scores by matrix product, close calls decided on direct distances
+dense         scores by matrix product in float32, close calls decided on direct distances
 sparse        scores from stored values, the same
 ============  ================================================================================
 """
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
+from numba import njit
 from numba.extending import register_jitable
 
-from daskml_kit.kernels.blocks import CsrRows, Rows, compiled
+from daskml_kit.kernels.aim import GROW, WILD, Aim
+from daskml_kit.kernels.blocks import UNCOUNTED, CsrRows, Rows, bare, compiled
 from daskml_kit.kernels.exact_sums import add_row_exactly
-from daskml_kit.kernels.products import add_row_products
 from daskml_kit.kernels.rows import count_rows, squared_distance
+from daskml_kit.kernels.scores import LANES, group_scores, runner_up
 from daskml_kit.typing import Array
 
-# Measured on 200,000 rows: up to 8 columns the direct way is no slower for 8 to 20 centres (8 columns,
-# 20 centres: 12.8 and 11.7 ms; 16 columns: 18.5 and 15.3 ms).
-FEW_COLUMNS = 8
-TILE = 64  # rows; a multiple of the microkernel's 4
+TILE = 64  # rows
+GROUP = 48  # centres at most
 
 
 @register_jitable
@@ -46,7 +47,8 @@ def book(
         for i in range(size):
             labels[start + i] = label[i]
     if distances.size:
-        distances[start : start + size] = distance[:size]
+        for i in range(size):  # element by element: code without reference counts makes no slices
+            distances[start + i] = distance[i]
     inertia = 0.0
     if sums.size:
         for i in range(size):
@@ -56,136 +58,180 @@ def book(
     return inertia
 
 
-@compiled
-def few_columns(
-    X: Array,
-    weight: Array,
-    centers: Array,
-    tie: float,
-    coarse: Array,
-    fine: Array,
-    sums: Array,
-    labels: Array,
-    distances: Array,
-) -> float:
-    """Inertia of a dense block with few columns."""
-    n, d = X.shape
-    columns, total = np.zeros((d, TILE)), np.zeros(TILE)
-    best, second, label = np.empty(TILE), np.empty(TILE), np.empty(TILE, dtype=np.int64)
-    inertia = 0.0
-    for start in range(0, n, TILE):
-        size = min(TILE, n - start)
-        for i in range(size):
-            for j in range(d):
-                columns[j, i] = X[start + i, j]
-        best[:] = np.inf
-        second[:] = np.inf
-        label[:] = 0
-        for k in range(len(centers)):
-            for j in range(d):
-                add_squared_gaps(columns[j], centers[k, j], j == 0, total)
-            keep_smaller(k, total, best, second, label)
-        for i in range(size):
-            if second[i] <= best[i] * (1.0 + tie):
-                label[i] = lowest_of_tied(X, start + i, centers, tie)
-                best[i] = squared_distance(X, start + i, centers, label[i], 0.0)
-        inertia += book(X, start, size, weight, label, best, coarse, fine, sums, labels, distances)
-    return inertia
+class Tile(NamedTuple):
+    """Room for a tile of rows."""
+
+    rows: Array
+    """(TILE, d) float32: moved and scaled."""
+    base: Array
+    """(TILE,) float32: their squared lengths."""
+    root: Array
+    """(TILE,) float32: their lengths."""
+    scores: Array
+    """(TILE + 3, width) float32: with a group."""
+    least: Array
+    """(TILE + 3,) float32: the least of those."""
+    listed: Array
+    """(TILE + 3,) uint32: places in the tile."""
+    best: Array
+    """(TILE,) float32: the least score of all groups."""
+    second: Array
+    """(TILE,) float32: the second least."""
+    limit: Array
+    """(TILE,) float32: scaled squared distance up to which a centre may be the nearest."""
+    label: Array
+    """(TILE,) int64."""
+    gap: Array
+    """(TILE,) squared distance to it."""
 
 
-@register_jitable
-def add_squared_gaps(column: Array, center: float, first: bool, total: Array) -> None:
-    """``total += (column - center)^2``; the first column needs no sum to begin with."""
-    if first:
-        for i in range(TILE):
-            gap = column[i] - center
-            total[i] = gap * gap
-    else:
-        for i in range(TILE):
-            gap = column[i] - center
-            total[i] += gap * gap
+def room_for(d: int, width: int) -> Tile:
+    """For rows of d columns and groups of so many centres."""
+    single = [np.empty(TILE, np.float32) for _ in range(5)]
+    base, root, best, second, limit = single
+    return Tile(
+        np.empty((TILE, d), np.float32),
+        base,
+        root,
+        np.empty((TILE + 3, width), np.float32),
+        np.empty(TILE + 3, np.float32),
+        np.empty(TILE + 3, np.uint32),
+        best,
+        second,
+        limit,
+        np.empty(TILE, np.int64),
+        np.empty(TILE),
+    )
 
 
-@register_jitable
-def keep_smaller(k: int, total: Array, best: Array, second: Array, label: Array) -> None:
-    """Lowers ``best`` and sets ``label`` where ``total`` is strictly smaller."""
-    for i in range(TILE):
-        new, old = total[i], best[i]  # in locals, or LLVM does not see that it can use vectors
-        larger, next_ = max(new, old), second[i]
-        second[i] = larger if larger < next_ else next_
-        label[i] = k if new < old else label[i]
-        best[i] = new if new < old else old
-
-
-@compiled
+@njit(cache=True, nogil=True, **UNCOUNTED)
 def dense(
     X: Array,
     weight: Array,
-    centers: Array,
-    shifted: Array,
-    constants: Array,
-    error: float,
-    reach: float,
-    tie: float,
+    aim: Aim,
+    tile: Tile,
     coarse: Array,
     fine: Array,
     sums: Array,
     labels: Array,
     distances: Array,
 ) -> float:
-    """Inertia of a dense block.
-
-    ``shifted`` (d, k padded) is ``c - origin`` transposed. The score of a centre is its entry of
-    ``constants`` less ``x . (c - origin)``, off by at most ``error (|x - c| + reach)``.
-    """
-    n, d = X.shape
-    buffer, products = np.zeros((TILE, d)), np.empty((TILE, shifted.shape[1]))
-    distance, label = np.empty(TILE), np.empty(TILE, dtype=np.int64)
+    """Inertia of a dense block."""
     inertia = 0.0
-    for start in range(0, n, TILE):
-        size = min(TILE, n - start)
-        products[:] = 0.0
-        add_row_products(address_of_tile(X, start, size, buffer), d, shifted, products)
-        for i in range(size):
-            chosen, best, second = two_smallest(constants, products[i])
-            gap = squared_distance(X, start + i, centers, chosen, 0.0)
-            limit = best + error * (np.sqrt(gap) + reach) + tie * gap
-            if second <= limit:
-                for k in range(len(centers)):
-                    products[i, k] = constants[k] - products[i, k]
-                chosen, gap = decided(X, start + i, centers, constants, products[i], limit, tie)
-            label[i], distance[i] = chosen, gap
+    for start in range(0, len(X), TILE):
+        size = min(TILE, len(X) - start)
+        load_tile(X, aim, tile, start, size)
+        two_least(aim, tile, size)
+        unsure = 0
+        for r in range(size):
+            if is_sure(aim, tile, r):
+                tile.gap[r] = squared_distance(X, start + r, aim.centers, tile.label[r], 0.0)
+            else:
+                tile.listed[unsure] = r
+                unsure += 1
+        if unsure:
+            measure(X, aim, tile, start, unsure)
         inertia += book(
-            X, start, size, weight, label, distance, coarse, fine, sums, labels, distances
+            X, start, size, weight, tile.label, tile.gap, coarse, fine, sums, labels, distances
         )
     return inertia
 
 
-@register_jitable
-def address_of_tile(X: Array, start: int, size: int, buffer: Array) -> int:
-    """Address of the tile's rows in float64: in place if possible, or a copy in ``buffer``.
-
-    Products run over whole tiles, so the last one is copied too: they may not read behind X.
-    """
-    if X.itemsize == 8 and size == TILE:
-        return int(X.ctypes.data + 8 * start * X.shape[1])
-    for i in range(size):
+@bare
+def load_tile(X: Array, aim: Aim, tile: Tile, start: int, size: int) -> None:
+    """Copies rows, moved and scaled."""
+    for r in range(size):
+        total = 0.0
         for j in range(X.shape[1]):
-            buffer[i, j] = X[start + i, j]
-    return buffer.ctypes.data
+            gap = (X[start + r, j] - aim.origin[j]) * aim.scale
+            tile.rows[r, j] = gap
+            total += gap * gap
+        tile.base[r] = total
+        tile.root[r] = np.sqrt(total)
 
 
-@register_jitable
-def two_smallest(constants: Array, products: Array) -> tuple[int, float, float]:
-    """Index and value of the smallest ``constants - products``, and the second smallest value."""
-    chosen, best, second = 0, constants[0] - products[0], np.inf
-    for k in range(1, constants.size):
-        score = constants[k] - products[k]
-        larger = best if score < best else score
-        second = larger if larger < second else second
-        chosen = k if score < best else chosen
-        best = score if score < best else best
-    return chosen, best, second
+@bare
+def two_least(aim: Aim, tile: Tile, size: int) -> None:
+    """The two least scores of each row, and whose the least is."""
+    width = tile.scores.shape[1]
+    for r in range(size):
+        tile.listed[r] = r
+        tile.best[r] = tile.second[r] = np.inf
+        tile.label[r] = 0
+    for g in range(len(aim.groups)):
+        group_scores(
+            tile.rows, tile.listed, size, aim.groups[g], aim.constants[g], tile.scores, tile.least
+        )
+        for r in range(size):
+            least = tile.least[r]
+            if least < tile.second[r]:
+                at = tile.scores.ctypes.data + 4 * r * width
+                next_, top = runner_up(at, width // LANES, least)
+                if least < tile.best[r]:
+                    tile.second[r] = min(tile.best[r], next_)
+                    tile.best[r], tile.label[r] = least, aim.members[g * width + top]
+                else:
+                    tile.second[r] = least
+
+
+@bare
+def is_sure(aim: Aim, tile: Tile, r: int) -> bool:
+    """Whether the least score is that of the nearest beyond doubt; sets ``limit``."""
+    two = np.float32(2.0)
+    slack = slack_of(aim, tile, r)
+    limit = (tile.base[r] + two * tile.best[r] + slack) * np.float32(GROW)
+    limit *= np.float32(1.0 + aim.tie)
+    tile.limit[r] = limit
+    sure = tile.base[r] + two * tile.second[r] - slack > limit
+    return bool(sure & (tile.base[r] < WILD))
+
+
+@bare
+def slack_of(aim: Aim, tile: Tile, r: int) -> Any:
+    """What a scaled squared distance from scores may be off by; float32."""
+    length = tile.root[r] + np.float32(aim.longest)
+    return np.float32(aim.error) * length * length
+
+
+@bare
+def measure(X: Array, aim: Aim, tile: Tile, start: int, unsure: int) -> None:
+    """Measures what may be nearest to rows that two scores did not decide; ``listed`` names them.
+
+    Twice: for the least distance, then for the lowest index among those that differ from it by rounding
+    only. Groups are in the order of their centres.
+    """
+    width = tile.scores.shape[1]
+    for q in range(unsure):
+        tile.gap[tile.listed[q]] = np.inf
+        tile.label[tile.listed[q]] = -1
+    for again in (False, True):
+        for g in range(len(aim.groups)):
+            group_scores(
+                tile.rows, tile.listed, unsure, aim.groups[g], aim.constants[g], tile.scores,
+                tile.least,
+            )  # fmt: skip
+            for q in range(unsure):
+                r = tile.listed[q]
+                if not (again and tile.label[r] >= 0):
+                    for place in range(aim.sizes[g]):
+                        k = aim.members[g * width + place]
+                        if may_be_nearest(aim, tile, r, tile.scores[q, place]):
+                            gap = squared_distance(X, start + r, aim.centers, k, 0.0)
+                            if not again:
+                                tile.gap[r] = min(tile.gap[r], gap)
+                            elif tile.label[r] < 0 and gap <= tile.gap[r] * (1.0 + aim.tie):
+                                tile.label[r] = k
+    for q in range(unsure):
+        r = tile.listed[q]
+        k = max(tile.label[r], 0)
+        tile.gap[r], tile.label[r] = squared_distance(X, start + r, aim.centers, k, 0.0), k
+
+
+@bare
+def may_be_nearest(aim: Aim, tile: Tile, r: int, score: Any) -> bool:
+    """Whether a centre of that score is not beyond ``limit``. Lengths beyond float32 say nothing."""
+    far = tile.base[r] + np.float32(2.0) * score - slack_of(aim, tile, r) > tile.limit[r]
+    return not (far & (tile.base[r] < WILD))
 
 
 @register_jitable
@@ -208,7 +254,7 @@ def decided(
     return 0, least
 
 
-@register_jitable
+@bare
 def lowest_of_tied(X: Array, i: int, centers: Array, tie: float) -> int:
     """The lowest index among the centres whose distance differs from the smallest by rounding only."""
     least = np.inf
@@ -265,4 +311,11 @@ def all_distances(rows: Rows, centers: Array, halves: Array, out: Array) -> None
             out[i, k] = np.sqrt(squared_distance(rows, i, centers, k, halves[k]))
 
 
-__all__ = ["FEW_COLUMNS", "all_distances", "dense", "few_columns", "sparse"]
+__all__ = [
+    "GROUP",
+    "all_distances",
+    "dense",
+    "lowest_of_tied",
+    "room_for",
+    "sparse",
+]

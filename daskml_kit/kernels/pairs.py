@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from daskml_kit.kernels.aim import as_centers, half_squares, tie_width
 from daskml_kit.kernels.blocks import Rows, as_column, as_rows, compiled, frozen
 from daskml_kit.kernels.exact_sums import Grid, add_row_exactly, empty_sums
-from daskml_kit.kernels.nearest import as_centers, half_squares, tie_width
 from daskml_kit.kernels.rows import count_rows, squared_distance
 from daskml_kit.typing import Array, FloatArray, IntArray, Matrix
 

@@ -16,7 +16,7 @@ from daskml_kit.cluster.ground import shift_of
 from daskml_kit.cluster.grouping import grouped
 from daskml_kit.cluster.lloyd import Rule, Run, averaged, best, cost_of, refilled
 from daskml_kit.cluster.refining import sample_of
-from daskml_kit.cluster.selection import Chosen, merged, race, smallest
+from daskml_kit.cluster.selection import Chosen, merged, race, smallest, winners
 from daskml_kit.cluster.starts import Sampled, padded, reclustered, seeded
 from daskml_kit.kernels import naive
 from daskml_kit.kernels.exact_sums import grid_for
@@ -70,6 +70,22 @@ def test_the_first_of_a_race_is_drawn_in_proportion_to_its_mass():
     first = [smallest(block, race(block, mass, s, "test"), 1).rows[0] for s in range(2000)]
     share = np.bincount(first, minlength=3) / 2000
     np.testing.assert_allclose(share, mass / 8, atol=0.04)  # 3.6 standard deviations
+
+
+@pytest.mark.parametrize("skewed", [False, True])
+def test_winners_are_the_smallest_of_the_race(skewed):
+    """Whether few rows are raced or, since most of the mass is with few of them, all."""
+    mass = RNG.uniform(0, 1, 3_000) ** (60 if skewed else 1)
+    mass[:5] = 0.0
+    block = Block(np.arange(3_000.0)[:, None], weight=mass)
+    for size in (1, 40, 2_995, 5_000):
+        for found in (
+            winners(block, mass, 7, "t", size),
+            winners(block, mass, 7, "t", size, np.inf),
+        ):
+            expected = smallest(block, race(block, mass, 7, "t"), size)
+            np.testing.assert_array_equal(found.rows, expected.rows)
+            np.testing.assert_array_equal(found.keys, expected.keys)
 
 
 # --- columns ---------------------------------------------------------------------------------

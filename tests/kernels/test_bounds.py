@@ -11,7 +11,8 @@ from hypothesis import given, settings, strategies as st
 from scipy import sparse
 
 from daskml_kit.kernels import assign, naive
-from daskml_kit.kernels.bounds import aim_at, move_bounds, no_bounds, own_inertia
+from daskml_kit.kernels.aim import aim_at
+from daskml_kit.kernels.bounds import move_bounds, no_bounds, own_inertia
 from daskml_kit.kernels.exact_sums import empty_sums, grid_for, resolved
 
 

@@ -13,7 +13,7 @@ from daskml_kit.kernels.exact_sums import grid_for, resolved
 from tests.kernels.cases import FORMS, cases, close, make
 
 few = settings(max_examples=60, deadline=None)
-COLUMNS = [3, 20]  # either side of the direct kernel's limit
+COLUMNS = [3, 20]
 
 
 def grid(X, weight=None):
