@@ -157,14 +157,19 @@ class ActorExecutor(GraphExecutor):
         for event in led.events(self.log, started, len(payload) + len(answer)):
             self.log.emit(event)
             self._learn(event)
-        self._observe(data, len(led.rounds))
+        if led.rounds:
+            self._observe(data, len(led.rounds))
         return led
 
     async def _entrust(self, leader: str, errands: dict[str, Errand], payload: bytes) -> Any:
         """What the leader answers, or what went wrong."""
         new = list(errands.keys() - self._following - {leader})
         if new:
-            await self.client.run(leading.follow, workers=new, asynchronous=True)
+            ready: dict[str, Any] = await self.client.run(
+                leading.follow, workers=new, on_error="return", asynchronous=True
+            )
+            if any(isinstance(said, BaseException) for said in ready.values()):
+                return None
             self._following.update(new)
         answers: dict[str, Any] = await self.client.run(
             leading.lead_rounds, errands, payload,
@@ -194,8 +199,9 @@ class ActorExecutor(GraphExecutor):
 
     def _learn(self, event: RoundEvent) -> None:
         compute = max(event.busy_seconds.values(), default=0.0)
-        self._short = compute < leading.SHORT_ROUND_SECONDS
-        if compute > LONG_ROUND_SECONDS or event.bytes_moved > LARGE_ROUND_BYTES:
+        large = event.bytes_moved > LARGE_ROUND_BYTES
+        self._short = compute < leading.SHORT_ROUND_SECONDS and not large
+        if compute > LONG_ROUND_SECONDS or large:
             self._better_as_graph.add(event.name)
         else:
             self._better_as_graph.discard(event.name)

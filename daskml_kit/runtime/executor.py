@@ -79,6 +79,7 @@ class Executor(Protocol):
         Where rounds are short the loop runs on a worker, which asks the others directly. So ``steps`` and
         ``state`` are pickled, the executor there can only ``reduce`` that data set, and ``state`` is a value
         that ``steps`` leaves as it is: after a fault, what was done is dropped and done again from there.
+        Warnings are the caller's: on a worker nobody would see them.
         """
         ...
 

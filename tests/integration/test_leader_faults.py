@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
+from daskml_kit.runtime import leading
 from daskml_kit.runtime.events import FitLog
 from daskml_kit.runtime.ingest import Spec
 from daskml_kit.runtime.opening import open_dataset
@@ -75,6 +76,12 @@ def expected():
         w = X.T @ (X @ w)
         w /= np.linalg.norm(w)
     return w
+
+
+@pytest.fixture(autouse=True)
+def _always_short(monkeypatch):
+    """However busy the machine is."""
+    monkeypatch.setattr(leading, "SHORT_ROUND_SECONDS", 60.0)
 
 
 @pytest.fixture(scope="module")

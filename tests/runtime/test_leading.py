@@ -75,6 +75,12 @@ def expected(edges=None, length=LENGTH):
     return lead(executor, data, length=length)[0]
 
 
+@pytest.fixture(autouse=True)
+def _always_short(monkeypatch):
+    """However busy the machine is."""
+    monkeypatch.setattr(leading, "SHORT_ROUND_SECONDS", 60.0)
+
+
 @pytest.fixture
 def fit(client):
     """Data and executor, released and closed in the end."""
@@ -277,7 +283,7 @@ def test_rounds_that_a_leader_must_not_take_stay_here(fit, monkeypatch):
     monkeypatch.setattr(leading, "SHORT_ROUND_SECONDS", 0.0)
     _, where = lead(executor, data)
     assert not led(where)  # long ones
-    monkeypatch.undo()
+    monkeypatch.setattr(leading, "SHORT_ROUND_SECONDS", 60.0)
     monkeypatch.setattr("daskml_kit.runtime.actors.LARGE_ROUND_BYTES", 100)
     _, where = lead(executor, data)
     assert not led(where)  # a large state
