@@ -31,6 +31,7 @@ from daskml_kit.linear_model.column_blocks import Solve
 from daskml_kit.linear_model.column_problem import ByColumns, Problem
 from daskml_kit.linear_model.column_ridge import solve_ridge_by_columns
 from daskml_kit.linear_model.column_sets import solve_sparse_by_columns
+from daskml_kit.linear_model.regressor import check_warm_start
 from daskml_kit.losses import Binomial, HalfSquared
 from daskml_kit.runtime.columns import (
     MOST_ROWS,
@@ -149,7 +150,7 @@ def fit_least_squares(
     start : (n_targets, d) where to begin, or None
     """
     if start is not None:
-        _check_start(start, (len(start), _width(model, X)))
+        check_warm_start(start.shape, (len(start), _width(model, X)))
     with model._opened(
         X, y, sample_weight, target="values", multi_output=True,
         opener=partial(open_columns, start=start),
@@ -157,7 +158,7 @@ def fit_least_squares(
         facts, block = data.row_facts, data.rows
         targets = block.y.reshape(block.n_rows, -1)
         if start is not None:
-            _check_start(start, (targets.shape[1], facts.n_features))
+            check_warm_start(start.shape, (targets.shape[1], facts.n_features))
         found, pairs = [], [(float(l1), float(l2)) for l1, l2 in strengths(facts)]
         for pair in pairs:
             _check_penalty(*pair)
@@ -249,20 +250,12 @@ def _logistic_start(model: Any, X: ArrayLike) -> FloatArray | None:
     if not model.warm_start or not hasattr(model, "coef_") or model.l1_ratio == 0:
         return None
     start = np.atleast_2d(np.asarray(model.coef_, dtype=np.float64))
-    _check_start(start, (1, _width(model, X)))
+    check_warm_start(start.shape, (1, _width(model, X)))
     return start
 
 
 def _width(model: Any, X: ArrayLike) -> int:
     return int(as_table(X, type(model).__name__).shape[1])
-
-
-def _check_start(start: FloatArray, shape: tuple[int, ...]) -> None:
-    if start.shape != shape:
-        raise InvalidParameterError(
-            f"warm_start=True needs data of the last fit's shape: coefficients {start.shape}, data ask for "
-            f"{shape}. Set warm_start=False or pass the same features and outputs."
-        )
 
 
 __all__ = [

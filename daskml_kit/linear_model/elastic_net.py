@@ -18,7 +18,7 @@ from daskml_kit.linear_model.choice import LOCAL
 from daskml_kit.linear_model.coordinate_descent import Descent, Path
 from daskml_kit.linear_model.least_squares import MOMENTS, about_origin
 from daskml_kit.linear_model.pieces import edges_of_model
-from daskml_kit.linear_model.regressor import LinearRegressor, check_flag
+from daskml_kit.linear_model.regressor import LinearRegressor, check_flag, check_warm_start
 from daskml_kit.linear_model.wide import SPREAD, solve_wide
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
@@ -266,12 +266,7 @@ class ElasticNet(LinearRegressor):
         if not self.warm_start or not hasattr(self, "coef_"):
             return None
         start = np.atleast_2d(np.asarray(self.coef_, dtype=np.float64))
-        shape = (max(facts.n_outputs, 1), facts.n_features)
-        if start.shape != shape:
-            raise InvalidParameterError(
-                f"warm_start=True needs data of the last fit's shape: coefficients {start.shape}, data ask "
-                f"for {shape}. Set warm_start=False or pass the same features and targets."
-            )
+        check_warm_start(start.shape, (max(facts.n_outputs, 1), facts.n_features))
         return self._allowed(start)
 
     def _allowed(self, start: FloatArray) -> FloatArray:

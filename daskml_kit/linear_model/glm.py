@@ -20,7 +20,7 @@ from daskml_kit.linear_model.objective import (
     unpenalised_intercept,
 )
 from daskml_kit.linear_model.pieces import edges_of_model, in_pieces
-from daskml_kit.linear_model.regressor import check_flag
+from daskml_kit.linear_model.regressor import check_flag, check_warm_start
 from daskml_kit.linear_model.summary import Summarised
 from daskml_kit.linear_model.targets import (
     TargetSums,
@@ -137,11 +137,7 @@ class GeneralizedLinear(Summarised, RegressorMixin, BlockEstimator):
         w = np.zeros(facts.n_features + int(self.fit_intercept))
         if self.warm_start and hasattr(self, "coef_"):
             last = np.r_[self.coef_, [self.intercept_] * int(self.fit_intercept)]
-            if last.shape != w.shape:
-                raise InvalidParameterError(
-                    f"warm_start=True needs data of the last fit's shape: coefficients {last.shape}, data "
-                    f"ask for {w.shape}. Set warm_start=False or pass the same features."
-                )
+            check_warm_start(last.shape, w.shape)
             return np.asarray(last, dtype=np.float64)
         if self.fit_intercept:
             w[-1] = about.mean if isinstance(loss, HalfSquared) else loss.link(about.mean)

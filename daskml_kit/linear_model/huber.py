@@ -9,12 +9,11 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from daskml_kit.base import check_number
-from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.kernels import Moments
 from daskml_kit.kernels.joint_scale import JointSums, joint_scale_sums
 from daskml_kit.linear_model.choice import newton_is_cheaper
 from daskml_kit.linear_model.least_squares import MOMENTS, NormalEquations, about_origin
-from daskml_kit.linear_model.regressor import LinearRegressor, check_flag
+from daskml_kit.linear_model.regressor import LinearRegressor, check_flag, check_warm_start
 from daskml_kit.linear_model.targets import target_reduction
 from daskml_kit.losses import HalfSquared
 from daskml_kit.runtime.block import Block
@@ -284,11 +283,7 @@ class HuberRegressor(LinearRegressor):
         return _begun(np.r_[np.zeros(facts.n_features), centre], variance, variance)
 
     def _last(self, facts: DataFacts) -> Start:
-        if len(self.coef_) != facts.n_features:
-            raise InvalidParameterError(
-                f"warm_start=True needs data of the last fit's shape: {len(self.coef_)} coefficients, "
-                f"{facts.n_features} features. Set warm_start=False or pass the same features."
-            )
+        check_warm_start(self.coef_.shape, (facts.n_features,))
         intercept = [self.intercept_] if self.fit_intercept else []
         coefs = np.r_[self.coef_, intercept].astype(np.float64)
         return Start(coefs, self.scale_, SMALLEST_SCALE)

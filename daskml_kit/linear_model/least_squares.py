@@ -12,7 +12,7 @@ from daskml_kit.base import check_number
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.kernels import Moments, combine_moments, moments
 from daskml_kit.linear_model.by_columns import check_choice, fit_least_squares, goes_by_columns
-from daskml_kit.linear_model.choice import LOCAL
+from daskml_kit.linear_model.choice import LOCAL, sketch_for
 from daskml_kit.linear_model.objective import Finish, LinearObjective, unpenalised_intercept
 from daskml_kit.linear_model.pieces import edges_of_model, in_pieces
 from daskml_kit.linear_model.regressor import LinearRegressor, check_flag
@@ -24,7 +24,7 @@ from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.reduction import Reduction
-from daskml_kit.solvers import LBFGS, solve
+from daskml_kit.solvers import ProximalLBFGS, solve
 from daskml_kit.typing import ArrayLike, FloatArray, IntArray
 
 GRAM_FEATURES = 5000
@@ -91,8 +91,6 @@ class _LeastSquares(LinearRegressor):
             executor,
         ):
             strengths = _strengths(alpha, data.facts)
-            if self.positive and not local:
-                refuse_many_features("positive=True", data.facts.n_features)
             if data.facts.n_features <= GRAM_FEATURES and not local:
                 coef, intercept = self._by_moments(data, executor, strengths)
                 self.n_iter_: IntArray | None = None
@@ -145,11 +143,11 @@ class _LeastSquares(LinearRegressor):
                 Finish(facts.weight_sum, penalty),
                 target=t if facts.n_outputs else None,
             )
-            solver: Any = LBFGS()
+            free = np.full(width, np.inf)
+            lower = np.where(np.arange(width) < facts.n_features, 0.0, -np.inf)
+            kinks = BoundedL1(np.zeros(width), lower, free) if self.positive else None
+            solver: Any = sketch_for(facts, width) if kinks is None else ProximalLBFGS(kinks)
             if self.solver in LOCAL:
-                free = np.full(width, np.inf)
-                lower = np.where(np.arange(width) < facts.n_features, 0.0, -np.inf)
-                kinks = BoundedL1(np.zeros(width), lower, free) if self.positive else None
                 objective, solver = in_pieces(
                     self.solver, objective, edges_of_model(self.fit_intercept, facts), kinks
                 )
@@ -196,7 +194,7 @@ def refuse_many_features(name: str, n_features: int) -> None:
     if n_features > GRAM_FEATURES:
         raise InvalidParameterError(
             f"{name} works from the Gram matrix of at most {GRAM_FEATURES:,} features, got {n_features:,}. "
-            "Select features first, or use Ridge, which iterates above that."
+            "Select features first, or search with Lasso, ElasticNet or Ridge, which iterate above that."
         )
 
 
@@ -292,7 +290,7 @@ class LinearRegression(Summarised, _LeastSquares):
         Largest component of the gradient of the averaged objective, where it iterates (more than
         5,000 features).
     positive : bool, default=False
-        Coefficients of at least 0; for at most 5,000 features.
+        Coefficients of at least 0.
     verbose : int, default=0
     balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
@@ -391,11 +389,11 @@ class Ridge(_LeastSquares):
     alpha : float or array of shape (n_targets,), default=1.0
     fit_intercept : bool, default=True
     max_iter : int or None
-        Most steps where it iterates (more than 5,000 features); None means 1,000.
+        Most steps where it iterates (more than 5,000 features, or by columns); None means 1,000.
     tol : float, default=1e-4
         Largest component of the gradient of the averaged objective, where it iterates.
     positive : bool, default=False
-        Coefficients of at least 0; by rows for at most 5,000 features.
+        Coefficients of at least 0.
     verbose : int, default=0
     solver : {"auto", "rows", "columns", "admm", "giant", "cocoa"}, default="auto"
         Whether workers hold rows, or all rows of some columns (conjugate gradients in the space of the

@@ -29,6 +29,7 @@ from daskml_kit.linear_model.objective import (
 )
 from daskml_kit.linear_model.pieces import edges_of, in_pieces
 from daskml_kit.linear_model.prediction import LinearRows
+from daskml_kit.linear_model.regressor import check_warm_start
 from daskml_kit.linear_model.summary import Summarised
 from daskml_kit.losses import Binomial, Multinomial
 from daskml_kit.penalties import L2, BoundedL1
@@ -267,11 +268,7 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
         if not self.warm_start or not hasattr(self, "coef_"):
             return np.zeros(shape)
         w = np.asarray(self._w(), dtype=np.float64)
-        if w.shape != shape:
-            raise InvalidParameterError(
-                f"warm_start=True needs data of the last fit's shape: coefficients {w.shape}, data ask for "
-                f"{shape}. Set warm_start=False or pass the same features and classes."
-            )
+        check_warm_start(w.shape, shape)
         return self._centred(w, self.l1_ratio)
 
     @property

@@ -61,4 +61,18 @@ def check_flag(name: str, value: Any) -> None:
         raise InvalidParameterError(f"{name} must be True or False, got {value!r}.")
 
 
-__all__ = ["LinearRegressor", "check_flag"]
+def check_warm_start(last: tuple[int, ...], asked: tuple[int, ...]) -> None:
+    """Refuse the last fit's coefficients where data ask for another shape.
+
+    Raises
+    ------
+    InvalidParameterError
+    """
+    if last != asked:
+        raise InvalidParameterError(
+            f"warm_start=True needs data of the last fit's shape: coefficients {last}, data ask for {asked}. "
+            "Set warm_start=False or pass the same features and outputs."
+        )
+
+
+__all__ = ["LinearRegressor", "check_flag", "check_warm_start"]

@@ -8,9 +8,17 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import sparse
 from sklearn import linear_model as reference
+from sklearn.base import clone
 
 from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
-from daskml_kit.linear_model import ElasticNet, Lasso, LinearRegression, Ridge, least_squares
+from daskml_kit.linear_model import (
+    ElasticNet,
+    Lasso,
+    LinearRegression,
+    Ridge,
+    RidgeCV,
+    least_squares,
+)
 from daskml_kit.linear_model.coordinate_descent import Descent
 from daskml_kit.linear_model.wide import duality_gap
 
@@ -191,7 +199,7 @@ def test_more_features_than_a_gram_matrix_takes():
     assert {r["name"] for r in ours.history_} == {"load", "spread", "halfsquared-gradient"}
     assert ours.n_passes_ >= ours.n_iter_
     with pytest.raises(InvalidParameterError, match="at most 5,000 features, got 5,200"):
-        LinearRegression(positive=True).fit(wide, np.arange(40.0))
+        RidgeCV().fit(wide, np.arange(40.0))
 
 
 @pytest.mark.parametrize(
@@ -207,3 +215,15 @@ def test_both_ways_agree(monkeypatch, how):
     # Far from the optimum the gap is as large as what is left to gain, at least.
     far = duality_gap(np.zeros(2), np.array([3.0, -1.0]), 10.0, 0.5, 0.1, False)
     assert far > 0.1
+
+
+@pytest.mark.parametrize(
+    "model", [Ridge(0.3), Ridge(0.3, positive=True), LinearRegression(positive=True)], ids=str
+)
+def test_both_ways_of_least_squares_agree(monkeypatch, model):
+    by_moments = clone(model).fit(X, Y, WEIGHT)
+    monkeypatch.setattr(least_squares, "GRAM_FEATURES", 5)
+    for rows in (X, sparse.csr_array(X)):
+        by_rows = clone(model).set_params(tol=1e-10).fit(rows, Y, WEIGHT)
+        np.testing.assert_allclose(by_rows.coef_, by_moments.coef_, atol=1e-7)
+        np.testing.assert_allclose(by_rows.intercept_, by_moments.intercept_, atol=1e-7)
