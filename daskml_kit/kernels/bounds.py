@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from daskml_kit.kernels import bounds_tiles
-from daskml_kit.kernels.aim import LARGEST, Aim, aim_at, as_centers, as_float32
+from daskml_kit.kernels.aim import LARGEST, Aim, as_centers, as_float32
 from daskml_kit.kernels.blocks import as_column, check_block, frozen
 from daskml_kit.kernels.bounds_tiles import BATCH, SCAN, Known, Way, Work
 from daskml_kit.kernels.exact_sums import Grid, empty_sums
