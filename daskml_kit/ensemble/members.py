@@ -17,6 +17,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier
 
+from daskml_kit.base import BlockEstimator
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.random import generator
 from daskml_kit.runtime.reduction import Reduction
@@ -76,7 +77,11 @@ def fitted(estimator: Any, X: Matrix, y: Array, weight: FloatArray | None, label
     """The estimator fitted on rows of positive weight; a constant where they have a single label."""
     if labels and (y == y[0]).all():
         return DummyClassifier(strategy="most_frequent").fit(X[:1], y[:1])
-    return estimator.fit(X, y) if weight is None else estimator.fit(X, y, sample_weight=weight)
+    how = {} if weight is None else {"sample_weight": weight}
+    if labels and learns_codes(estimator):
+        seen, codes = np.unique(y, return_inverse=True)
+        return labelled(estimator.fit(X, codes, **how), seen)
+    return estimator.fit(X, y, **how)
 
 
 def weighted_rows(block: Block) -> tuple[Matrix, Array, FloatArray | None]:
@@ -161,6 +166,42 @@ def answers(model: Any, X: Matrix, form: Form) -> FloatArray:
     return out
 
 
+def learns_codes(estimator: Any) -> bool:
+    """Whether a classifier takes no other labels than 0, 1, 2 ...: those of xgboost and ``lightgbm.dask``."""
+    ours = isinstance(estimator, BlockEstimator)
+    return not ours and (hasattr(estimator, "get_booster") or hasattr(estimator, "client"))
+
+
+def labelled(model: Any, labels: Array) -> Any:
+    """A classifier that has learned the places of labels, as one that answers with labels."""
+    plain = np.array_equal(labels, np.arange(len(labels)))
+    return model if plain and len(model.classes_) == len(labels) else Labelled(model, labels)
+
+
+class Labelled:
+    """A fitted classifier of codes that answers with labels; everything else is the model's.
+
+    It has probabilities of all labels, even where the model itself knows only those that one worker has seen,
+    as that of ``lightgbm.dask``.
+    """
+
+    def __init__(self, model: Any, labels: Array) -> None:
+        self.model, self.classes_ = model, labels
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in ("model", "classes_"):
+            raise AttributeError(name)
+        return getattr(self.model, name)
+
+    def __repr__(self) -> str:
+        return f"Labelled({self.model!r}, {self.classes_!r})"
+
+    def predict(self, X: Matrix) -> Array:
+        """The likeliest label of each row."""
+        out: Array = self.classes_[np.asarray(self.model.predict_proba(X)).argmax(axis=1)]
+        return out
+
+
 class Through:
     """A fitted model whose rows are changed on their way to it."""
 
@@ -205,11 +246,14 @@ def _frame(names: list[str], X: Any) -> pd.DataFrame:
 __all__ = [
     "FIT_MEMBERS",
     "Form",
+    "Labelled",
     "Member",
     "Recipe",
     "Through",
     "answers",
     "fitted",
+    "labelled",
+    "learns_codes",
     "nameless",
     "on_columns",
     "seeded",

@@ -13,11 +13,12 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
+import numpy as np
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
 from daskml_kit.base import BlockEstimator
-from daskml_kit.ensemble.members import fitted, weighted_rows
+from daskml_kit.ensemble.members import fitted, labelled, learns_codes, weighted_rows
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.runtime.block import Block, Bundle
 from daskml_kit.runtime.dataset import BlockDataset
@@ -53,7 +54,8 @@ def train(
     classes: Array | None = None,
     n_jobs: int | None = None,
 ) -> list[Any]:
-    """The fitted members, in the order of the recruits; they know the original labels.
+    """The fitted members, in the order of the recruits. They answer with the original labels, those that
+    learn codes only (xgboost, ``lightgbm.dask``) too.
 
     Parameters
     ----------
@@ -103,9 +105,12 @@ def _fit_spread(
     try:
         if recruit.cut is not None:
             shown = executor.map(data, _cut_bundle, recruit.cut)
-        with as_collections(executor, shown, classes) as rows:
+        coded = classes is not None and learns_codes(recruit.estimator)
+        told = np.arange(len(classes)) if classes is not None and coded else classes
+        with as_collections(executor, shown, told) as rows:
             how = {} if rows.weight is None else {"sample_weight": rows.weight}
-            return local(recruit.estimator.fit(rows.X, rows.y, **how))
+            model = local(recruit.estimator.fit(rows.X, rows.y, **how))
+        return labelled(model, classes) if classes is not None and coded else model
     except Exception as error:
         error.add_note(f"This happened while fitting {recruit.name}.")
         raise

@@ -120,7 +120,8 @@ class VotingClassifier(ClassifierMixin, _Voting):
     row moves. A scikit-learn member is fitted on one worker, to which all rows are gathered, and refused
     before it is tried if they don't fit there. The model is the same whatever the chunks.
 
-    Differs from scikit-learn's in that members learn the original labels in the place of codes.
+    Differs from scikit-learn's in that members answer with the original labels in the place of codes; those
+    of xgboost and ``lightgbm.dask`` learn codes, and are kept with the labels that these stand for.
 
     Examples
     --------

@@ -205,8 +205,10 @@ class _Dispatch:
                     future = next(running)
                     index, worker = self.at.pop(future)
                     self.free[worker] += 1
-                    done[index] = future.result()
-                    future.release()
+                    try:
+                        done[index] = future.result()
+                    finally:  # of a failed job, too, the error's traceback would keep it
+                        future.release()
         finally:
             if self.at and self.client.status == "running":  # interrupted, or a job failed
                 self.client.cancel(list(self.at))

@@ -9,6 +9,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.datasets import make_classification, make_regression
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
 from sklearn.naive_bayes import GaussianNB
@@ -16,7 +17,15 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 import daskml_kit.linear_model as own
-from daskml_kit.ensemble import FusedClassifier, StackingClassifier, fuse
+from daskml_kit.ensemble import (
+    AdaBoostClassifier,
+    BaggingClassifier,
+    BlockwiseClassifier,
+    FusedClassifier,
+    StackingClassifier,
+    VotingClassifier,
+    fuse,
+)
 from daskml_kit.ensemble.training import local, spreads
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
 from tests.integration.clusters import ours, wait_until
@@ -203,6 +212,43 @@ class ClusterNB(GaussianNB):
         return twin
 
 
+class CodeNB(GaussianNB):
+    """Takes no other labels than 0, 1, 2 ..., as xgboost does."""
+
+    get_booster = None
+
+    def fit(self, X, y, sample_weight=None):
+        np.testing.assert_array_equal(np.unique(y), np.arange(len(np.unique(y))))
+        return super().fit(X, y, sample_weight)
+
+
+@pytest.mark.parametrize(
+    "ensemble",
+    [
+        VotingClassifier([("a", CodeNB()), ("b", LogisticRegression())], voting="soft"),
+        VotingClassifier([("a", CodeNB())]),
+        StackingClassifier([("a", CodeNB())], cv=2, final_estimator=CodeNB()),
+        BaggingClassifier(CodeNB(), 3, random_state=0),
+        AdaBoostClassifier(CodeNB(), n_estimators=2),
+        BlockwiseClassifier(CodeNB(), n_blocks=3),
+    ],
+    ids=lambda e: type(e).__name__,
+)
+def test_members_that_learn_codes_answer_with_labels(ensemble):
+    def plain(value):
+        if isinstance(value, list):
+            return [(name, plain(member)) for name, member in value]
+        return GaussianNB() if isinstance(value, CodeNB) else value
+
+    params = {k: plain(v) for k, v in ensemble.get_params(deep=False).items()}
+    expected = type(ensemble)(**params).fit(X, Y)
+    found = pickle.loads(pickle.dumps(clone(ensemble).fit(X, Y)))
+    np.testing.assert_array_equal(found.predict(X), expected.predict(X))
+    member = found.estimators_[0]
+    np.testing.assert_array_equal(member.classes_, NAMES)
+    assert member.var_smoothing == 1e-9
+
+
 @pytest.mark.cluster
 def test_models_that_train_on_a_cluster_themselves(client):
     data, labels = da.from_array(X[HELD], chunks=(CHUNKS, 6)), da.from_array(Y[HELD], chunks=CHUNKS)
@@ -218,10 +264,14 @@ def test_models_that_train_on_a_cluster_themselves(client):
     again = StackingClassifier([("a", GaussianNB()), ("b", GaussianNB())], cv=2)
     again.fit(X[HELD], Y[HELD])
     np.testing.assert_allclose(voting.predict_proba(X), again.predict_proba(X), rtol=1e-6)
+    assert list(voting.estimators_[0].model.classes_) == [0, 1, 2]
     stack = fuse(mixed(), "stack", data, labels)
     here = fuse(mixed(), "stack", X[HELD], Y[HELD])
     np.testing.assert_allclose(stack.predict_proba(data).compute(), here.predict_proba(X[HELD]))
     weighted = FusedClassifier(mixed(), how="weighted").fit(data, labels)
     scores = fuse(mixed(), "weighted", X[HELD], Y[HELD]).member_scores_
     np.testing.assert_allclose(weighted.member_scores_, scores, rtol=1e-12)
+    failing = VotingClassifier([("bad", DecisionTreeClassifier(max_features=-1))])
+    with pytest.raises(ValueError, match="max_features"):
+        failing.fit(data, labels)
     wait_until(lambda: not ours(client))
