@@ -3,13 +3,11 @@
 from daskml_kit.ensemble.adaboost import AdaBoostClassifier, AdaBoostRegressor
 from daskml_kit.ensemble.bagging import BaggingClassifier, BaggingRegressor
 from daskml_kit.ensemble.blockwise import BlockwiseClassifier, BlockwiseRegressor
+from daskml_kit.ensemble.boosting_classifier import GradientBoostingClassifier
+from daskml_kit.ensemble.boosting_regressor import GradientBoostingRegressor
 from daskml_kit.ensemble.forest_classifiers import ExtraTreesClassifier, RandomForestClassifier
 from daskml_kit.ensemble.forest_regressors import ExtraTreesRegressor, RandomForestRegressor
 from daskml_kit.ensemble.fused import FusedClassifier, FusedRegressor, fuse
-from daskml_kit.ensemble.gradient_boosting import (
-    GradientBoostingClassifier,
-    GradientBoostingRegressor,
-)
 from daskml_kit.ensemble.stacking import StackingClassifier, StackingRegressor
 from daskml_kit.ensemble.voting import VotingClassifier, VotingRegressor
 

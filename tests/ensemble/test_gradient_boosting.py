@@ -376,6 +376,11 @@ def test_answers_in_stages_and_in_kind():
     whole = model.predict_proba(frame)
     assert list(whole.columns) == ["no", "yes"]
     assert list(whole.index[:2]) == [5, 6]
+    named = clone(model).set_params(monotonic_cst={"b": 1, "d": -1})
+    numbered = clone(model).set_params(monotonic_cst=[0, 1, 0, -1, 0])
+    assert bits(named.fit(frame, LABELS)) == bits(numbered.fit(X, LABELS)) != bits(model)
+    with pytest.raises(InvalidParameterError, match=r"that X does not have: \['z'\]"):
+        named.set_params(monotonic_cst={"z": 1}).fit(frame, LABELS)
     plain = clone(model).fit(X, LABELS)
     stages = list(plain.staged_predict_proba(X))
     np.testing.assert_array_equal(stages[-1], whole)
@@ -422,6 +427,7 @@ def test_more_iterations_are_added():
         (C(subsample=0.0), LABELS, "subsample must be"),
         (C(learning_rate=0), LABELS, "learning_rate must be"),
         (C(monotonic_cst=[1, 0]), LABELS, "monotonic_cst has shape"),
+        (C(monotonic_cst={"a": 1}), LABELS, "a dict of feature names, but X has none"),
         (C(class_weight="even"), LABELS, "class_weight must be"),
     ],
 )
