@@ -271,11 +271,11 @@ def report(chosen: Sequence[Work] | None = None) -> str:
     return f"""## K-means to convergence
 
 Two one-thread workers against scikit-learn on both cores, whichever of lloyd and elkan is faster; data where
-each library wants them (persisted Dask arrays, NumPy arrays), default tolerance, medians over {SEEDS} seeds, taken
-in turn. From the same rows both do the same iterations: what an iteration costs. From its own start, whose time
-counts, ours is k-means|| refined on a sample, theirs k-means++: what a result costs. Inertia is our median
-over theirs, less one. The floor is the distances that were computed in the iterations at the speed of a matrix
-product on both cores, and one read of the memory.
+each library wants them (persisted Dask arrays, NumPy arrays), default tolerance, medians over {SEEDS} seeds,
+taken in turn. From the same rows both do the same iterations: what an iteration costs. From its own start,
+whose time counts, ours is k-means|| refined on a sample, theirs k-means++: what a result costs. Inertia is
+our median over theirs, less one. The floor is the distances that were computed in the iterations at the
+speed of a matrix product on both cores, and one read of the memory.
 
 {table(head, body)}
 

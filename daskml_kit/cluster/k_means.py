@@ -63,7 +63,8 @@ class KMeans(StartedModel):
         - "auto": "hamerly" up to 32 clusters, "yinyang" above, as long as the bounds take at most twice the
           memory of the rows, else "hamerly" or "lloyd".
 
-        CSR is always measured in full.
+        CSR is always measured in full: bounds would spare about half of the distances of text, and a stored
+        value meets all centres in the same few cache lines.
     unroll : int, default=1
         Iterations submitted to the cluster as one graph. More saves messages; up to ``unroll - 1``
         iterations do nothing at the end.

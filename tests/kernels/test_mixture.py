@@ -1,0 +1,54 @@
+"""The compiled E-step against sums of the responsibilities in NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from daskml_kit.kernels.mixture import (
+    Components,
+    expected,
+    log_sums,
+    shared,
+    weighted_log_densities,
+)
+
+K = 5
+
+
+def components(kind, d, rng):
+    matrices = np.tril(rng.uniform(-1, 1, (K, d, d))) + 2 * np.eye(d)
+    roots = rng.uniform(0.5, 2.0, (K, d))
+    factors = {"full": matrices, "tied": matrices[0], "diag": roots, "spherical": roots[:, 0]}[kind]
+    weights = np.array([0.4, 0.3, 0.2, 0.1, 0.0])  # one that has died out
+    return Components(kind, weights, rng.normal(size=(K, d)), factors)
+
+
+@pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("n", "d"), [(1, 1), (64, 8), (200, 13)])
+def test_sums_are_those_of_the_responsibilities(kind, dtype, n, d):
+    rng = np.random.default_rng(d)
+    X, parts = rng.normal(size=(n, d)).astype(dtype), components(kind, d, rng)
+    densities = weighted_log_densities(X, parts)
+    norms = log_sums(densities)
+    shares = np.exp(densities - norms[:, None])
+    rows = X.astype(np.float64)
+    oracle = shared(rows, shares, kind, parts.means, float(norms.sum()))
+    for got, right in zip(expected(X, parts), oracle, strict=True):
+        assert np.shape(got) == np.shape(right)
+        np.testing.assert_allclose(got, right, rtol=1e-10, atol=1e-11)
+    assert expected(X, parts).counts[-1] == 0.0
+
+
+def test_no_rows_add_nothing():
+    found = expected(np.empty((0, 3)), components("tied", 3, np.random.default_rng(0)))
+    assert found.log_likelihood == found.n_rows == 0
+    assert not any(np.any(part) for part in found[2:])
+
+
+def test_rows_far_from_all_components_are_shared_without_overflow():
+    parts = Components("diag", np.full(2, 0.5), np.array([[0.0], [1.0]]), np.full((2, 1), 1e3))
+    found = expected(np.array([[1e6], [-1e6]]), parts)
+    np.testing.assert_array_equal(found.counts, [1.0, 1.0])
+    np.testing.assert_allclose(found.log_likelihood, -1e18, rtol=1e-5)
