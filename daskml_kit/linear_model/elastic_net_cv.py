@@ -1,4 +1,4 @@
-"""LassoCV and ElasticNetCV: all folds and all penalties from one pass over the data."""
+"""LassoCV and ElasticNetCV: all folds and all penalties from one pass over the data, or in shared rounds."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 from daskml_kit.base import check_number
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.kernels import Moments
+from daskml_kit.linear_model import least_squares
 from daskml_kit.linear_model.coordinate_descent import Descent, Path
 from daskml_kit.linear_model.elastic_net import (
     check_ratio,
@@ -23,13 +24,19 @@ from daskml_kit.linear_model.elastic_net import (
 )
 from daskml_kit.linear_model.folds import (
     FOLD_MOMENTS,
+    Splits,
     fold_moments,
     pooled,
+    refuse_many_moments,
     row_splits,
     squared_errors,
 )
-from daskml_kit.linear_model.least_squares import about_origin, refuse_many_features
+from daskml_kit.linear_model.least_squares import about_origin
 from daskml_kit.linear_model.regressor import LinearRegressor
+from daskml_kit.linear_model.wide import SPREAD, solve_wide
+from daskml_kit.linear_model.wide_cv import WidePaths
+from daskml_kit.runtime.dataset import BlockDataset
+from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.typing import ArrayLike, FloatArray
 
@@ -61,6 +68,7 @@ class _PathCV(LinearRegressor):
     alphas: Any
     fit_intercept: bool
     cv: Any
+    solver = "auto"  # by rows
 
     def _fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike, ratios: list[float]
@@ -69,19 +77,59 @@ class _PathCV(LinearRegressor):
         given = self._given_alphas(ratios)
         with self._opened(X, y, sample_weight, target="values") as (data, executor):
             facts = data.facts
-            refuse_many_features(type(self).__name__, facts.n_features)
             splits = row_splits(self.cv, facts)
-            parts = executor.reduce(data, FOLD_MOMENTS, splits.cells)
+            many = facts.n_features > least_squares.GRAM_FEATURES
+            if many:
+                self._fit_by_rows(data, executor, splits, ratios, given)
+            else:
+                refuse_many_moments(self.cv, splits, facts)
+                parts = executor.reduce(data, FOLD_MOMENTS, splits.cells)
+        if not many:
+            self._fit_by_moments(facts, parts, splits, ratios, given, descent)
+        return self
+
+    def _fit_by_moments(
+        self,
+        facts: DataFacts,
+        parts: dict[int, Moments],
+        splits: Splits,
+        ratios: list[float],
+        given: FloatArray | None,
+        descent: Descent,
+    ) -> None:
         total = pooled(parts, parts)
         if not self.fit_intercept:
             total = about_origin(total)
-        grids = [self._grid(total, r) if given is None else given for r in ratios]
+        grids = self._grids(total.xy[:, 0], total.weight_sum, ratios, given)
         done = self._select(fold_moments(parts, splits.splits), grids, ratios, descent)
-        self.alphas_ = grids[0] if given is not None or len(ratios) == 1 else np.array(grids)
         done.append(self._refit(facts, total, descent))
         worst, norm = max(done, key=lambda item: int((~item[0].converged).sum()))
         warn_not_converged(worst, norm, descent)
-        return self
+
+    def _fit_by_rows(
+        self,
+        data: BlockDataset,
+        executor: Executor,
+        splits: Splits,
+        ratios: list[float],
+        given: FloatArray | None,
+    ) -> None:
+        """Too many features for their Gram matrix: all folds' paths, in shared rounds."""
+        about = executor.reduce(data, SPREAD, None)
+        folds = WidePaths(data, executor, about, splits, self)
+        grids = self._grids(
+            folds.pull() if given is None else np.zeros(1), folds.weight_sum, ratios, given
+        )
+        errors = [
+            folds.along(alphas, ratio)[0] for alphas, ratio in zip(grids, ratios, strict=True)
+        ]
+        self._choose(np.array(errors), grids, ratios)
+        strengths = self.alpha_ * self._ratio, self.alpha_ * (1.0 - self._ratio)
+        start = np.zeros(data.facts.n_features)
+        found = solve_wide(data, executor, about, 0, strengths, start, self)
+        self._keep(data.facts, found.coef[None], np.array([found.intercept]))
+        self.dual_gap_ = data.facts.dtype.type(found.gap)
+        self.n_iter_ = found.n_iter
 
     def _given_alphas(self, ratios: list[float]) -> FloatArray | None:
         """The caller's own penalties, largest first; None for a grid of the data's."""
@@ -103,10 +151,18 @@ class _PathCV(LinearRegressor):
             )
         return np.sort(values.astype(np.float64))[::-1]
 
-    def _grid(self, total: Moments, ratio: float) -> FloatArray:
+    def _grids(
+        self, pull: FloatArray, weight_sum: float, ratios: list[float], given: FloatArray | None
+    ) -> list[FloatArray]:
+        """The penalties to try with each mixing parameter; ``pull`` is ``X'y`` of centred data."""
+        grids = [self._grid(pull, weight_sum, r) if given is None else given for r in ratios]
+        self.alphas_ = grids[0] if given is not None or len(ratios) == 1 else np.array(grids)
+        return grids
+
+    def _grid(self, pull: FloatArray, weight_sum: float, ratio: float) -> FloatArray:
         """From the smallest penalty that leaves no coefficient, down to ``eps`` of it."""
-        pull = total.xy[:, 0] if self.positive else np.abs(total.xy[:, 0])
-        largest = max(0.0, float(pull.max())) / (total.weight_sum * ratio)
+        pull = pull if self.positive else np.abs(pull)
+        largest = max(0.0, float(pull.max())) / (weight_sum * ratio)
         if largest <= SMALLEST_ALPHA:
             return np.full(self.alphas, SMALLEST_ALPHA)
         return np.geomspace(largest, largest * self.eps, num=self.alphas)
@@ -127,13 +183,18 @@ class _PathCV(LinearRegressor):
         ]
         with ThreadPoolExecutor() as pool:
             done = list(pool.map(lambda job: job(), jobs))
-        errors = np.reshape([item[0] for item in done], (len(ratios), len(sets), -1))
+        self._choose(
+            np.reshape([item[0] for item in done], (len(ratios), len(sets), -1)), grids, ratios
+        )
+        return [(path, norm) for _, path, norm in done]
+
+    def _choose(self, errors: FloatArray, grids: list[FloatArray], ratios: list[float]) -> None:
+        """The best of errors (n_ratios, n_folds, n_alphas), by their means over folds."""
         means = errors.mean(axis=1)
         best_ratio, best_alpha = np.unravel_index(int(np.argmin(means)), means.shape)
         self.mse_path_ = np.squeeze(np.moveaxis(errors, 2, 1))
         self.alpha_ = float(grids[best_ratio][best_alpha])
         self._ratio = float(ratios[best_ratio])
-        return [(path, norm) for _, path, norm in done]
 
     def _refit(self, facts: DataFacts, total: Moments, descent: Descent) -> tuple[Path, float]:
         path = solve_path(total, np.array([self.alpha_]), self._ratio, descent)
@@ -183,6 +244,9 @@ class ElasticNetCV(_PathCV):
     -----
     One pass to load and one for the moments of all folds, whatever the number of folds and penalties.
     The paths run on the driver's threads. It holds n_folds (n_features + 1)^2 values.
+    Above 5,000 features all folds take their steps in the same rounds, a few a penalty, each as many passes'
+    work as there are folds that still move; they end as :class:`ElasticNet` does there. The driver holds
+    twenty vectors of n_features a fold, and the models' coefficients that are not zero.
 
     References
     ----------

@@ -89,8 +89,7 @@ def row_splits(cv: Any, facts: DataFacts) -> Splits:
     Raises
     ------
     InvalidParameterError
-        For a splitter that needs y or groups, row numbers that come twice, more folds than rows, or more
-        moments than the driver should hold.
+        For a splitter that needs y or groups, row numbers that come twice, or more folds than rows.
 
     Examples
     --------
@@ -104,6 +103,16 @@ def row_splits(cv: Any, facts: DataFacts) -> Splits:
         splits = _contiguous(int(cv), facts.n_rows)
     else:
         splits = _grouped(_asked(cv, facts.n_rows), facts.n_rows)
+    return splits
+
+
+def refuse_many_moments(cv: Any, splits: Splits, facts: DataFacts) -> None:
+    """The moments of all cells would not fit the driver.
+
+    Raises
+    ------
+    InvalidParameterError
+    """
     width = facts.n_features + max(facts.n_outputs, 1)
     size = splits.n_cells * width**2 * 8
     if size > CELL_BYTES:
@@ -112,7 +121,6 @@ def row_splits(cv: Any, facts: DataFacts) -> Splits:
             f"{size / 1e9:.1f} GB on the driver; {CELL_BYTES / 1e9:.1f} GB are allowed. Use fewer "
             "or disjoint folds, or fewer features."
         )
-    return splits
 
 
 def _contiguous(n_splits: int, n_rows: int) -> Splits:
@@ -219,14 +227,24 @@ def fold_moments(
         If a set has no row of positive weight.
     """
     sets = [(pooled(parts, s.train), pooled(parts, s.test)) for s in splits]
-    for i, pair in enumerate(sets):
-        for name, part in zip(("training", "test"), pair, strict=True):
-            if part.weight_sum <= 0:
-                raise InvalidDataError(
-                    f"All sample weights of the {name} rows of split {i} are zero: nothing can be fitted or "
-                    "validated there. Use other splits, or drop the rows of weight zero."
-                )
+    for i, (train, test) in enumerate(sets):
+        refuse_weightless(i, train.weight_sum, test.weight_sum)
     return sets
+
+
+def refuse_weightless(split: int, train: float, test: float) -> None:
+    """A set of a split has no row of positive weight.
+
+    Raises
+    ------
+    InvalidDataError
+    """
+    for name, weight_sum in (("training", train), ("test", test)):
+        if weight_sum <= 0:
+            raise InvalidDataError(
+                f"All sample weights of the {name} rows of split {split} are zero: nothing can be fitted or "
+                "validated there. Use other splits, or drop the rows of weight zero."
+            )
 
 
 def squared_errors(test: Moments, coefs: FloatArray, intercepts: FloatArray, t: int) -> FloatArray:
@@ -256,6 +274,8 @@ __all__ = [
     "Splits",
     "fold_moments",
     "pooled",
+    "refuse_many_moments",
+    "refuse_weightless",
     "row_splits",
     "squared_errors",
 ]

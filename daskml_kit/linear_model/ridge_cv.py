@@ -14,6 +14,7 @@ from daskml_kit.linear_model.folds import (
     FOLD_MOMENTS,
     fold_moments,
     pooled,
+    refuse_many_moments,
     row_splits,
     squared_errors,
 )
@@ -263,6 +264,7 @@ class RidgeCV(LinearRegressor):
         self, data: BlockDataset, executor: Executor, alphas: FloatArray
     ) -> tuple[Moments, FloatArray]:
         splits = row_splits(self.cv, data.facts)
+        refuse_many_moments(self.cv, splits, data.facts)
         parts = executor.reduce(data, FOLD_MOMENTS, splits.cells)
         sets = fold_moments(parts, splits.splits)
         scores = []

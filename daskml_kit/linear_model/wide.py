@@ -14,6 +14,7 @@ from daskml_kit.penalties import L2, BoundedL1
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
+from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.solvers import ProximalLBFGS, solve
 from daskml_kit.typing import FloatArray
@@ -84,14 +85,9 @@ def solve_wide(
     facts = data.facts
     l1, l2 = strengths
     mean = float(about.mean[target])
-    yy = float(about.squares[target])
-    if not how.fit_intercept:
-        yy += about.weight_sum * mean**2
     free = int(how.fit_intercept)
     width = facts.n_features + free
-    on_coef = np.r_[np.ones(facts.n_features), np.zeros(free)]
-    lower = np.where(on_coef * how.positive > 0, 0.0, -np.inf)
-    penalty = BoundedL1(l1 * on_coef, lower, np.full(width, np.inf))
+    penalty, on_coef = kinks_of(facts, how, l1)
     column = target if facts.n_outputs else None
     finish = Finish(about.weight_sum, L2(l2 * on_coef))
     objective = LinearObjective(
@@ -106,7 +102,7 @@ def solve_wide(
         solver,
         np.r_[start, [mean] * free],
         max_iter=how.max_iter,
-        tol=how.tol * float(np.sqrt(yy / about.weight_sum)),
+        tol=tolerance(about, target, how),
     )
     # The residual's own sums, for the duality gap: one pass at the solution.
     w = solution.w
@@ -116,6 +112,23 @@ def solve_wide(
     square = 2.0 * sums.value / about.weight_sum
     gap = duality_gap(coef, pull, square, l1, l2, how.positive)
     return Wide(coef, float(w[-1]) if free else 0.0, gap, solution.n_iter)
+
+
+def tolerance(about: Spread, target: int, how: Any) -> float:
+    """``tol`` times the deviation of y, about 0 without an intercept; no less than rounding of its mean."""
+    square = float(about.squares[target]) / about.weight_sum
+    mean = float(about.mean[target])
+    if not how.fit_intercept:
+        square += mean**2
+    rounding = float(np.finfo(np.float64).eps) * abs(mean)
+    return max(float(how.tol * np.sqrt(square)), rounding)
+
+
+def kinks_of(facts: DataFacts, how: Any, l1: float) -> tuple[BoundedL1, FloatArray]:
+    """L1 and the bounds of positive coefficients; and ones for coefficients, zero for the intercept."""
+    on_coef = np.r_[np.ones(facts.n_features), np.zeros(int(how.fit_intercept))]
+    lower = np.where(on_coef * how.positive > 0, 0.0, -np.inf)
+    return BoundedL1(l1 * on_coef, lower, np.full(len(on_coef), np.inf)), on_coef
 
 
 def duality_gap(
@@ -136,4 +149,4 @@ def duality_gap(
     return primal + 0.5 * scale**2 * (square + ridge) - scale * inner
 
 
-__all__ = ["SPREAD", "Spread", "Wide", "duality_gap", "solve_wide"]
+__all__ = ["SPREAD", "Spread", "Wide", "duality_gap", "kinks_of", "solve_wide", "tolerance"]

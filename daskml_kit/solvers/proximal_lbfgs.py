@@ -61,7 +61,7 @@ class ProximalLBFGSState:
     search: LineSearch | None = None
     target: FloatArray | None = None  # the end of the whole step, zeros and bounds exact
     diagonal: FloatArray | None = None  # of the Hessian, the last that was asked
-    lost: bool = False  # the model led nowhere, and no diagonal is asked any more
+    lost: bool = False  # no diagonal is asked any more
     n_iter: int = 0
     trouble: str = ""
 
@@ -100,6 +100,36 @@ class ProximalLBFGS:
     def point(self, state: ProximalLBFGSState) -> FloatArray:
         """The start, then the trial of the search."""
         return state.trial
+
+    def resumed(
+        self, state: ProximalLBFGSState, before: Kinked, ridge: FloatArray, tol: float
+    ) -> ProximalLBFGSState:
+        """Go on from where another penalty's solve has ended: no evaluation is needed there.
+
+        Parameters
+        ----------
+        state : of that solve
+        before : its penalty
+        ridge : L2 strengths that the smooth part has more now, of the shape of the coefficients
+        tol : as for :func:`~daskml_kit.solvers.solve`; where the end is one here too, there is no step
+        """
+        w = state.w
+        smooth = state.smooth + ridge * w
+        value = state.value - before.value(w) + self.penalty.value(w)
+        known = None if state.diagonal is None else state.diagonal + ridge
+        begun = replace(
+            state,
+            value=value + 0.5 * float(np.sum(ridge * w * w)),
+            gradient=self.penalty.stationarity(w, smooth),
+            smooth=smooth,
+            y=tuple(y + ridge * s for s, y in zip(state.s, state.y, strict=True)),
+            diagonal=known,
+            lost=True,
+            n_iter=0,
+            trouble="",
+        )
+        near = float(np.abs(begun.gradient).max(initial=0.0)) <= tol
+        return replace(begun, search=None, target=None) if near else self._directed(begun)
 
     def question(self, state: ProximalLBFGSState) -> Question:
         """An evaluation there, with the Hessian's diagonal at the start and at some of the first steps."""

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import sparse
 from sklearn import linear_model as reference
+from sklearn.base import clone
 from sklearn.model_selection import (
     GroupKFold,
     KFold,
@@ -19,7 +20,7 @@ from sklearn.model_selection import (
 )
 
 from daskml_kit.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
-from daskml_kit.linear_model import ElasticNetCV, LassoCV, RidgeCV, folds
+from daskml_kit.linear_model import ElasticNetCV, LassoCV, RidgeCV, folds, least_squares
 from daskml_kit.linear_model.folds import RowCells
 
 rng = np.random.default_rng(5)
@@ -230,6 +231,42 @@ def test_too_few_sweeps_are_warned_of_once():
 def test_impossible_parameters_are_refused_by_name(estimator, message):
     with pytest.raises(InvalidParameterError, match=message):
         estimator.fit(X, Y[:, 0])
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        LassoCV(alphas=4, eps=0.05, cv=3),
+        ElasticNetCV(
+            l1_ratio=[0.3, 0.9], alphas=3, eps=0.05, cv=KFold(3, shuffle=True, random_state=0)
+        ),
+        LassoCV(alphas=[0.5, 0.01, 0.1], cv=4, positive=True, fit_intercept=False),
+    ],
+    ids=str,
+)
+def test_more_features_than_a_gram_matrix_takes(model, monkeypatch):
+    """By rounds over the rows: the same errors, penalties and coefficients as from moments."""
+    model = clone(model).set_params(tol=1e-9, max_iter=5_000)
+    by_moments = clone(model).fit(X, Y[:, 0], WEIGHT)
+    monkeypatch.setattr(least_squares, "GRAM_FEATURES", 5)
+    for rows in (X, sparse.csr_array(X), da.from_array(X, chunks=(40, -1))):
+        ours = model.fit(rows, Y[:, 0], WEIGHT)
+        assert ours.alpha_ == pytest.approx(by_moments.alpha_, rel=1e-9)
+        np.testing.assert_allclose(ours.alphas_, by_moments.alphas_, rtol=1e-9)
+        np.testing.assert_allclose(ours.mse_path_, by_moments.mse_path_, rtol=1e-6)
+        np.testing.assert_allclose(ours.coef_, by_moments.coef_, atol=1e-7)
+        np.testing.assert_allclose(ours.intercept_, by_moments.intercept_, atol=1e-7)
+        assert ours.n_rounds_ == len(ours.history_)
+    assert {r["name"] for r in ours.history_} <= {
+        "load", "spread", "cell-weights", "halfsquared-gradient", "folds-gradient", "score"
+    }  # fmt: skip
+    with pytest.raises(InvalidDataError, match="weights of the test rows of split 0 are zero"):
+        LassoCV(cv=3).fit(X, Y[:, 0], np.r_[np.zeros(60), np.ones(N - 60)])
+    constant = LassoCV(alphas=4).fit(X, np.full(N, 2.1))
+    assert not constant.coef_.any()
+    with pytest.warns(ConvergenceWarning) as said:
+        LassoCV(alphas=3, cv=2, max_iter=1, tol=1e-12).fit(X, Y[:, 0])
+    assert "fits of folds stopped before tol=1e-12, max_iter=1." in str(said[0].message)
 
 
 def test_a_constant_target_has_nothing_to_penalise():
