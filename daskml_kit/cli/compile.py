@@ -68,7 +68,9 @@ def _fit_linear_models(X: Any) -> None:
 def _fit_trees(X: Any) -> None:
     y = np.arange(_ROWS) % 3
     for labels in (y == 0, y):
-        RandomForestClassifier(1, max_depth=2, random_state=0).fit(X, labels).predict(X)
+        forest = RandomForestClassifier(30, max_depth=2, random_state=0, oob_score=True)
+        forest.fit(X, labels).predict(X)
+        forest.fit(X, labels, y + 0.5)  # weights of eight bytes
     for bins in (255, 300):  # codes of one byte and of two
         forest = RandomForestRegressor(1, max_depth=2, max_bins=bins, random_state=0)
         forest.fit(X, y).predict(X)

@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, register_jitable
 
-from daskml_kit.kernels.tree_rows import Payload
+from daskml_kit.kernels.tree_rows import Payload, label_bits
 from daskml_kit.kernels.tree_splits import SQUARED, Rules, exactly
 from daskml_kit.typing import Array
 
@@ -33,6 +33,8 @@ def fill_classes(
 ) -> None:
     """Adds positions ``low`` to ``high - 1`` to the histograms of ``features``: classes."""
     stride, counter = np.uint64(rules.stride), np.uint64(rules.n_channels)
+    bits = np.int64(label_bits(rules))
+    mask = (np.int64(1) << bits) - np.int64(1)
     counted = rules.stride > rules.n_channels
     n, j = len(features), 0
     while j < n:
@@ -42,7 +44,9 @@ def fill_classes(
             step = np.uint64(width)
             o1, o2, o3 = o0 + step, o0 + step + step, o0 + step + step + step
             for i in range(np.uint64(low), np.uint64(high)):
-                r, k, w = np.uint64(p.idx[i]), np.uint64(p.label[i]), p.weight[i]
+                r, w = np.uint64(p.idx[i]), np.int64(p.weight[i])
+                k = np.uint64(w & mask)
+                w >>= bits
                 hist[cell(o0, c0[r], stride) + k] += w
                 hist[cell(o1, c1[r], stride) + k] += w
                 hist[cell(o2, c2[r], stride) + k] += w
@@ -51,7 +55,8 @@ def fill_classes(
         else:
             for i in range(np.uint64(low), np.uint64(high)):
                 at = cell(o0, c0[np.uint64(p.idx[i])], stride)
-                hist[at + np.uint64(p.label[i])] += p.weight[i]
+                w = np.int64(p.weight[i])
+                hist[at + np.uint64(w & mask)] += w >> bits
                 if counted:
                     hist[at + counter] += 1
             j += 1
@@ -77,7 +82,7 @@ def fill_values(
         if j + 2 <= n and not counted:
             o1, c1 = o0 + np.uint64(width), codes[features[j + 1]]
             for i in range(np.uint64(low), np.uint64(high)):
-                r, w, v = np.uint64(p.idx[i]), p.weight[i], p.value[i]
+                r, w, v = np.uint64(p.idx[i]), np.int64(p.weight[i]), p.value[i]
                 a, b = cell(o0, c0[r], stride), cell(o1, c1[r], stride)
                 hist[a] += w
                 hist[a + one] += v

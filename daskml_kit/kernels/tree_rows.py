@@ -1,7 +1,7 @@
 """The rows of one tree: which it draws, what each carries, and how a split parts them.
 
 Rows of a node are a run of positions; ``idx`` says which row of the codes stands at a position, and what a
-histogram sums up (label or value, weight) is kept in the order of the positions, so it is read in sequence
+histogram sums up (class or value, weight) is kept in the order of the positions, so it is read in sequence
 while only the codes are looked up, a column each.
 """
 
@@ -20,14 +20,47 @@ PAGE = 4096
 """Rows whose bootstrap draws are made together."""
 
 
+class Source(NamedTuple):
+    """What some rows carry, in their order. Absent parts are empty."""
+
+    label: Array  # int32: class
+    weight: Array  # int64: absent where all are one
+    value: Array  # int64: target times weight
+    square: Array  # int64: what the impurity needs of a row
+
+
 class Payload(NamedTuple):
-    """What the rows of one tree carry, in the order of positions. Absent parts are empty."""
+    """What the rows of one tree carry, in the order of positions. Absent parts are empty.
+
+    Few bytes, since a level moves them all: the class of a row stands in the low bits of its weight
+    (:func:`label_bits`), and weights are int32 where all of them are so small.
+    """
 
     idx: Array  # int32: row of the codes
-    label: Array  # int32: class
-    weight: Array  # int64: weight or Hessian
-    value: Array  # int64: target or negative gradient, times weight
+    weight: Array  # int32 or int64: weight, and class
+    value: Array  # int64: target times weight
     square: Array  # int64: what the impurity needs of a row
+
+
+@register_jitable
+def label_bits(rules: Rules) -> int:
+    """Bits below a weight that hold the class; none where targets are values.
+
+    No weight overflows: it is at most one class's share of what 64 bits hold.
+    """
+    bits = 0
+    while rules.criterion < SQUARED and (1 << bits) < rules.n_channels:
+        bits += 1
+    return bits
+
+
+@register_jitable
+def room_for_rows(n: int, like: Payload) -> Payload:
+    """Room for ``n`` rows that carry what others do."""
+    return Payload(
+        np.empty(n, np.int32), np.empty(n, like.weight.dtype),
+        np.empty(min(n, len(like.value)), np.int64), np.empty(min(n, len(like.square)), np.int64),
+    )  # fmt: skip
 
 
 @exactly
@@ -53,27 +86,31 @@ def draw_rows(key: np.uint64, in_page: Array, n_rows: int, start: int, out: Arra
 
 
 @exactly
-def collect(times: Array, source: Payload, out: Payload) -> int:
+def collect(
+    times: Array, source: Source, factors: Array, rules: Rules, out: Payload
+) -> tuple[int, int]:
     """The payload of the rows drawn ``times`` times (empty: each row once), rows of no weight left out.
 
-    Returns how many there are. ``source.idx`` is not read.
+    ``factors`` multiply the weights of classes, unless empty. Returns how many rows there are, and their
+    weight.
     """
-    n, size = len(out.idx), 0
+    n, size, total, bits = len(out.idx), 0, 0, label_bits(rules)
     for i in range(n):
         m = times[i] if len(times) else 1
-        w = source.weight[i] if len(source.weight) else 1
-        if m == 0 or w == 0:
+        w = int(m * source.weight[i]) if len(source.weight) else int(m)
+        if len(factors):
+            w = int(np.rint(w * factors[source.label[i]]))
+        if w == 0:
             continue
         out.idx[size] = i
-        out.weight[size] = m * w
-        if len(source.label):
-            out.label[size] = source.label[i]
+        out.weight[size] = (w << bits) | (source.label[i] if len(source.label) else 0)
+        total += w
         if len(source.value):
             out.value[size] = m * source.value[i]
         if len(source.square):
             out.square[size] = m * source.square[i]
         size += 1
-    return size
+    return size, total
 
 
 @exactly
@@ -96,7 +133,7 @@ def partition(
     at, others, one = np.uint64(low), np.uint64(0), np.uint64(1)
     column = codes[feature]
     by_set = len(chosen) > 0
-    has_label, has_value, has_square = len(p.label) > 0, len(p.value) > 0, len(p.square) > 0
+    has_value, has_square = len(p.value) > 0, len(p.square) > 0
     for i in range(np.uint64(low), np.uint64(high)):
         r, w = p.idx[i], p.weight[i]
         c = int(column[np.uint64(r)])
@@ -106,9 +143,6 @@ def partition(
             goes = np.uint64(c <= cut) | np.uint64(c == missing)
         p.idx[at], spare.idx[others] = r, r
         p.weight[at], spare.weight[others] = w, w
-        if has_label:
-            k = p.label[i]
-            p.label[at], spare.label[others] = k, k
         if has_value:
             v = p.value[i]
             p.value[at], spare.value[others] = v, v
@@ -119,8 +153,6 @@ def partition(
         others += one - goes
     p.idx[at:high] = spare.idx[:others]
     p.weight[at:high] = spare.weight[:others]
-    if has_label:
-        p.label[at:high] = spare.label[:others]
     if has_value:
         p.value[at:high] = spare.value[:others]
     if has_square:
@@ -131,14 +163,16 @@ def partition(
 @register_jitable
 def total_of(p: Payload, low: int, high: int, rules: Rules, sums: Array) -> int:
     """Sums of the channels over some positions; returns the sum of squares."""
-    square = 0
+    square, bits = 0, label_bits(rules)
+    mask = (1 << bits) - 1
     sums[:] = 0
     for i in range(low, high):
+        w = np.int64(p.weight[i])
         if rules.criterion >= SQUARED:
-            sums[0] += p.weight[i]
+            sums[0] += w
             sums[1] += p.value[i]
         else:
-            sums[p.label[i]] += p.weight[i]
+            sums[w & mask] += w >> bits
         if len(p.square):
             square += p.square[i]
     if rules.stride > rules.n_channels:
@@ -155,4 +189,15 @@ def square_of(p: Payload, low: int, high: int) -> int:
     return square
 
 
-__all__ = ["PAGE", "Payload", "collect", "draw_rows", "partition", "square_of", "total_of"]
+__all__ = [
+    "PAGE",
+    "Payload",
+    "Source",
+    "collect",
+    "draw_rows",
+    "label_bits",
+    "partition",
+    "room_for_rows",
+    "square_of",
+    "total_of",
+]

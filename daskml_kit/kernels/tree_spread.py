@@ -6,7 +6,7 @@ import numpy as np
 
 from daskml_kit.kernels.tree_growth import same_type
 from daskml_kit.kernels.tree_histograms import fill
-from daskml_kit.kernels.tree_rows import Payload, partition, square_of, total_of
+from daskml_kit.kernels.tree_rows import Payload, partition, room_for_rows, square_of, total_of
 from daskml_kit.kernels.tree_search import Bins, best_split, trials_for
 from daskml_kit.kernels.tree_splits import Rules, exactly
 from daskml_kit.typing import Array
@@ -16,7 +16,6 @@ from daskml_kit.typing import Array
 def part_rows(
     codes: Array,
     p: Payload,
-    spare: Payload,
     runs: Array,
     splits: Array,
     sets: Array,
@@ -28,6 +27,7 @@ def part_rows(
     A row of ``splits`` is node, feature, cut, whether missing values go left, left and right child.
     """
     view, no_set = same_type(codes), np.empty(0, np.uint64)
+    spare = room_for_rows(len(p.idx), p)
     for i in range(len(splits)):
         node, feature, cut = splits[i, 0], splits[i, 1], splits[i, 2]
         missing = missing_bin if splits[i, 3] == 1 else -1

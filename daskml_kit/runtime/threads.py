@@ -1,4 +1,4 @@
-"""Answers of rows in memory on all processors: compiled calls that release the GIL, a range of rows each."""
+"""Work in this process on all processors: calls that release the GIL, a range of rows or columns each."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def threads_for(X: Any) -> int:
     return 1
 
 
-def over_rows(fn: Callable[[int, int], None], n_rows: int, threads: int, *, least: int) -> None:
-    """``fn(low, high)`` for ranges that make up all rows, on so many threads; at least ``least`` rows each.
+def over_ranges(fn: Callable[[int, int], None], size: int, threads: int, *, least: int) -> None:
+    """``fn(low, high)`` for ranges that make up ``size``, on so many threads; of at least ``least`` each.
 
     Examples
     --------
@@ -32,17 +32,17 @@ def over_rows(fn: Callable[[int, int], None], n_rows: int, threads: int, *, leas
     >>> out = np.zeros(10)
     >>> def fill(low, high):
     ...     out[low:high] = np.arange(low, high)
-    >>> over_rows(fill, 10, threads=3, least=2)
+    >>> over_ranges(fill, 10, threads=3, least=2)
     >>> out
     array([0., 1., 2., 3., 4., 5., 6., 7., 8., 9.])
     """
-    n = max(1, min(threads, n_rows // least))
+    n = max(1, min(threads, size // least))
     if n == 1:
-        fn(0, n_rows)
+        fn(0, size)
         return
-    edges = [i * n_rows // n for i in range(n + 1)]
+    edges = [i * size // n for i in range(n + 1)]
     with ThreadPoolExecutor(n) as pool:
         list(pool.map(fn, edges[:-1], edges[1:]))
 
 
-__all__ = ["over_rows", "threads_for"]
+__all__ = ["over_ranges", "threads_for"]

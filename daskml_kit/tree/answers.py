@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from daskml_kit.kernels.tree_predict import Packed, Table, add_values, leaves, packed, paths
-from daskml_kit.runtime.threads import over_rows
+from daskml_kit.runtime.threads import over_ranges
 from daskml_kit.typing import Array, FloatArray, IntArray, Matrix
 
 SLICE_VALUES = 1 << 22
@@ -65,7 +65,7 @@ def mean_values(trees: Packed, X: Matrix, threads: int = 1) -> FloatArray:
         def add(low: int, high: int, rows: Array = rows, start: int = start) -> None:
             add_values(trees, rows[low:high], total[start + low : start + high])
 
-        over_rows(add, len(rows), threads, least=THREAD_STEPS // trees.n_trees + 1)
+        over_ranges(add, len(rows), threads, least=THREAD_STEPS // trees.n_trees + 1)
     total /= trees.n_trees
     return total
 
@@ -78,7 +78,7 @@ def all_leaves(trees: Packed, X: Matrix, threads: int = 1) -> Array:
         def find(low: int, high: int, rows: Array = rows, start: int = start) -> None:
             out[start + low : start + high] = leaves(trees, rows[low:high])
 
-        over_rows(find, len(rows), threads, least=THREAD_STEPS // trees.n_trees + 1)
+        over_ranges(find, len(rows), threads, least=THREAD_STEPS // trees.n_trees + 1)
     return out
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.tree.ground import Ground, Growth
-from daskml_kit.tree.growing import Sampling, payload_of
+from daskml_kit.tree.growing import Sampling, source_of
 from daskml_kit.typing import FloatArray, IntArray
 
 
@@ -48,12 +48,12 @@ def balanced(ground: Ground, growth: Growth, keys: Sequence[int], *, in_bootstra
 
 def _sums(growth: Growth, block: Block, drawn: Drawn) -> IntArray:
     """The weight of each class in each tree's rows, in units: (trees, classes)."""
-    payload = payload_of(block, growth.rules)
+    source = source_of(block, growth.rules)
     out = np.zeros((len(drawn.keys), growth.rules.n_channels), np.int64)
     for sums, key in zip(out, drawn.keys, strict=True):
         times = drawn.sampling.times(key, block.rows).astype(np.int64)
-        weight = payload.weight if len(payload.weight) else np.ones(block.n_rows, np.int64)
-        np.add.at(sums, payload.label, weight * times if len(times) else weight)
+        weight = source.weight if len(source.weight) else np.ones(block.n_rows, np.int64)
+        np.add.at(sums, source.label, weight * times if len(times) else weight)
     return out
 
 

@@ -22,8 +22,9 @@ from daskml_kit.kernels.tree_splits import SQUARED
 from daskml_kit.kernels.tree_spread import cut_out
 from daskml_kit.runtime.block import Block, Bundle
 from daskml_kit.tree.ground import Ground, Growth
-from daskml_kit.tree.growing import for_weight
+from daskml_kit.tree.growing import for_weight, weight_type
 from daskml_kit.tree.standing import Splits, standing
+from daskml_kit.tree.travel import narrow
 from daskml_kit.typing import Array, IntArray
 
 HISTOGRAMS = 512
@@ -159,18 +160,12 @@ def _cut_block(growth: Growth, block: Block, ask: Cut) -> list[Piece]:
             at = cut_out(columns.codes, own.payload.idx, own.runs, np.array([s.node]), codes, at)
             for column, part in zip(carried[1:], own.payload[1:], strict=True):
                 column.append(part[low:high])
-        joined = [_narrow(np.concatenate(column)) if column else _NONE for column in carried[1:]]
+        joined = [narrow(np.concatenate(column)) if column else _NONE for column in carried[1:]]
         pieces.append(Piece(sizes, codes, Payload(_NONE, *joined)))
     return pieces
 
 
 _NONE = np.empty(0, np.int64)
-
-
-def _narrow(values: IntArray) -> IntArray:
-    """The same numbers in as few bytes as hold them."""
-    low, high = int(values.min(initial=0)), int(values.max(initial=0))
-    return values.astype(np.promote_types(np.min_scalar_type(low), np.min_scalar_type(high)))
 
 
 def _grown(
@@ -185,15 +180,20 @@ def _grown(
         codes = np.concatenate([piece.codes[:, a:b] for piece, a, b in own], axis=1)
         codes.flags.writeable = False
         n = codes.shape[1]
-        carried = [
-            np.concatenate([piece.carried[k][a:b] for piece, a, b in own]).astype(dtype)
-            for k, dtype in ((1, np.int32), (2, np.int64), (3, np.int64), (4, np.int64))
-        ]
+        weight, value, square = (
+            np.concatenate([piece.carried[k][a:b] for piece, a, b in own]) for k in (1, 2, 3)
+        )
+        rows = Payload(
+            np.arange(n, dtype=np.int32),
+            weight.astype(weight_type(int(weight.max(initial=0)))),
+            value.astype(np.int64),
+            square.astype(np.int64),
+        )
         rules = for_weight(growth.rules, node.weight)
         out.append(
             kernel.grow(
-                codes, Payload(np.arange(n, dtype=np.int32), *carried), n, growth.binning.bins,
-                growth.signs, rules, np.uint64(node.key), node.depth, node.lower, node.upper,
+                codes, rows, n, growth.binning.bins, growth.signs, rules, np.uint64(node.key),
+                node.depth, node.lower, node.upper,
             )
         )  # fmt: skip
     return out

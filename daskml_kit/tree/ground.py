@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from daskml_kit.kernels.tree_growth import Nodes, Payload
+from daskml_kit.kernels.tree_growth import Nodes, Source
 from daskml_kit.kernels.tree_splits import Rules
 from daskml_kit.runtime.block import Bundle
 from daskml_kit.runtime.config import setting
@@ -25,7 +25,8 @@ from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.pieces import join
 from daskml_kit.tree.binning import Binning, Survey, binned, bins_of, survey
 from daskml_kit.tree.categorical import Features
-from daskml_kit.tree.growing import Columns, Sampling, grow_tree, payload_of
+from daskml_kit.tree.growing import Columns, Sampling, grow_tree, source_of
+from daskml_kit.tree.travel import Light, arrived, light
 from daskml_kit.typing import Array, FloatArray, IntArray
 
 Way = Literal["replicate", "reduce", "vote"]
@@ -34,7 +35,10 @@ MEMORY_SHARE = 0.2
 """Share of a worker's memory limit that gathered rows and the trees growing there may take."""
 
 PAYLOAD_BYTES = 28
-"""Label or value, weight, square and position of a row, in each of the two copies that a growing tree has."""
+"""At most: value, weight, square and position of a row, in each of the two copies that a growing tree has."""
+
+TASKS = 8
+"""Tasks a lane that trees are dealt to."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,23 +125,59 @@ def way_to_grow(ground: Ground, growth: Growth) -> Way:
 
 
 def replicate(ground: Ground, growth: Growth, keys: Sequence[int]) -> list[Nodes]:
-    """Whole trees side by side, each on gathered rows: one round for all of them."""
-    return ground.executor.fan(
-        ground.data, "grow-trees", partial(gathered, growth), partial(_grown, growth), list(keys)
+    """Whole trees side by side, each on gathered rows: one round for all of them.
+
+    On a cluster a task grows several of them, since a task and its answer cost the scheduler milliseconds of
+    a processor that workers could have; so many tasks a lane that a lost or a slow worker costs few trees.
+    """
+    executor = ground.executor
+    on_cluster = bool(getattr(executor, "workers", {}))
+    groups = dealt(keys, executor.lanes()) if on_cluster else [[key] for key in keys]
+    found = executor.fan(
+        ground.data, "grow-trees", partial(gathered, growth), partial(_grown, growth), groups
     )
+    by_key = {
+        key: tree
+        for group, trees in zip(groups, found, strict=True)
+        for key, tree in zip(group, trees, strict=True)
+    }
+    return [arrived(by_key[key]) for key in keys]
 
 
-def _grown(growth: Growth, columns: Columns, key: int) -> Nodes:
-    return grow_tree(
-        columns,
-        growth.binning,
-        growth.rules,
-        growth.signs,
-        growth.sampling,
-        key,
-        growth.max_leaf_nodes,
-        growth.class_weights_of(key),
-    )
+def dealt(keys: Sequence[int], lanes: int) -> list[list[int]]:
+    """Groups of trees, of which number i is for lane ``i % lanes``: as many trees for each lane.
+
+    Examples
+    --------
+    >>> dealt(range(7), 2)
+    [[0], [1], [2], [3], [4, 6], [5]]
+    """
+    n_groups = max(1, min(TASKS, len(keys) // lanes))
+    own = [keys[lane::lanes] for lane in range(min(lanes, len(keys)))]
+    return [
+        list(mine[i * len(mine) // n_groups : (i + 1) * len(mine) // n_groups])
+        for i in range(n_groups)
+        for mine in own
+    ]
+
+
+def _grown(growth: Growth, columns: Columns, keys: Sequence[int]) -> list[Light]:
+    return [
+        light(
+            grow_tree(
+                columns,
+                growth.binning,
+                growth.rules,
+                growth.signs,
+                growth.sampling,
+                key,
+                growth.max_leaf_nodes,
+                growth.class_weights_of(key),
+            ),
+            growth.rules,
+        )
+        for key in keys
+    ]
 
 
 def gathered(growth: Growth, bundles: Sequence[Bundle]) -> Columns:
@@ -149,14 +189,14 @@ def gathered(growth: Growth, bundles: Sequence[Bundle]) -> Columns:
     for block in blocks:
         at = block.start - blocks[0].start
         codes[:, at : at + block.n_rows] = np.asarray(block.X).T
-    parts: list[Payload] = [payload_of(b, growth.rules) for b in blocks]
+    parts: list[Source] = [source_of(b, growth.rules) for b in blocks]
     codes.flags.writeable = False
-    payload = Payload(*(_joined(column) for column in zip(*parts, strict=True)))
-    return Columns(codes, payload, range(blocks[0].start, blocks[0].start + n_rows))
+    source = Source(*(_joined(column) for column in zip(*parts, strict=True)))
+    return Columns(codes, source, range(blocks[0].start, blocks[0].start + n_rows))
 
 
 def _joined(parts: Sequence[Array]) -> Array:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-__all__ = ["Ground", "Growth", "Way", "gathered", "prepared", "replicate", "way_to_grow"]
+__all__ = ["Ground", "Growth", "Way", "dealt", "gathered", "prepared", "replicate", "way_to_grow"]

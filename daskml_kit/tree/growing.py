@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from daskml_kit.kernels import tree_growth as kernel
-from daskml_kit.kernels.tree_growth import PAGE, Nodes, Payload
+from daskml_kit.kernels.tree_growth import PAGE, Nodes, Payload, Source
 from daskml_kit.kernels.tree_splits import POISSON, SQUARED, Rules
 from daskml_kit.runtime.block import Block
 from daskml_kit.tree.binning import Binning, Survey
@@ -27,6 +27,7 @@ HEADROOM = 4
 
 _INTS = np.empty(0, np.int64)
 _LABELS = np.empty(0, np.int32)
+_NO_FACTORS = np.empty(0)
 
 
 class Units(NamedTuple):
@@ -60,7 +61,7 @@ def _unit(largest: float, bits: int) -> float:
     return float(2.0 ** (np.ceil(np.log2(largest)) - bits)) if largest > 0 else 1.0
 
 
-def payload_of(block: Block, rules: Rules) -> Payload:
+def source_of(block: Block, rules: Rules) -> Source:
     """Labels, weights and targets of the rows of a block, as integers. Unit weights are left out."""
     assert block.y is not None
     w = block.weight
@@ -68,12 +69,12 @@ def payload_of(block: Block, rules: Rules) -> Payload:
     if w is None and rules.unit_weight != 1.0:
         weight = np.full(block.n_rows, round(1 / rules.unit_weight), np.int64)
     if rules.criterion < SQUARED:
-        return Payload(_LABELS, block.y.astype(np.int32), weight, _INTS, _INTS)
+        return Source(block.y.astype(np.int32), weight, _INTS, _INTS)
     y = block.y.astype(np.float64)
     scale = 1.0 if w is None else w
     term = y * np.log(np.where(y > 0, y, 1.0)) if rules.criterion == POISSON else y * y
     value, square = _whole(scale * y / rules.unit_value), _whole(scale * term / rules.unit_square)
-    return Payload(_LABELS, _LABELS, weight, value, square)
+    return Source(_LABELS, weight, value, square)
 
 
 def _whole(values: FloatArray) -> IntArray:
@@ -110,32 +111,38 @@ class Sampling:
 
 
 class Columns(NamedTuple):
-    """Rows gathered to grow trees of: codes as columns, and the payload."""
+    """Rows gathered to grow trees of: codes as columns, and what the rows carry."""
 
     codes: IntArray  # (d, n)
-    payload: Payload
+    source: Source
     rows: range
 
 
+def weight_type(most: int) -> type[np.int32] | type[np.int64]:
+    """What holds weights of rows up to some number."""
+    return np.int32 if most < 2**31 else np.int64
+
+
 def in_bag(
-    columns: Columns, times: IntArray, class_weights: FloatArray | None = None
+    columns: Columns, times: IntArray, rules: Rules, class_weights: FloatArray | None = None
 ) -> tuple[Payload, int, float]:
     """The payload of the rows that a tree sees, how many these are, and their weight as an integer.
 
     ``class_weights``: by which the tree multiplies the weights of rows.
     """
-    n, given = columns.codes.shape[1], columns.payload
+    n, given = columns.codes.shape[1], columns.source
+    factors = _NO_FACTORS if class_weights is None else class_weights
+    most = int(times.max(initial=0) if len(times) else 1) * int(given.weight.max(initial=1))
+    if class_weights is not None:
+        most = 2**62
     out = Payload(
         np.empty(n, np.int32),
-        np.empty(len(given.label), np.int32),
-        np.empty(n, np.int64),
+        np.empty(n, weight_type((most + 1) << kernel.label_bits(rules))),
         np.empty(len(given.value), np.int64),
         np.empty(len(given.square), np.int64),
     )
-    size = kernel.collect(times, given, out)
-    if class_weights is not None:
-        out.weight[:size] = _whole(out.weight[:size] * class_weights[out.label[:size]])
-    return out, size, float(out.weight[:size].sum())
+    size, weight = kernel.collect(times, given, factors, rules, out)
+    return out, size, float(weight)
 
 
 def grow_tree(
@@ -150,7 +157,7 @@ def grow_tree(
 ) -> Nodes:
     """The whole tree of a key."""
     times = sampling.times(key, columns.rows)
-    payload, size, weight = in_bag(columns, times, class_weights)
+    payload, size, weight = in_bag(columns, times, rules, class_weights)
     own = for_weight(rules, weight * rules.unit_weight)
     nodes: Nodes = kernel.grow(
         columns.codes, payload, size, binning.bins, signs, own, np.uint64(key), 0, -np.inf, np.inf
@@ -202,4 +209,13 @@ def cut_back(nodes: Nodes, split: Array) -> Nodes:
     return Nodes(ints, floats, nodes.sums[kept], nodes.squares[kept], nodes.keys[kept], sets)
 
 
-__all__ = ["Columns", "Sampling", "Units", "best_first", "grow_tree", "payload_of", "units_of"]
+__all__ = [
+    "Columns",
+    "Sampling",
+    "Units",
+    "best_first",
+    "grow_tree",
+    "source_of",
+    "units_of",
+    "weight_type",
+]

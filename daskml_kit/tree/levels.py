@@ -35,8 +35,9 @@ from daskml_kit.tree.finishing import Small
 from daskml_kit.tree.ground import MEMORY_SHARE, Ground, Growth
 from daskml_kit.tree.growing import best_first
 from daskml_kit.tree.level_nodes import GrowingTree, Node, Twin, finished, weight_of
-from daskml_kit.tree.merging import Level, Part, combined, narrow
+from daskml_kit.tree.merging import Level, Part, combined
 from daskml_kit.tree.standing import Splits, standing
+from daskml_kit.tree.travel import narrow
 from daskml_kit.typing import IntArray
 
 HISTOGRAM_BYTES = 1 << 27

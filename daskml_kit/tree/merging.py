@@ -20,6 +20,7 @@ from daskml_kit.runtime.block import Block, Bundle
 from daskml_kit.tree.ground import Ground, Growth
 from daskml_kit.tree.growing import for_weight
 from daskml_kit.tree.level_nodes import weight_of
+from daskml_kit.tree.travel import narrow
 from daskml_kit.typing import IntArray
 
 MERGE_BYTES = 1 << 24
@@ -58,15 +59,6 @@ class Found(NamedTuple):
 
 Span = tuple[int, int, int, int]
 """Tree, node, and where the cells of some features begin and end."""
-
-
-def narrow(hist: IntArray) -> IntArray:
-    """The same numbers in as few bytes as hold them: deep nodes have few rows, and messages are the cost."""
-    most = max(int(hist.max(initial=0)), -int(hist.min(initial=0)))
-    for dtype in (np.int16, np.int32):
-        if most <= np.iinfo(dtype).max:
-            return hist.astype(dtype)
-    return hist
 
 
 def combined(a: list[Level], b: list[Level]) -> list[Level]:

@@ -16,7 +16,7 @@ from daskml_kit.kernels.tree_growth import Payload
 from daskml_kit.kernels.tree_spread import part_rows
 from daskml_kit.runtime.block import Block
 from daskml_kit.tree.ground import Growth
-from daskml_kit.tree.growing import Columns, in_bag, payload_of
+from daskml_kit.tree.growing import Columns, in_bag, source_of
 from daskml_kit.typing import Array, IntArray
 
 _SCRATCH = "tree-levels"
@@ -46,7 +46,6 @@ class Standing:
 class _Kept:
     fit: str
     columns: Columns
-    spare: Payload  # as large as a tree's payload, for all trees
     trees: dict[int, Standing] = field(default_factory=dict)
 
 
@@ -71,23 +70,17 @@ def standing(
 def _begun(growth: Growth, block: Block, fit: str) -> _Kept:
     codes = np.ascontiguousarray(np.asarray(block.X).T)
     codes.flags.writeable = False
-    columns = Columns(codes, payload_of(block, growth.rules), block.rows)
-    n, given = codes.shape[1], columns.payload
-    spare = Payload(
-        np.empty(n, np.int32),
-        np.empty(len(given.label), np.int32),
-        np.empty(n, np.int64),
-        np.empty(len(given.value), np.int64),
-        np.empty(len(given.square), np.int64),
-    )
-    return _Kept(fit, columns, spare)
+    columns = Columns(codes, source_of(block, growth.rules), block.rows)
+    return _Kept(fit, columns)
 
 
 def _stood(growth: Growth, kept: _Kept, tree: Splits) -> Standing:
     found = kept.trees.get(tree.key)
     if found is None or found.applied > len(tree.table):
         times = growth.sampling.times(tree.key, kept.columns.rows)
-        payload, size, _ = in_bag(kept.columns, times, growth.class_weights_of(tree.key))
+        payload, size, _ = in_bag(
+            kept.columns, times, growth.rules, growth.class_weights_of(tree.key)
+        )
         payload = Payload(*(part[:size].copy() for part in payload))
         found = kept.trees[tree.key] = Standing(payload, np.array([[0, size]]))
     new = slice(found.applied, len(tree.table))
@@ -95,7 +88,7 @@ def _stood(growth: Growth, kept: _Kept, tree: Splits) -> Standing:
         runs = np.empty((1 + 2 * len(tree.table), 2), np.int64)
         runs[: len(found.runs)] = found.runs
         part_rows(
-            kept.columns.codes, found.payload, kept.spare, runs, tree.table[new], tree.sets[new],
+            kept.columns.codes, found.payload, runs, tree.table[new], tree.sets[new],
             growth.binning.categorical, growth.rules.missing_bin,
         )  # fmt: skip
         found.runs, found.applied = runs, len(tree.table)

@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from daskml_kit.kernels.tree_growth import label_bits
 from daskml_kit.kernels.tree_spread import vote
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.ingest import DataFacts
@@ -36,8 +37,9 @@ from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.tree.finishing import row_bytes
 from daskml_kit.tree.ground import Ground, Growth
 from daskml_kit.tree.growing import for_weight
-from daskml_kit.tree.merging import Level, combined, narrow
+from daskml_kit.tree.merging import Level, combined
 from daskml_kit.tree.standing import Splits, standing
+from daskml_kit.tree.travel import narrow
 from daskml_kit.typing import Array, FloatArray, IntArray
 
 PIECE_ROWS = 1_000
@@ -109,8 +111,10 @@ def _votes(growth: Growth, block: Block, ballot: Ballot) -> list[Level]:
             np.zeros(n, np.int64),
             np.zeros(n, np.int64),
         )
-        weight = float(own.payload.weight.sum()) * growth.rules.unit_weight
-        rules = for_weight(growth.rules, weight)._replace(min_samples_leaf=least)
+        weight = float((own.payload.weight >> label_bits(growth.rules)).sum(dtype=np.int64))
+        rules = for_weight(growth.rules, weight * growth.rules.unit_weight)._replace(
+            min_samples_leaf=least
+        )
         vote(
             columns.codes, own.payload, own.runs, asked.nodes, asked.features, asked.keys, asked.bounds,
             growth.binning.bins, growth.signs, rules, growth.top_k, votes, rows, squares,

@@ -15,7 +15,7 @@ from daskml_kit.kernels.tree_growth import PAGE
 from daskml_kit.kernels.tree_splits import CRITERIA, Rules
 from daskml_kit.runtime.block import Block
 from daskml_kit.tree.binning import bins_of
-from daskml_kit.tree.growing import Columns, Sampling, grow_tree, payload_of
+from daskml_kit.tree.growing import Columns, Sampling, grow_tree, in_bag, source_of
 from tests.tree import naive
 
 
@@ -76,7 +76,7 @@ def test_grows_what_the_definition_says(
         max_depth=depth, unit_square=2.0**-30, pure=2.0**-30,
     )  # fmt: skip
     block = Block(codes, labels if of_classes else values, weights if weighted else None)
-    columns = Columns(np.ascontiguousarray(codes.T), payload_of(block, rules), range(n))
+    columns = Columns(np.ascontiguousarray(codes.T), source_of(block, rules), range(n))
     nodes = grow_tree(columns, binning, rules, np.zeros(5, np.int8), Sampling(n), seed)
     expected = naive.grow(codes, labels, values, weights, rules, seed)
     assert nested(nodes) == expected
@@ -90,17 +90,39 @@ def test_large_nodes_take_the_same_ways():
     """Subtracted histograms, copied codes: with enough rows that all of them are taken."""
     rng = np.random.default_rng(0)
     n = 60_000
-    codes = rng.integers(0, 30, (n, 12)).astype(np.uint8)
-    y = ((codes[:, 0] * codes[:, 1] > 200) ^ (rng.random(n) < 0.1)).astype(int)
+    codes = rng.integers(0, 10, (n, 20)).astype(np.uint8)
+    y = ((codes[:, 0] * codes[:, 1] > 25) ^ (rng.random(n) < 0.1)).astype(int)
     binning = bins_of(codes[:1_000].astype(np.float32), 255)
-    signs = np.zeros(12, np.int8)
+    signs = np.zeros(20, np.int8)
     for criterion, target in (("gini", y), ("squared_error", y * 3.0)):
         rules = rules_of(criterion, 2, max_depth=4)
         block = Block(codes, target)
-        columns = Columns(np.ascontiguousarray(codes.T), payload_of(block, rules), range(n))
+        columns = Columns(np.ascontiguousarray(codes.T), source_of(block, rules), range(n))
         nodes = grow_tree(columns, binning, rules, signs, Sampling(n), 5)
         expected = naive.grow(codes, y, target.astype(float), np.ones(n), rules, 5)
         assert nested(nodes) == expected
+
+
+def test_a_row_carries_its_class_beside_its_weight():
+    """In four bytes where all weights are so small, in eight where one is not."""
+    rng = np.random.default_rng(2)
+    labels, rules = rng.integers(0, 3, 50), rules_of("gini", 3)
+    for most, dtype in ((9, np.int32), (2**40, np.int64)):
+        weights = rng.integers(0, most, 50).astype(float)
+        block = Block(np.zeros((50, 1), np.uint8), labels, weights)
+        columns = Columns(np.zeros((1, 50), np.uint8), source_of(block, rules), range(50))
+        times = Sampling(50, 50).times(3, range(50))
+        for factors in (None, np.array([0.5, 1.0, 4.0])):
+            payload, size, total = in_bag(columns, times, rules, factors)
+            expected = (
+                times * weights if factors is None else np.rint(times * weights * factors[labels])
+            )
+            rows = np.flatnonzero(expected)
+            assert payload.weight.dtype == (dtype if factors is None else np.int64)
+            np.testing.assert_array_equal(payload.idx[:size], rows)
+            np.testing.assert_array_equal(payload.weight[:size] & 3, labels[rows])
+            np.testing.assert_array_equal(payload.weight[:size] >> 2, expected[rows])
+            assert total == expected.sum()
 
 
 def test_philox_gives_the_published_numbers():

@@ -151,9 +151,9 @@ def test_trees_take_turns_where_their_rows_outgrow_memory(monkeypatch):
 def test_rows_are_drawn_once_and_let_go(monkeypatch):
     real, drawn = standing.in_bag, []
 
-    def in_bag(columns, times, class_weights):
+    def in_bag(columns, times, *rest):
         drawn.append(len(times))
-        return real(columns, times, class_weights)
+        return real(columns, times, *rest)
 
     monkeypatch.setattr(standing, "in_bag", in_bag)
     monkeypatch.setattr(finishing, "HISTOGRAMS", 0.05)

@@ -25,7 +25,7 @@ from daskml_kit.tree import (
     voting,
 )
 from daskml_kit.tree.binning import bins_of
-from daskml_kit.tree.growing import payload_of
+from daskml_kit.tree.growing import Columns, in_bag, source_of
 from tests.integration.clusters import kill, local_cluster, pids
 from tests.tree import naive
 from tests.tree.test_growing import rules_of
@@ -98,11 +98,10 @@ def test_a_piece_votes_for_what_splits_its_rows_best(seed, top_k):
     labels, binning = draw.integers(0, 3, 30), bins_of(rows, 255)
     codes, rules = binning.encode(rows), rules_of("gini", 3)
     block = Block(codes, labels)
-    payload = payload_of(block, rules)._replace(
-        idx=np.arange(30, dtype=np.int32), weight=np.ones(30, np.int64)
-    )
     columns = np.ascontiguousarray(codes.T)
     columns.flags.writeable = False
+    rows_of = Columns(columns, source_of(block, rules), range(30))
+    payload, _, _ = in_bag(rows_of, np.empty(0, np.int32), rules)
     votes = np.zeros((1, 6), np.int64)
     one = np.zeros(1, np.int64)
     vote(
