@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Generic, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from daskml_kit.exceptions import ConvergenceWarning
+from daskml_kit.runtime.dataset import BlockDataset
+from daskml_kit.runtime.executor import Executor
 from daskml_kit.solvers.protocol import Callbacks, Objective, Solver, State
 from daskml_kit.typing import FloatArray
 
@@ -62,7 +66,8 @@ def solve(
     unroll : int
         Rounds submitted together. More saves messages; up to ``unroll - 1`` rounds run for nothing
         after convergence.
-    callbacks : called with the state after every round; an exception ends the fit
+    callbacks : called with the state after every round; an exception ends the fit. Without any, and where
+        rounds are short, the loop runs on a worker.
     near : a better place to begin, given up for ``w0`` after one evaluation that shows that it is none
 
     Warns
@@ -79,7 +84,10 @@ def solve(
     'converged'
     """
     state, evaluations = solver.init(w0 if near is None else near.w), 0
+    ended = partial(_status, max_iter=max_iter, tol=tol)
     while True:
+        if evaluations and unroll == 1 and not callbacks and isinstance(objective, Resident):
+            return _solution(*_led(objective, solver, ended, (state, evaluations)), max_iter, tol)
         for following in objective.advance(solver, state, unroll):
             state, evaluations = following, evaluations + 1
             for callback in callbacks:
@@ -87,9 +95,55 @@ def solve(
             if near is not None and evaluations == 1 and not state.value <= near.most:
                 state = solver.init(w0)
                 break
-            status = _status(state, max_iter, tol)
+            status = ended(state)
             if status is not None:
                 return _solution(state, evaluations, status, max_iter, tol)
+
+
+@runtime_checkable
+class Resident(Protocol):
+    """An objective over resident data: a frozen dataclass with these among its fields."""
+
+    data: BlockDataset
+    executor: Executor
+
+
+Ended = Callable[[State], "Status | None"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Rounds(Generic[State]):
+    """Rounds one by one until the solve has ended: what :meth:`Executor.lead` is given."""
+
+    objective: Any  # without data and executor
+    solver: Solver[State]
+    ended: Ended[State]
+
+    def __call__(
+        self,
+        executor: Executor,
+        data: BlockDataset,
+        at: tuple[State, int],
+        go_on: Callable[[], bool],
+    ) -> tuple[State, int]:
+        objective = replace(self.objective, data=data, executor=executor)
+        state, evaluations = at
+        while True:
+            state, evaluations = objective.advance(self.solver, state, 1)[0], evaluations + 1
+            if self.ended(state) is not None or not go_on():
+                return state, evaluations
+
+
+def _led(
+    objective: Any, solver: Solver[State], ended: Ended[State], at: tuple[State, int]
+) -> tuple[State, int, Status]:
+    """The rest of a solve, as close to the data as pays."""
+    rounds = _Rounds(replace(objective, data=None, executor=None), solver, ended)
+    while True:
+        at = objective.executor.lead(objective.data, rounds, at)
+        status = ended(at[0])
+        if status is not None:
+            return *at, status
 
 
 def approach(

@@ -18,11 +18,19 @@ from distributed import Client
 import daskml_kit
 from daskml_kit.exceptions import DataLostError
 from daskml_kit.linear_model import LogisticRegression, objective
+from daskml_kit.runtime import leading
 from daskml_kit.runtime.actors import ActorExecutor
 from daskml_kit.runtime.events import FitLog, RoundEvent
 from tests.integration.clusters import kill, local_cluster, ours, pids, remote_cluster, wait_until
 
 pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(autouse=True)
+def _not_led(monkeypatch):
+    """Rounds of the driver. What becomes of those that a worker leads: test_leader_faults.py."""
+    monkeypatch.setattr(leading, "SHORT_ROUND_SECONDS", 0.0)
+
 
 N, D = 4_000, 5
 rng = np.random.default_rng(5)

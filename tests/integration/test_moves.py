@@ -13,11 +13,18 @@ from distributed import Client, LocalCluster, wait
 import daskml_kit
 from daskml_kit.exceptions import ClusterError
 from daskml_kit.linear_model import LogisticRegression, objective
-from daskml_kit.runtime import moves
+from daskml_kit.runtime import leading, moves
 from daskml_kit.runtime.events import FitLog, RoundEvent
 from tests.integration.clusters import QUIET, kill, local_cluster, ours, pids, wait_until
 
 pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(autouse=True)
+def _not_led(monkeypatch):
+    """Rounds of the driver. What becomes of those that a worker leads: test_leader_faults.py."""
+    monkeypatch.setattr(leading, "SHORT_ROUND_SECONDS", 0.0)
+
 
 N, D = 4_000, 5
 rng = np.random.default_rng(6)
@@ -28,10 +35,11 @@ EXPECTED = LogisticRegression(**ESTIMATOR).fit(X, Y)
 original_chunk = objective._chunk
 
 
-def working_chunk(loss, fit_intercept, order, target, block, w):
+def working_chunk(*args):
     """A row takes 50 microseconds: a round of all rows on one worker 200 ms."""
+    *_, block, _ = args
     time.sleep(50e-6 * block.n_rows)
-    return original_chunk(loss, fit_intercept, order, target, block, w)
+    return original_chunk(*args)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pytest
 from distributed import get_client
 
 import daskml_kit
+from daskml_kit.linear_model import LogisticRegression
 from daskml_kit.runtime import leading
 from daskml_kit.runtime.actors import ActorExecutor
 from daskml_kit.runtime.events import FitLog
@@ -307,3 +308,27 @@ def test_a_leader_only_reduces_its_data(fit):
         lead(executor, data, selfish)
     with pytest.raises(RuntimeError, match="only the data set that lead was called with"):
         lead(executor, data, partial(strange, None))
+
+
+@pytest.mark.parametrize("solver", ["newton-cg", "lbfgs"])
+def test_solvers_are_led(client, monkeypatch, solver):
+    target = (X @ np.arange(D) + np.random.default_rng(1).normal(size=len(X)) > 0).astype(int)
+    data = da.from_array(X, chunks=(50, -1)), da.from_array(target, chunks=50)
+    batches, entrust = [], ActorExecutor._led
+
+    def counted(self, *args):
+        batches.append(entrust(self, *args))
+        return batches[-1]
+
+    monkeypatch.setattr(ActorExecutor, "_led", counted)
+    with daskml_kit.config_context(balance="data"):
+        led = LogisticRegression(solver=solver, tol=1e-9).fit(*data)
+        assert sum(len(batch.rounds) for batch in batches if batch is not None) > 5
+        batches.clear()
+        monkeypatch.setattr(leading, "SHORT_ROUND_SECONDS", 0.0)
+        told = LogisticRegression(solver=solver, tol=1e-9).fit(*data)
+        assert not batches
+    np.testing.assert_allclose(led.coef_, told.coef_, rtol=1e-9)
+    for count in ("n_iter_", "n_rounds_", "n_passes_"):
+        assert getattr(led, count) == getattr(told, count)
+    assert [r["name"] for r in led.history_] == [r["name"] for r in told.history_]
