@@ -193,10 +193,11 @@ def guessed(objective: LinearObjective, solver: Any, w0: FloatArray, max_iter: i
 
     Returns
     -------
-    None where the solver takes exact Hessians, or where a sample would spare little.
+    None where the solver takes exact Hessians, where a sample would spare little, and where rows do not stay
+    in memory: each round would read them all again to find its sample.
     """
     sample = solver.every if solver.order == 2 else 1
-    if sample < LEAST_SAMPLE or max_iter == 0:
+    if sample < LEAST_SAMPLE or max_iter == 0 or not objective.executor.holds(objective.data):
         return None
     few = replace(objective, sample=sample, finish=objective.finish.of_one_in(sample))
     exact = replace(solver, every=1)

@@ -41,11 +41,8 @@ from daskml_kit.runtime.executor import (
 )
 from daskml_kit.runtime.placement import reassign
 from daskml_kit.runtime.reduction import FAN_IN, Reduction
-from daskml_kit.runtime.remote import GraphExecutor
+from daskml_kit.runtime.remote import RESIDENT_MEMORY_SHARE, GraphExecutor
 from daskml_kit.runtime.serving import Errand, Raised, serve_round
-
-RESIDENT_MEMORY_SHARE = 0.3
-"""Share of a worker's memory limit that directly called bundles may take. Dask begins to spill at 60 %."""
 
 LONG_ROUND_SECONDS = 1.0
 """From this much compute in a round on, messages don't matter, and tasks that Dask's dashboard shows do."""
@@ -181,21 +178,15 @@ class ActorExecutor(GraphExecutor):
         return self._fits(data) and (self._always or name not in self._better_as_graph)
 
     def _fits(self, data: BlockDataset) -> bool:
-        held: dict[str, int] = {}
-        for bundle in data.bundles:
-            held[bundle.worker] = held.get(bundle.worker, 0) + bundle.nbytes
-        for address, size in held.items():
-            worker = self.workers.get(address)
-            limit = worker.memory_limit if worker is not None else None
-            if limit and size > RESIDENT_MEMORY_SHARE * limit:
-                if self._always:
-                    raise InvalidParameterError(
-                        f"executor='actor' keeps all data in memory, but {size / 1e6:.0f} MB of them are "
-                        f"on worker {address}, more than {RESIDENT_MEMORY_SHARE:.0%} of its "
-                        f"{limit / 1e6:.0f} MB. Add workers, or use executor='graph' or 'auto': they stream."
-                    )
-                return False
-        return True
+        found = self.overfull(data)
+        if found is not None and self._always:
+            address, size, limit = found
+            raise InvalidParameterError(
+                f"executor='actor' keeps all data in memory, but {size / 1e6:.0f} MB of them are "
+                f"on worker {address}, more than {RESIDENT_MEMORY_SHARE:.0%} of its "
+                f"{limit / 1e6:.0f} MB. Add workers, or use executor='graph' or 'auto': they stream."
+            )
+        return found is None
 
     def _learn(self, event: RoundEvent) -> None:
         compute = max(event.busy_seconds.values(), default=0.0)

@@ -43,6 +43,9 @@ _LOOK_SECONDS = 1.0  # how often a fit looks for new workers
 _bandwidths: WeakKeyDictionary[distributed.Client, float] = WeakKeyDictionary()
 """Bytes a second between the workers of a cluster, as the moves of earlier fits found them."""
 
+RESIDENT_MEMORY_SHARE = 0.3
+"""Share of a worker's memory limit up to which its bundles stay in memory. Dask begins to spill at 60 %."""
+
 
 def _secede() -> bool:
     """Inside of a task: give up the worker's thread while waiting for tasks that may need it."""
@@ -238,6 +241,22 @@ class GraphExecutor:
     def lanes(self) -> int:
         """One a thread of a worker."""
         return max(1, sum(w.n_threads for w in self.workers.values()))
+
+    def holds(self, data: BlockDataset) -> bool:
+        """Whether no worker has so many that Dask would spill them."""
+        return self.overfull(data) is None
+
+    def overfull(self, data: BlockDataset) -> tuple[str, int, int] | None:
+        """A worker with more bytes of bundles than may stay in memory, these bytes, and its memory."""
+        held: dict[str, int] = {}
+        for bundle in data.bundles:
+            held[bundle.worker] = held.get(bundle.worker, 0) + bundle.nbytes
+        for address, size in held.items():
+            worker = self.workers.get(address)
+            limit = worker.memory_limit if worker is not None else None
+            if limit and size > RESIDENT_MEMORY_SHARE * limit:
+                return address, size, limit
+        return None
 
     def _fanned(
         self, plan: graph.Plan, name: str, started: float, begun: float, copied: int

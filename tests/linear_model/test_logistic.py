@@ -199,6 +199,18 @@ def test_sampled_hessians_end_where_exact_ones_do(kind, l1_ratio, monkeypatch):
         np.testing.assert_allclose(fits[0].coef_, fits[1].coef_, rtol=1e-9, atol=1e-11)
 
 
+def test_rows_that_do_not_stay_in_memory_are_not_sampled(client, monkeypatch):
+    """Each round over a sample would read them all."""
+    monkeypatch.setattr("daskml_kit.linear_model.choice.SAMPLE", 2)
+    rows, y = da.from_array(X, chunks=(100, -1)), da.from_array(BINARY, chunks=100)
+    model = LogisticRegression(solver="newton", tol=1e-9)
+    coef = model.fit(rows, y).coef_
+    assert "binomial-sample" in {r["name"] for r in model.history_}
+    monkeypatch.setattr("daskml_kit.runtime.remote.RESIDENT_MEMORY_SHARE", 0.0)
+    assert {r["name"] for r in model.fit(rows, y).history_} == {"load", "binomial-hessian"}
+    np.testing.assert_allclose(model.coef_, coef, rtol=1e-6)
+
+
 def test_too_few_steps_are_reported():
     with pytest.warns(ConvergenceWarning, match=r"max_iter=2 steps .* Increase max_iter"):
         LogisticRegression(solver="lbfgs", max_iter=2).fit(X, BINARY)
