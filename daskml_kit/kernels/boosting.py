@@ -253,39 +253,6 @@ def raise_leaves(
 
 
 @exactly
-def follow(
-    codes: Array,
-    rows: Array,
-    splits: Array,
-    sets: Array,
-    leaves: Array,
-    values: Array,
-    missing_bin: int,
-    n_nodes: int,
-    raw: Array,
-) -> None:
-    """Adds a tree's values to the raw predictions of ``rows`` that are in no run of it."""
-    split_of = np.full(n_nodes, -1)
-    value_of = np.zeros(n_nodes)
-    for s in range(len(splits)):
-        split_of[splits[s, NODE]] = s
-    for j in range(len(leaves)):
-        value_of[leaves[j]] = values[j]
-    for i in range(len(rows)):
-        r, node = rows[i], 0
-        s = split_of[0]
-        while s >= 0:
-            c = int(codes[r, splits[s, FEATURE]])
-            if sets.size > 0 and splits[s, CUT] < 0:
-                goes = has_bin(sets[s], c)
-            else:
-                goes = c <= splits[s, CUT] or (c == missing_bin and splits[s, MISSING_LEFT] == 1)
-            node = splits[s, LEFT] + (0 if goes else 1)
-            s = split_of[node]
-        raw[r] += value_of[node]
-
-
-@exactly
 def residual_counts(
     y: Array,
     weight: Array,
@@ -345,7 +312,6 @@ __all__ = [
     "BUCKET_BITS",
     "TILE",
     "fill_nodes",
-    "follow",
     "gradient_kernel",
     "gradients",
     "gradients_of_classes",

@@ -71,7 +71,6 @@ class Grown(NamedTuple):
     splits: Splits
     leaves: IntArray  # (l,)
     values: FloatArray  # (l,), learning rate included
-    n_nodes: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +85,6 @@ class Model:
     values: FloatArray
     split_ends: IntArray  # (trees + 1,)
     leaf_ends: IntArray  # (trees + 1,)
-    n_nodes: IntArray  # (trees,)
 
     @classmethod
     def empty(cls, width: int, set_words: int) -> Model:
@@ -94,9 +92,7 @@ class Model:
         zero = np.zeros(1, np.int64)
         ids = np.empty(0, np.int16)
         sets = np.empty((0, set_words), np.uint64)
-        return cls(
-            width, 0, np.empty((0, 5), np.int16), sets, ids, np.empty(0), zero, zero, zero[:0]
-        )
+        return cls(width, 0, np.empty((0, 5), np.int16), sets, ids, np.empty(0), zero, zero)
 
     def extended(self, trees: Sequence[Grown]) -> Model:
         """The trees of one more iteration."""
@@ -110,12 +106,11 @@ class Model:
             np.concatenate([self.values, *(tree.values for tree in trees)]),
             _ends(self.split_ends, kept[0]),
             _ends(self.leaf_ends, kept[1]),
-            np.append(self.n_nodes, [tree.n_nodes for tree in trees]),
         )
 
     def __len__(self) -> int:
         """Iterations, those that are left out among them."""
-        return self.first + len(self.n_nodes) // self.width
+        return self.first + (len(self.leaf_ends) - 1) // self.width
 
     def __getitem__(self, iteration: int) -> list[Grown]:
         """The trees of an iteration."""
@@ -126,12 +121,12 @@ class Model:
         """The trees of the last iteration alone."""
         if len(self) - self.first < 2:
             return self
-        kept = len(self.n_nodes) - self.width
+        kept = len(self.leaf_ends) - 1 - self.width
         splits, leaves = self.split_ends[kept:], self.leaf_ends[kept:]
         return Model(
             self.width, len(self) - 1, self.splits[splits[0] :], self.sets[splits[0] :],
             self.leaves[leaves[0] :], self.values[leaves[0] :], splits - splits[0],
-            leaves - leaves[0], self.n_nodes[kept:],
+            leaves - leaves[0],
         )  # fmt: skip
 
     def _tree(self, t: int) -> Grown:
@@ -139,7 +134,7 @@ class Model:
         splits = Splits(self.splits[given].astype(np.int32), np.array(self.sets[given]))
         own = slice(self.leaf_ends[t], self.leaf_ends[t + 1])
         leaves = self.leaves[own].astype(np.int64)
-        return Grown(splits, leaves, frozen(self.values[own]), int(self.n_nodes[t]))
+        return Grown(splits, leaves, frozen(self.values[own]))
 
 
 def _ends(before: IntArray, parts: Sequence[IntArray]) -> IntArray:
@@ -305,17 +300,20 @@ class _Rows:
 
     def part(self, k: int, codes: Array, splits: Splits) -> None:
         """Apply the splits that have not been."""
-        runs, table = self.runs[k], splits.table
-        room = int(table[:, kernel.LEFT].max(initial=-1)) + 2
+        self.runs[k] = self._parted(codes, self.idx[k], splits, self.runs[k])
+
+    def _parted(self, codes: Array, idx: IntArray, splits: Splits, runs: IntArray) -> IntArray:
+        """The runs of the nodes after some splits, with room for them."""
+        room = int(splits.table[:, kernel.LEFT].max(initial=-1)) + 2
         if len(runs) < room:
             more = np.full((2 * room, 2), -1, np.int64)
             more[: len(runs)] = runs
-            runs = self.runs[k] = more
+            runs = more
         cells = codes if self.columns is None else self.columns
         kernel.part_rows(
-            cells, self.columns is not None, self.idx[k], self.spare, table, splits.sets,
-            self.plan.missing_bin, runs,
-        )  # fmt: skip
+            cells, self.columns is not None, idx, self.spare, *splits, self.plan.missing_bin, runs
+        )
+        return runs
 
     def draw(self, rows: range, iteration: int) -> None:
         """The rows of an iteration's trees, all in their roots."""
@@ -324,9 +322,7 @@ class _Rows:
         n = len(self.y)
         idx = np.arange(n) if self.drawn is None else np.flatnonzero(self.drawn)
         self.idx = tuple(idx.astype(np.int32) for _ in self.raw)
-        self.runs = [np.full((64, 2), -1, np.int64) for _ in self.raw]
-        for runs in self.runs:
-            runs[0] = 0, len(idx)
+        self.runs = [_in_the_root(len(idx)) for _ in self.raw]
 
     def finish(self, codes: Array, trees: Sequence[Grown]) -> None:
         """Add the values of the trees that grew to the raw predictions."""
@@ -339,15 +335,14 @@ class _Rows:
             )
             counts.append(count)
             if self.drawn is not None:
-                self.follow(k, codes, tree, np.flatnonzero(~self.drawn))
+                self.follow(k, codes, tree, np.flatnonzero(~self.drawn).astype(np.int32))
         self.leaf_rows = np.concatenate(counts)
 
     def follow(self, k: int, codes: Array, tree: Grown, rows: IntArray) -> None:
-        """Add the values of a finished tree to the raw predictions of some rows."""
-        kernel.follow(
-            codes, rows, *tree.splits, tree.leaves, tree.values, self.plan.missing_bin,
-            tree.n_nodes, self.raw[k],
-        )  # fmt: skip
+        """Add the values of a finished tree to the raw predictions of some rows, int32."""
+        runs = self._parted(codes, rows, tree.splits, _in_the_root(len(rows)))
+        count = np.zeros(len(tree.leaves), np.int64)
+        kernel.raise_leaves(self.raw[k], rows, runs, tree.leaves, tree.values, count)
 
     def measure(self, rows: range, iteration: int, units: FloatArray) -> None:
         """Gradients for the trees of an iteration, and what the loss is before them."""
@@ -362,6 +357,13 @@ class _Rows:
             self.sizes,
         )  # fmt: skip
         self.weights = _weights(self.plan, self.weight, roles, len(rows))
+
+
+def _in_the_root(n_rows: int) -> IntArray:
+    """The runs of a tree that has no splits yet."""
+    runs = np.full((64, 2), -1, np.int64)
+    runs[0] = 0, n_rows
+    return runs
 
 
 def _rows_at(plan: Plan, block: Block, ask: Ask) -> _Rows | None:
@@ -400,10 +402,9 @@ def _again(plan: Plan, block: Block, codes: Array, ask: Ask) -> _Rows:
         leaf_rows=np.zeros(0, np.int64),
     )  # fmt: skip
     if ask.iteration > 0:
-        every = np.arange(n)
         for t in range(ask.iteration - 1):
             for k, tree in enumerate(ask.model[t]):
-                rows.follow(k, codes, tree, every)
+                rows.follow(k, codes, tree, np.arange(n, dtype=np.int32))
         rows.draw(block.rows, ask.iteration - 1)
     return rows
 

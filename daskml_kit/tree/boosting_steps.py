@@ -306,7 +306,7 @@ class _Walk:
             values = table.values[leaves] * settings.learning_rate
             kept = np.isin(tree.table[:, kernel.NODE], ids[table.left >= 0])
             splits = Splits(tree.table[kept], tree.sets[kept])
-            grown.append(Grown(splits, ids[leaves], values, len(tree.nodes)))
+            grown.append(Grown(splits, ids[leaves], values))
             tables.append(table)
             steps.append(np.abs(values).max())
         model = self.at.model.extended(grown)
