@@ -17,6 +17,7 @@ from sklearn import ensemble as reference
 from sklearn.base import clone
 from sklearn.metrics import log_loss
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from threadpoolctl import threadpool_limits
 
 import daskml_kit
 from daskml_kit.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
@@ -49,6 +50,13 @@ PARITY = [
     (C, {"categorical_features": [0, 2]}, LABELS, HOLED, WEIGHT),
     (R, {"categorical_features": [1, 2], "min_samples_leaf": 5}, SHUFFLED, HOLED, None),
 ]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """scikit-learn's threads wait for each other in a loop: on few rows that is most of their time."""
+    with threadpool_limits(1, user_api="openmp"):
+        yield
 
 
 def histogram_based(model):
