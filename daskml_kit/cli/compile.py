@@ -50,7 +50,8 @@ def _fit_linear_models(X: Any) -> None:
     for labels in (y == 0, y):
         for solver in ("newton", "lbfgs", "newton-cg"):
             LogisticRegression(solver=solver, max_iter=1).fit(X, labels)
-        LogisticRegression(l1_ratio=0.5, solver="newton", max_iter=1).fit(X, labels)
+        for solver in ("newton", "lbfgs"):
+            LogisticRegression(l1_ratio=0.5, solver=solver, max_iter=1).fit(X, labels)
     LogisticRegression(solver="cocoa", max_iter=1).fit(X, y == 0)
     Ridge(solver="cocoa", max_iter=1).fit(X, y)
     Ridge().fit(X, y)
