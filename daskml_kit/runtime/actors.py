@@ -152,6 +152,7 @@ class ActorExecutor(GraphExecutor):
         led: leading.Led = pickle.loads(answer)
         self._broken = 0
         for event in led.events(self.log, started, len(payload) + len(answer)):
+            self._draw(data, Reduction(event.name, max, max), None)  # a picture needs the name only
             self.log.emit(event)
             self._learn(event)
         if led.rounds:

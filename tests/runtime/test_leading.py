@@ -130,6 +130,10 @@ def test_short_rounds_are_led_by_a_worker(fit, edges):
             spent = t.compute_seconds / t.threads + t.wait_seconds + t.transfer_seconds
             by_worker[t.worker] = by_worker.get(t.worker, 0.0) + spent
         np.testing.assert_allclose(list(by_worker.values()), event.seconds, rtol=1e-9)
+    with daskml_kit.record() as later:
+        _, where = lead(executor, data, length=3)
+    assert len(led(where)) == 3
+    assert set(later.graphs) == {(executor.log.name, "gram")}
     # To one worker the parameters, from it one part for each bundle, or one for all.
     moved = {r.bytes_moved for r in rounds[10:] if r.bytes_moved < 2_000}
     assert len(moved) == 1
