@@ -30,6 +30,7 @@ from daskml_kit.tree.estimator import (
     is_count,
     is_share,
     signs_of,
+    tree_leaves,
 )
 from daskml_kit.typing import Array, ArrayLike, FloatArray, Matrix, TargetKind
 
@@ -94,7 +95,7 @@ class GradientBoosting(TreeEstimator):
         with self._opened(X, y, sample_weight, **how) as (data, executor):
             facts = data.facts
             self._refuse_another_kind(before, facts, features)
-            settings = self._settings(facts, seed)
+            settings = self._settings(facts, features, seed)
             binning = None if before is None else before.binning
             with boosting_ground(
                 executor, data, seed, int(self.max_bins), features, binning
@@ -164,9 +165,9 @@ class GradientBoosting(TreeEstimator):
                 f"class_weight must be 'balanced', a dict or None, got {weight!r}."
             )
 
-    def _settings(self, facts: DataFacts, seed: int) -> Settings:
+    def _settings(self, facts: DataFacts, features: Features | None, seed: int) -> Settings:
         objective, n = self._objective(facts), facts.n_rows
-        signs = signs_of(self._constraints(facts), facts)
+        signs = signs_of(self._constraints(facts, features), facts)
         if objective.quantile is not None and signs.any():
             raise InvalidParameterError(
                 f"monotonic_cst cannot be kept under loss={self.loss!r}, whose leaves predict quantiles of "
@@ -186,7 +187,7 @@ class GradientBoosting(TreeEstimator):
             self.n_iter_no_change, float(self.tol), seed, self.init == "zero",
         )  # fmt: skip
 
-    def _constraints(self, facts: DataFacts) -> Any:
+    def _constraints(self, facts: DataFacts, features: Features | None) -> Any:
         """``monotonic_cst`` with a number for each feature, also where it names features."""
         given = self.monotonic_cst
         if not isinstance(given, dict):
@@ -202,7 +203,13 @@ class GradientBoosting(TreeEstimator):
             raise InvalidParameterError(
                 f"monotonic_cst names features that X does not have: {unknown}. X has {list(names)}."
             )
-        return [given.get(name, 0) for name in names]
+        signs = [given.get(name, 0) for name in names]
+        if features is not None and np.any(np.array(signs)[features.categorical > 0]):
+            raise InvalidParameterError(
+                "Categorical features cannot have monotonic constraints: leave those of "
+                f"{list(names[features.categorical > 0])} out of monotonic_cst, got {given!r}."
+            )
+        return signs
 
     # ---------------------------------------------------------------- warm start
 
@@ -278,7 +285,7 @@ class GradientBoosting(TreeEstimator):
             max_features=self.max_features, max_bins=self.max_bins,
         )  # fmt: skip
         member.tree_ = boosted_tree(table, self.n_features_in_, self._trees.coding)
-        member.is_categorical_ = self.is_categorical_
+        member.is_categorical_, member._levels = self.is_categorical_, self._levels
         member.growth_, member.n_outputs_ = "reduce", 1
         member.max_features_, member.n_features_in_ = self.max_features_, self.n_features_in_
         return member
@@ -329,7 +336,7 @@ class GradientBoosting(TreeEstimator):
             )
         rows = self._checked_rows(self._numbered(X))
         found = np.stack(
-            [[m.apply(rows) for m in members] for members in self.estimators_]
+            [[tree_leaves(m.tree_, rows) for m in members] for members in self.estimators_]
         ).transpose(2, 0, 1)
         return found if self._target == "classes" else found[:, :, 0]
 

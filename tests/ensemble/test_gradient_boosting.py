@@ -24,6 +24,7 @@ from daskml_kit.ensemble import GradientBoostingClassifier, GradientBoostingRegr
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
 from daskml_kit.runtime import executor as protocol
 from daskml_kit.tree import boosting_rows, boosting_steps, boosting_trees
+from daskml_kit.tree.export import export_text
 from tests.integration.clusters import kill, local_cluster, pids
 
 rng = np.random.default_rng(0)
@@ -162,15 +163,20 @@ def test_categories_by_name_known_and_unknown():
     np.testing.assert_array_equal(model.predict(lazy).compute(), model.predict(asked))
     *_, last = model.staged_predict(asked)
     np.testing.assert_array_equal(last, model.predict(asked))
-    rows = model._numbered(asked).to_numpy(np.float32)
-    leaves = model.apply(asked)
-    np.testing.assert_array_equal(leaves[:, 3], model.estimators_[3, 0].apply(rows))
+    leaves, member = model.apply(asked), model.estimators_[3, 0]
+    with pytest.warns(
+        UserWarning, match="has feature names"
+    ):  # members have none, as in scikit-learn
+        np.testing.assert_array_equal(leaves[:, 3], member.apply(asked))
+    assert "kind in {" in export_text(member, feature_names=["kind", "x"])
     values = [m.tree_.value[leaves[:, i], 0, 0] for i, (m,) in enumerate(model.estimators_)]
     np.testing.assert_allclose(
         model._trees.start[0] + 0.1 * np.sum(values, axis=0), model.predict(asked)
     )
     with pytest.raises(InvalidParameterError, match="no splits of categories"):
         model.to_sklearn()
+    with pytest.raises(InvalidParameterError, match=r"leave those of \['kind'\] out"):
+        R(monotonic_cst={"kind": 1}).fit(frame, y)
     more = clone(model).set_params(categorical_features=["kind"]).fit(frame, y)
     with pytest.raises(InvalidDataError, match=r"other categorical features: \[0\]"):
         more.set_params(n_estimators=9, categorical_features=None).fit(X[:, :2], SCORE)
