@@ -155,7 +155,7 @@ class Leader:
             me = cast(Executor, self)
             state = steps(me, self._data, state, lambda: in_time() and not self._broken)
             led = Led(state, tuple(self.log.rounds), began)
-        except Exception as raised:
+        except BaseException as raised:  # SystemExit, too: nobody else would tell the driver
             error = serving.raised(raised, self._worker.address).error
             led = Led(None, tuple(self.log.rounds), began, error)
         answer: bytes | None = None if self._broken else pickle.dumps(led)

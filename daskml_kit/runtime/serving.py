@@ -125,7 +125,7 @@ def _merge_pickled(payload: bytes, parts: Parts) -> Parts:
     return merged(reduction, parts)
 
 
-def raised(error: Exception, address: str) -> Raised:
+def raised(error: BaseException, address: str) -> Raised:
     """The error with its traceback as a note, which would not travel otherwise; noted once only."""
     if not any(note.startswith(_NOTE) for note in getattr(error, "__notes__", ())):
         error.add_note(f"{_NOTE}{address}:\n{''.join(traceback.format_exception(error))}")

@@ -194,6 +194,13 @@ def failing(where, block, w):
     return gram(block, w)
 
 
+ENDS = {
+    "steps": KeyError("in the steps"),
+    "exit": SystemExit("in the steps"),
+    "unsendable": UnsendableError("one", "two"),
+}
+
+
 def failing_power(where, length, executor, data, state, go_on):
     """After the fifth step something is wrong with the data, or with the steps."""
     w, n = state
@@ -201,7 +208,7 @@ def failing_power(where, length, executor, data, state, go_on):
     while True:
         w, n = executor.reduce(data, bad, np.ones(D) if n < 5 else np.zeros(D)), n + 1
         if n == 6:
-            raise KeyError("in the steps") if where == "steps" else UnsendableError("one", "two")
+            raise ENDS[where]
         if not go_on():
             return w, n
 
@@ -212,6 +219,7 @@ def failing_power(where, length, executor, data, state, go_on):
         ("leader", KeyError, "in the chunk"),
         ("other", KeyError, "in the chunk"),
         ("steps", KeyError, "in the steps"),
+        ("exit", SystemExit, "in the steps"),
         ("unsendable", RuntimeError, r"UnsendableError.*cannot be sent from tcp://"),
     ],
 )
@@ -224,9 +232,9 @@ def test_an_error_comes_out_as_it_is(fit, where, error, match):
     if where != "unsendable":
         (note,) = caught.value.__notes__
         assert note.startswith("On worker tcp://")
-        assert ("in failing_power" if where == "steps" else "in failing") in note
+        assert ("in failing_power" if where in ENDS else "in failing") in note
     # The rounds before it did happen.
-    assert len(executor.log.rounds) == 1 + (6 if where in ("steps", "unsendable") else 5)
+    assert len(executor.log.rounds) == 1 + (6 if where in ENDS else 5)
     assert lead(executor, data)[0].shape == (D,)  # and it goes on
 
 
