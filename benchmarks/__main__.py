@@ -20,6 +20,7 @@ NAMES = (
     "kmeans",
     "bagging",
     "forest",
+    "voting",
     "boosting",
     "rounds",
     "balance",

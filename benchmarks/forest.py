@@ -154,7 +154,9 @@ def report(n_rows: int = N_ROWS) -> str:
     ):
         data, twice = Data.of(X[:n_rows], y[:n_rows]), Data.of(X[: 2 * n_rows], y[: 2 * n_rows])
         timings = interleave(
-            {name: kept(name, fit) for name, fit in cases(data, twice).items()}, REPEATS
+            {name: kept(name, fit) for name, fit in cases(data, twice).items()},
+            REPEATS,
+            rested=True,
         )
         lazy = da.from_array(X_test, chunks=(N_TEST // 2, -1))
         for name, model in models.items():
