@@ -260,7 +260,8 @@ class PoissonRegressor(GeneralizedLinear):
 
     Notes
     -----
-    One pass to load, a read of y alone, and one pass an iteration.
+    One pass to load, a read of y alone, and one pass an iteration; where rows are many, Newton's first rounds
+    read a sample of them, as for :class:`LogisticRegression`.
 
     Examples
     --------
@@ -327,7 +328,8 @@ class GammaRegressor(GeneralizedLinear):
 
     Notes
     -----
-    One pass to load, a read of y alone, and one pass an iteration.
+    One pass to load, a read of y alone, and one pass an iteration; where rows are many, Newton's first rounds
+    read a sample of them, as for :class:`LogisticRegression`.
 
     Examples
     --------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from sklearn.datasets import make_classification
 
 from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
 from daskml_kit.linear_model import LogisticRegression
+from daskml_kit.linear_model.sample import drawn_rows
 
 SOLVERS = ["newton", "newton-cg", "lbfgs", "gd"]
 CONVERGED = {"tol": 1e-10, "max_iter": 20_000}
@@ -197,6 +200,16 @@ def test_sampled_hessians_end_where_exact_ones_do(kind, l1_ratio, monkeypatch):
             assert 2 <= asked <= 11
             assert one.n_passes_ == one.n_rounds_ - asked
         np.testing.assert_allclose(fits[0].coef_, fits[1].coef_, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("every", [2, 7, 100])
+def test_a_sample_has_one_row_of_each_stratum_however_the_rows_are_cut(every):
+    whole = drawn_rows(0, 1_000, every)
+    assert np.array_equal(whole // every, np.unique(whole // every))
+    assert len(whole) in (1_000 // every, -(-1_000 // every))
+    for edges in ([0, 333, 334, 1_000], [0, 5, 5, 1_000]):
+        parts = [a + drawn_rows(a, b - a, every) for a, b in pairwise(edges)]
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
 def test_rows_that_do_not_stay_in_memory_are_not_sampled(client, monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -21,6 +21,7 @@ from daskml_kit.solvers import (
     solve,
 )
 from daskml_kit.solvers.protocol import asked
+from daskml_kit.solvers.proximal_lbfgs import minimise_model, model_of
 from daskml_kit.solvers.quadratic import minimise_quadratic
 from tests.solvers.test_solvers import assert_same, logistic, quadratic
 
@@ -187,3 +188,61 @@ def test_inner_problems_are_solved_to_rounding(seed, rank, units, l1, half):
         gradient + hessian @ z,
     )
     assert np.abs(slope).max() <= 1e-6 * (np.abs(gradient).max() + l1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    pairs=st.integers(0, 5),
+    l1=st.sampled_from([0.0, 0.5]),
+    walls=st.sampled_from([(-np.inf, np.inf), (0.0, np.inf), (-0.1, 0.2)]),
+)
+def test_the_model_of_proximal_lbfgs_is_the_hessian_that_it_says(seed, pairs, l1, walls):
+    """Symmetric, positive definite, true to its last pair; and its minimum that of the dense matrix."""
+    rng = np.random.default_rng(seed)
+    root = rng.normal(size=(9, 7))
+    hessian = root.T @ root + 0.1 * np.eye(7)
+    s = tuple(rng.normal(size=7) for _ in range(pairs))
+    w, gradient = np.clip(rng.normal(size=7), *walls), rng.normal(size=7)
+    penalty = kinks(7, l1, *walls)
+    state = replace(
+        ProximalLBFGS(penalty).init(w), gradient=gradient, s=s, y=tuple(hessian @ each for each in s),
+        diagonal=np.diag(hessian),
+    )  # fmt: skip
+    model = model_of(state)
+    dense = np.diag(model.bend) - model.left @ model.right.T
+    np.testing.assert_allclose(dense, dense.T, atol=1e-9 * np.abs(dense).max())
+    assert np.linalg.eigvalsh(dense)[0] > 0
+    if pairs:
+        np.testing.assert_allclose(dense @ s[-1], hessian @ s[-1], rtol=1e-7, atol=1e-9)
+    z = minimise_model(model, gradient, w, penalty, 1e-9)
+    slope = penalty.stationarity(z, gradient + dense @ (z - w))
+    assert np.abs(slope).max() <= 1e-6 * (1.0 + np.abs(gradient).max())
+
+
+def test_a_solve_resumed_under_another_penalty_asks_for_nothing_twice():
+    function, _ = quadratic(100.0)
+    before, after = kinks(6, 0.5), kinks(6, 0.2)
+    asks = {"max_iter": 500, "tol": 1e-9}
+    first = solve(FunctionObjective(function), ProximalLBFGS(before), np.zeros(6), **asks)
+    ridge = np.full(6, 0.1)
+
+    def stiffer(w, order):
+        value, slope, hessian = function(w, order)
+        return Evaluation(value + 0.05 * float(w @ w), slope + ridge * w, hessian + np.diag(ridge))
+
+    solver = ProximalLBFGS(after)
+    state = solver.resumed(first.state, before, ridge, 1e-9)
+    here = stiffer(state.w, 1)
+    assert state.value == pytest.approx(here.value + after.value(state.w), rel=1e-12)
+    np.testing.assert_allclose(state.smooth, here.gradient, atol=1e-12)
+    evaluations = 0
+    while np.abs(state.gradient).max() > 1e-9:
+        question = asked(solver, state)
+        assert not question.sketch
+        state, evaluations = solver.update(state, stiffer(question.w, 1)), evaluations + 1
+    cold = solve(FunctionObjective(stiffer), solver, np.zeros(6), **asks)
+    np.testing.assert_allclose(state.w, cold.w, atol=1e-8)
+    assert evaluations < cold.n_evaluations
+    same = solver.resumed(state, after, np.zeros(6), 1e-9)  # nothing has changed: no step
+    assert same.search is None
