@@ -13,7 +13,7 @@ import numpy as np
 from dask.system import CPU_COUNT
 from scipy import sparse
 
-from daskml_kit.cluster import BisectingKMeans, KMeans
+from daskml_kit.cluster import BisectingKMeans, GaussianMixture, KMeans
 from daskml_kit.ensemble import (
     GradientBoostingClassifier,
     GradientBoostingRegressor,
@@ -33,14 +33,14 @@ from daskml_kit.linear_model import (
 from daskml_kit.losses import SmoothedPinball
 
 _ROWS = 40
-_FEW, _MANY = 3, 24  # columns: k-means has a kernel for each
+_COLUMNS = 24
 
 
 def _data() -> Iterator[tuple[str, Any]]:
     """The kinds of X that kernels are compiled for."""
     rng = np.random.default_rng(0)
     for dtype in (np.float64, np.float32):
-        X = rng.normal(size=(_ROWS, _MANY)).astype(dtype)
+        X = rng.normal(size=(_ROWS, _COLUMNS)).astype(dtype)
         yield f"dense {np.dtype(dtype).name}", X
         yield f"sparse {np.dtype(dtype).name}", sparse.csr_array(X)
 
@@ -63,7 +63,7 @@ def _fit_linear_models(X: Any) -> None:
     for power in (0, 1, 1.5, 2):
         TweedieRegressor(power=power, max_iter=1).fit(X, y + 1)
     pinball = SmoothedPinball(0.5, 1.0)  # few rows need none: the regressor would not compile it
-    linear_sums(pinball, X, y, None, np.zeros(_MANY), fit_intercept=False, order=2)
+    linear_sums(pinball, X, y, None, np.zeros(_COLUMNS), fit_intercept=False, order=2)
 
 
 def _fit_trees(X: Any) -> None:
@@ -89,11 +89,12 @@ def _fit_boosted_trees(X: Any) -> None:
 
 
 def _fit_clusters(X: Any) -> None:
-    for columns in (_FEW, _MANY):
-        for algorithm in ("lloyd", "hamerly"):
-            model = KMeans(3, max_iter=1, random_state=0, algorithm=algorithm)
-            model.fit(X[:, :columns]).transform(X[:, :columns])
+    for algorithm in ("lloyd", "hamerly"):
+        model = KMeans(3, max_iter=1, random_state=0, algorithm=algorithm)
+        model.fit(X).transform(X)
     BisectingKMeans(2, max_iter=1, random_state=0).fit(X).predict(X)
+    if isinstance(X, np.ndarray):
+        GaussianMixture(2, max_iter=1, random_state=0).fit(X)
 
 
 _ROOMS: dict[str, Callable[[Any], None]] = {

@@ -82,7 +82,7 @@ class KMeans(StartedModel):
     n_distances_ : int
         Distances from rows to centres computed in the iterations of all runs and the last pass, not in the
         start; "lloyd" computes ``n n_clusters`` in each. More where bounds were lost with a worker or
-        spilled.
+        spilled, and with "hamerly" a few more or fewer with other chunks.
     n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
 
     Warns

@@ -162,7 +162,6 @@ def room_for(d: int, n_groups: int, width: int) -> Work:
         limit=np.empty(BATCH, np.float32),
         asked=np.empty((n_groups, spare), np.uint32),
         asking=np.empty(n_groups, np.int64),
-        unsure=np.empty(BATCH, np.int64),
         luck=np.array([1.0, 0.0]),
         scores=np.empty((spare, width), np.float32),
         least=np.empty(spare, np.float32),

@@ -93,8 +93,6 @@ class Work(NamedTuple):
     """(t, BATCH + 3) uint32: places in the batch."""
     asking: Array
     """(t,) how many."""
-    unsure: Array
-    """(BATCH,) int64: places in the batch that scores don't decide."""
     luck: Array
     """(2,) the share of rows that their own distance closed of late, and batches so far."""
     scores: Array
@@ -119,18 +117,22 @@ def bounded(
     work: Work,
 ) -> int:
     """Brings labels, bounds and sums to the centres of ``aim``; returns how many distances that took."""
-    n, count, opened = len(X), 0, 0
-    for start in range(0, n, SCAN):
-        size = min(SCAN, n - start)
-        scan(known, way, aim.halves, start, size, work.is_open)
-        for i in range(size):
-            if work.is_open[i]:
-                work.row[opened] = start + i
-                opened += 1
-                if opened == BATCH:
-                    count += settle(X, weight, aim, way, known, coarse, fine, work, opened)
-                    opened = 0
-    return count + settle(X, weight, aim, way, known, coarse, fine, work, opened)
+    n, count, opened, at, size = len(X), 0, 0, 0, 0
+    start = -SCAN
+    while start < n or opened:  # settled at one place, or it would be compiled twice
+        while opened < BATCH and start < n:
+            if at == size:
+                start, at = start + SCAN, 0
+                size = max(min(SCAN, n - start), 0)
+                scan(known, way, aim.halves, start, size, work.is_open)
+            else:
+                work.row[opened] = start + at
+                opened += work.is_open[at]
+                at += 1
+        if opened:
+            count += settle(X, weight, aim, way, known, coarse, fine, work, opened)
+            opened = 0
+    return count
 
 
 @bare
@@ -152,15 +154,19 @@ def settle(
     work: Work, opened: int,
 ) -> int:  # fmt: skip
     """Labels and bounds of a batch of open rows; the number of distances."""
-    if known.lower.shape[1] == 0:
-        return settle_one_group(X, weight, aim, way, known, coarse, fine, work, opened)
-    opened, count = tighten(X, aim, way, known, work, opened)
+    single, count = known.lower.shape[1] == 0, 0
+    measured = not single or tightening_pays(work)
+    if measured:
+        kept, count = tighten(X, aim, way, known, work, opened)
+        work.luck[0] += 0.25 * ((opened - kept) / opened - work.luck[0])
+        opened = kept
     if opened == 0:
         return count
     load(X, aim, work, opened)
-    for r in range(opened):
-        set_limit(aim, work, r)
-    ask(known, way, work, opened)
+    if single:
+        count += decide(X, aim, known, work, opened, measured)
+    else:
+        ask(aim, known, way, work, opened)
     for g in range(len(aim.groups)):
         count += score(X, aim, way, known, work, g)
     for r in range(opened):
@@ -172,29 +178,25 @@ def settle(
 
 
 @bare
-def settle_one_group(
-    X: Array, weight: Array, aim: Aim, way: Way, known: Known, coarse: Array, fine: Array,
-    work: Work, opened: int,
-) -> int:  # fmt: skip
-    """The same where all centres are one group: two scores decide most rows, and nothing is measured."""
-    count, measured = 0, tightening_pays(work)
-    if measured:
-        kept, count = tighten(X, aim, way, known, work, opened)
-        work.luck[0] += 0.25 * ((opened - kept) / max(opened, 1) - work.luck[0])
-        opened = kept
-    asked, unsure = work.asked[0], 0
-    load(X, aim, work, opened)
+def decide(X: Array, aim: Aim, known: Known, work: Work, opened: int, measured: bool) -> int:
+    """Where all centres are one group: two scores decide most rows, and the others are listed."""
+    asked, count, unsure = work.asked[0], opened * int(aim.sizes[0]), 0
     for r in range(opened):
         asked[r] = r
     group_scores(work.tile, asked, opened, aim.groups[0], aim.constants[0], work.scores, work.least)
     for r in range(opened):
-        if decided_by_scores(aim, work, r):
-            book(X, weight, way, known, coarse, fine, work, r)
-        else:
+        if not decided_by_scores(aim, work, r):
+            if not measured:
+                i = work.row[r]
+                own = work.chosen[r] = known.label[i]
+                work.gap[r] = squared_distance(X, i, aim.centers, own, 0.0) if own >= 0 else np.inf
+                count += own >= 0
+            set_limit(aim, work, r)
+            work.closest[r] = 0.0 if work.tied[r] else LARGEST
             asked[unsure] = r
-            unsure += 1
-    count += opened * int(aim.sizes[0])
-    return count + settle_unsure(X, weight, aim, way, known, coarse, fine, work, unsure, measured)
+            unsure += not work.tied[r]
+    work.asking[0] = unsure
+    return count
 
 
 @bare
@@ -223,35 +225,6 @@ def decided_by_scores(aim: Aim, work: Work, r: int) -> bool:
     bound = np.sqrt(others) * (SHRINK / aim.scale) - TINY
     work.closest[r] = min(max(bound, 0.0), LARGEST)
     return True
-
-
-@bare
-def settle_unsure(
-    X: Array, weight: Array, aim: Aim, way: Way, known: Known, coarse: Array, fine: Array,
-    work: Work, unsure: int, measured: bool,
-) -> int:  # fmt: skip
-    """What two scores left open, measured; ``asked`` names the rows."""
-    asked, listed, asking, count = work.asked[0], work.unsure, 0, 0
-    for q in range(unsure):
-        r = listed[q] = asked[q]
-        if not measured:
-            i = work.row[r]
-            own = work.chosen[r] = known.label[i]
-            work.gap[r] = squared_distance(X, i, aim.centers, own, 0.0) if own >= 0 else np.inf
-            count += own >= 0
-        set_limit(aim, work, r)
-        work.closest[r] = 0.0 if work.tied[r] else LARGEST
-        asked[asking] = r
-        asking += not work.tied[r]
-    work.asking[0] = asking
-    count += score(X, aim, way, known, work, 0)
-    for q in range(unsure):
-        r = listed[q]
-        if work.tied[r]:
-            count += len(aim.centers)
-            untie(X, aim, way, known, work, r)
-        book(X, weight, way, known, coarse, fine, work, r)
-    return count
 
 
 @bare
@@ -295,19 +268,14 @@ def set_limit(aim: Aim, work: Work, r: int) -> None:
 
 
 @bare
-def ask(known: Known, way: Way, work: Work, opened: int) -> None:
+def ask(aim: Aim, known: Known, way: Way, work: Work, opened: int) -> None:
     """Lists for each group the rows that may have their nearest there."""
     asked, asking, bound = work.asked, work.asking, work.bound
     asking[:] = 0
-    if known.lower.shape[1] == 0:
-        for r in range(opened):
-            asked[0, asking[0]] = r
-            asking[0] += not work.tied[r]
-            work.closest[r] = 0.0 if work.tied[r] else LARGEST
-        return
     n_groups, narrower, most = known.lower.shape[1], np.float32(SHRINK), np.float32(LARGEST)
     vectors = bound.size // LANES
     for r in range(opened):
+        set_limit(aim, work, r)
         if work.tied[r]:
             work.closest[r] = 0.0
             continue

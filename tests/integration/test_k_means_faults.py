@@ -51,10 +51,11 @@ def cluster():
 )
 def test_k_means_goes_on_bit_by_bit(cluster, executor, name, number, at_round):
     model = KMeans(12, random_state=0, algorithm="yinyang")
-    calm = clone(model).fit(X)
+    lazy = da.from_array(X, chunks=(500, -1))
     with daskml_kit.config_context(executor=executor):
+        calm = clone(model).fit(lazy)
         done = at_round(name, number, lambda: kill(max(pids(cluster).values())))
-        model.fit(da.from_array(X, chunks=(500, -1)))
+        model.fit(lazy)
     assert done
     np.testing.assert_array_equal(model.cluster_centers_, calm.cluster_centers_)
     assert model.n_iter_ == calm.n_iter_
