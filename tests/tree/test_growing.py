@@ -16,6 +16,8 @@ from daskml_kit.kernels.tree_splits import CRITERIA, Rules
 from daskml_kit.runtime.block import Block
 from daskml_kit.tree.binning import bins_of
 from daskml_kit.tree.growing import Columns, Sampling, grow_tree, in_bag, source_of
+from daskml_kit.tree.structure import as_tree
+from daskml_kit.tree.travel import arrived, light
 from tests.tree import naive
 
 
@@ -123,6 +125,23 @@ def test_a_row_carries_its_class_beside_its_weight():
             np.testing.assert_array_equal(payload.weight[:size] & 3, labels[rows])
             np.testing.assert_array_equal(payload.weight[:size] >> 2, expected[rows])
             assert total == expected.sum()
+
+
+@pytest.mark.parametrize("criterion", ["gini", "squared_error"])
+def test_a_tree_travels_in_a_quarter_of_its_bytes_and_arrives_whole(criterion):
+    rng = np.random.default_rng(3)
+    codes, y = rng.integers(0, 20, (3_000, 4)).astype(np.uint8), rng.integers(0, 2, 3_000)
+    rules = rules_of(criterion, 2, max_depth=8, constrained=int(criterion != "gini"))
+    block = Block(codes, y if criterion == "gini" else y - 0.5)
+    columns = Columns(np.ascontiguousarray(codes.T), source_of(block, rules), range(3_000))
+    binning, signs = bins_of(codes.astype(np.float32), 255), np.array([1, 0, 0, -1], np.int8)
+    grown = grow_tree(columns, binning, rules, signs, Sampling(3_000), 5)
+    sent = light(grown, rules)
+    whole, few = (sum(part.nbytes for part in parts) for parts in (grown, sent))
+    assert few < whole / (2 if rules.constrained else 4)
+    before, after = (as_tree(nodes, rules, 4).__getstate__() for nodes in (grown, arrived(sent)))
+    assert before["nodes"].tobytes() == after["nodes"].tobytes()
+    np.testing.assert_array_equal(before["values"], after["values"])
 
 
 def test_philox_gives_the_published_numbers():
