@@ -113,6 +113,13 @@ class Survey(NamedTuple):
     ]  # float32, ascending: distinct values of each categorical feature
 
 
+class _Part(NamedTuple):
+    """What one pass tells of some blocks; the sample of each apart, so that it is copied once in the end."""
+
+    rows: tuple[FloatArray, ...]
+    found: Survey  # without a sample
+
+
 def survey(
     executor: Executor,
     data: BlockDataset,
@@ -130,15 +137,15 @@ def survey(
     features = np.empty(0, np.intp) if categorical is None else np.flatnonzero(categorical)
     wanted = min(SAMPLE_ROWS, max(10_000, SAMPLE_VALUES // data.facts.n_features))
     share = min(1.0, wanted / data.facts.n_rows)
-    reduction: Reduction[float, Survey, Survey] = Reduction(
-        "tree-survey", partial(_survey_chunk, seed, poisson, features), _survey_combined
+    reduction: Reduction[float, _Part, Survey] = Reduction(
+        "tree-survey", partial(_survey_chunk, seed, poisson, features), _survey_combined, _joined
     )
     return executor.reduce(data, reduction, share)
 
 
 def _survey_chunk(
     seed: int, poisson: bool, features: IntArray, block: Block, share: float
-) -> Survey:
+) -> _Part:
     drawn = np.ones(block.n_rows, bool)
     if share < 1:
         drawn = uniform(seed, "tree-bins", block.rows) < share
@@ -149,8 +156,9 @@ def _survey_chunk(
     w = np.ones(block.n_rows) if block.weight is None else block.weight
     y = np.zeros(block.n_rows) if block.y is None else block.y.astype(np.float64)
     self_term = y * np.log(np.where(y > 0, y, 1.0)) if poisson else y * y
-    return Survey(
-        rows.astype(np.float32, copy=False),
+    rows = rows.astype(np.float32, copy=False)
+    found = Survey(
+        rows[:0],
         float(w.max(initial=0.0)),
         bool((w == np.rint(w)).all()),
         float(np.abs(w * y).max(initial=0.0)),
@@ -159,11 +167,21 @@ def _survey_chunk(
         float(w.sum()),
         tuple(_distinct(block.X, f) for f in features),
     )
+    return _Part((rows,), found)
 
 
-def _survey_combined(a: Survey, b: Survey) -> Survey:
+def _joined(part: _Part) -> Survey:
+    return part.found._replace(rows=np.concatenate(part.rows))
+
+
+def _survey_combined(x: _Part, y: _Part) -> _Part:
+    return _Part(x.rows + y.rows, _added(x.found, y.found))
+
+
+def _added(a: Survey, b: Survey) -> Survey:
+    """What is known of the rows of both, beside the sample."""
     return Survey(
-        np.concatenate([a.rows, b.rows]),
+        a.rows,
         max(a.most_weight, b.most_weight),
         a.whole_weights and b.whole_weights,
         max(a.most_value, b.most_value),
