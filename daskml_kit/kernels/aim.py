@@ -26,6 +26,9 @@ FEW = 512
 LARGEST = 3e38
 GROW, SHRINK = 1.0 + 2.0**-21, 1.0 - 2.0**-21  # more than a few roundings to float32
 WILD = 1e30  # squared length from which scores are not to be trusted at all
+LEAST_REACH = 2.0**-49
+"""Of a group: what a score loses where float32 underflows, at most ``(4 d + 4) 2^-126``, is then less than
+what is allowed for its rounding. Matters where clusters are 1e15 times narrower than the data."""
 
 
 class Aim(NamedTuple):
@@ -44,7 +47,7 @@ class Aim(NamedTuple):
     sizes: Array
     """(t,) int64: centres of each group."""
     reach: Array
-    """(t,) the largest length in each group, scaled."""
+    """(t,) the largest length in each group, scaled, and at least :data:`LEAST_REACH`."""
     halves: Array
     """(k,) float32: half of the way to the nearest other centre, at most."""
     origin: Array
@@ -56,7 +59,7 @@ class Aim(NamedTuple):
     tie: float
     """Squared distances that differ by this part of themselves are equal."""
     longest: float
-    """The largest of ``reach``."""
+    """The largest length of all."""
 
 
 def aim_at(
@@ -90,7 +93,7 @@ def aim_at(
         frozen(places, np.int64),
         frozen(place),
         frozen(taken.reshape(-1, width).sum(axis=1)),
-        frozen(lengths.reshape(-1, width).max(axis=1) * scale),
+        frozen(np.maximum(lengths.reshape(-1, width).max(axis=1) * scale, LEAST_REACH)),
         as_float32(
             halves_between(points) if halves and len(members) == 1 else np.zeros(len(points))
         ),

@@ -71,6 +71,21 @@ def test_bounds_change_nothing_far_from_the_origin():
         np.testing.assert_array_equal(known.sums, expected.sums)
 
 
+@pytest.mark.parametrize("narrow", range(-25, -15))
+def test_bounds_change_nothing_where_squares_underflow(narrow):
+    """A group of centres, and its rows, so narrow that its scores are less than float32 has numbers for."""
+    near, rng = data(60, 2, 0, False)
+    X = np.concatenate([near * 10.0**narrow, rng.normal(size=(20, 2))])
+    centers = np.concatenate([X[:8], X[60:68]])
+    grid = grid_for(np.append(np.abs(X).max(axis=0) * 2, 1.0), len(X))
+    known = no_bounds(len(X), centers, groups_of(16, 8), grid)
+    for step in (0.5, 0.3, 0.3):
+        centers = centers * rng.normal(1.0, step, size=centers.shape)
+        move_bounds(X, None, aim_at(centers, known.members, np.zeros(2)), known)
+        expected = assign(X, None, centers, grid, with_labels=True)
+        np.testing.assert_array_equal(known.label, expected.labels)
+
+
 def test_bounds_are_bounds():
     X, rng = data(200, 5, 0, False)
     groups, centers = groups_of(20, 8), rng.normal(size=(20, 5))
