@@ -31,8 +31,9 @@ class KMeans(StartedModel):
     n_clusters : int, default=8
     init : {"k-means||", "k-means++", "random"}, array of shape (n_clusters, n_features) or callable
         - "k-means||": five rounds, each drawing ``2 n_clusters`` rows far from those drawn before; the
-          candidates are weighed and clustered on the driver, and the centres refined there on a sample of
-          the rows: 1,000 for each cluster, at most one in 16, none if these are fewer than 50 a cluster.
+          candidates are weighed and clustered on the driver, and the best three clusterings refined there
+          on a sample of the rows, of which the best is taken. The sample has 1,000 rows for each cluster,
+          at most one in 16; there is none where these are fewer than 50 a cluster.
         - "k-means++": scikit-learn's greedy k-means++, on a sample of the rows drawn in proportion to
           their weights: 10,000 rows (fewer above 209 features) or 20 for each cluster, whichever is
           more. One pass instead of seven; a cluster too small for the sample starts without a centre.

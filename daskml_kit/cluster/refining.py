@@ -15,7 +15,7 @@ clustered, and the solutions clustered again; here one, from a start that knows 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,6 +119,14 @@ class Points:
         """Weighted sum of squared distances."""
         return COST([self.block], self._at(centers, None)).inertia
 
+    def refined(
+        self, starts: Sequence[FloatArray], refine: Callable[[FloatArray], FloatArray]
+    ) -> list[FloatArray]:
+        """Each start refined, in the coordinates and dtype of the points; that of least cost first."""
+        ends = [refine(start) for start in starts]
+        order = np.argsort([self.cost(end) for end in ends], kind="stable")
+        return [self.moved_back(ends[i]) for i in order]
+
     def moved_back(self, centers: FloatArray) -> FloatArray:
         """In the coordinates and dtype of the points."""
         out: FloatArray = (centers + self.origin).astype(self.dtype)
@@ -131,10 +139,4 @@ class Points:
 STEP, COST = tally("refine"), labelling(with_labels=False)
 
 
-def refined_best(points: Points, starts: Sequence[FloatArray], max_iter: int) -> FloatArray:
-    """The best of some starts after a few iterations each."""
-    ends = [points.lloyd(start, max_iter, 0.0) for start in starts]
-    return points.moved_back(ends[int(np.argmin([points.cost(end) for end in ends]))])
-
-
-__all__ = ["Points", "refined_best", "sample_of", "sample_size"]
+__all__ = ["Points", "sample_of", "sample_size"]

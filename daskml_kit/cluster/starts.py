@@ -25,7 +25,7 @@ from sklearn.cluster import kmeans_plusplus
 
 from daskml_kit.cluster.closest import closest
 from daskml_kit.cluster.ground import Ground
-from daskml_kit.cluster.refining import SAMPLE_VALUES, Points, refined_best, sample_of
+from daskml_kit.cluster.refining import SAMPLE_VALUES, Points, sample_of
 from daskml_kit.cluster.selection import Asked, Chosen, merged, winners
 from daskml_kit.cluster.side_by_side import side_by_side
 from daskml_kit.runtime.block import Block
@@ -52,6 +52,11 @@ TRIES_WORK = 100_000_000
 One try with 1,000 centres and 100 columns is ten times that: 1.3 to 5.4 s on two shared cores."""
 
 REFINEMENTS = 20
+
+FINALISTS = 3
+"""Tries that are refined on the sample, where there is one: the best there is taken. Measured on
+60,000 x 50 overlapping rows, 6 seeds, inertia over the least of all: 1 try +0.42 % (worst +1.11 %), 3 tries
++0.32 % (+0.63 %)."""
 
 SAMPLE_ROWS = 10_000
 """The sample of ``init="k-means++"`` has :data:`SAMPLE_ROWS` rows, fewer where they would hold more values
@@ -185,8 +190,8 @@ class Parallel:
         steps = partial(self._rounds, ground.origin)
         while candidates.weights is None:
             candidates = ground.executor.lead(ground.data, steps, candidates)
-        centers = self._reclustered(candidates)
-        return self._refined(centers, drawn[-1]) if self.n_sample else centers
+        found = self._reclustered(candidates)
+        return self._refined(found, drawn[-1]) if self.n_sample else [starts[0] for starts in found]
 
     def _rounds(
         self,
@@ -209,7 +214,7 @@ class Parallel:
             if not go_on():
                 return candidates
 
-    def _reclustered(self, candidates: Candidates) -> list[FloatArray]:
+    def _reclustered(self, candidates: Candidates) -> list[list[FloatArray]]:
         assert candidates.weights is not None
         pairs = zip(candidates.points, candidates.weights, strict=True)
         return [
@@ -217,9 +222,9 @@ class Parallel:
             for run, (points, own) in enumerate(pairs)
         ]
 
-    def _refined(self, found: Sequence[FloatArray], drawn: Chosen) -> list[FloatArray]:
+    def _refined(self, found: Sequence[Sequence[FloatArray]], drawn: Chosen) -> list[FloatArray]:
         sample = Points.of(*sample_of(drawn, self.n_sample))
-        return [sample.moved_back(sample.converged(centers)) for centers in found]
+        return [sample.refined(starts[:FINALISTS], sample.converged)[0] for starts in found]
 
 
 # ---------------------------------------------------------------- a round of k-means||
@@ -314,15 +319,16 @@ def seeded(points: FloatArray, weights: FloatArray, k: int, seed: int, purpose: 
 
 def reclustered(
     points: FloatArray, weights: FloatArray, k: int, seed: int, purpose: str
-) -> FloatArray:
-    """k centres of weighted candidates: the best of a few starts, each refined by a few steps."""
+) -> list[FloatArray]:
+    """k centres of weighted candidates: a few starts, each refined by a few steps, the best first."""
     kept = weights > 0  # a candidate that comes twice has its rows with the first of the two
     points, weights = points[kept], weights[kept]
     if len(points) <= k:
-        return padded(points, k)
+        return [padded(points, k)]
     tries = min(TRIES, max(TRIES_WORK // (points.size * k), 1))
     starts = [seeded(points, weights, k, seed, f"{purpose}-{i}") for i in range(tries)]
-    return refined_best(Points.of(points, weights), starts, REFINEMENTS)
+    own = Points.of(points, weights)
+    return own.refined(starts, partial(own.lloyd, max_iter=REFINEMENTS, tol=0.0))
 
 
 __all__ = ["Given", "Parallel", "Random", "Sampled", "Start"]

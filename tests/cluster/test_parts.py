@@ -226,11 +226,11 @@ def test_too_few_points_are_padded():
     points = np.array([[1.0], [2.0]])
     assert padded(points, 4).ravel().tolist() == [1.0, 2.0, 1.0, 1.0]
     assert seeded(points, np.ones(2), 3, 0, "t").ravel().tolist() == [1.0, 2.0, 1.0]
-    assert reclustered(points, np.array([1.0, 0.0]), 2, 0, "t").ravel().tolist() == [1.0, 1.0]
+    assert reclustered(points, np.array([1.0, 0.0]), 2, 0, "t")[0].ravel().tolist() == [1.0, 1.0]
 
 
 def test_candidates_are_clustered_by_weight():
     points = np.array([[0.0], [1.0], [100.0], [101.0], [5000.0]])
     weights = np.array([3.0, 1.0, 1.0, 1.0, 1e-12])
-    found = np.sort(reclustered(points, weights, 2, 0, "t").ravel())
+    found = np.sort(reclustered(points, weights, 2, 0, "t")[0].ravel())
     np.testing.assert_allclose(found, [0.25, 100.5])
