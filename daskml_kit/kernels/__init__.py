@@ -5,7 +5,13 @@ matrix, read once, in tiles that fit the cache. Sums are kept in float64 whateve
 A plain NumPy reference for each stands in :mod:`daskml_kit.kernels.naive`.
 """
 
-from daskml_kit.kernels.linear import LinearSums, linear_product, linear_sums, predict_linear
+from daskml_kit.kernels.linear import (
+    LinearSums,
+    drawn_rows,
+    linear_product,
+    linear_sums,
+    predict_linear,
+)
 from daskml_kit.kernels.moments import Moments, combine_moments, moments
 from daskml_kit.kernels.nearest import Assignment, assign, nearest, transform_distances
 
@@ -15,6 +21,7 @@ __all__ = [
     "Moments",
     "assign",
     "combine_moments",
+    "drawn_rows",
     "linear_product",
     "linear_sums",
     "moments",

@@ -22,7 +22,7 @@ from daskml_kit.kernels import linear_tiles
 from daskml_kit.kernels.blocks import Rows, as_column, as_rows, check_block, tile_rows, uncached
 from daskml_kit.kernels.compiled_loss import CompiledLoss, n_outputs_of
 from daskml_kit.kernels.products import mirrored, padded
-from daskml_kit.typing import Array, FloatArray, Matrix
+from daskml_kit.typing import Array, FloatArray, IntArray, Matrix
 
 SKETCHES = ("", "diagonal", "shared")
 
@@ -31,12 +31,14 @@ class LinearSums(NamedTuple):
     """Sums over the rows of a block. Adding field by field adds blocks.
 
     ``gradient`` has the shape of ``w``; ``hessian`` is (w.size, w.size) in the order of
-    ``w.ravel()``, what a ``sketch`` gives of it, or None.
+    ``w.ravel()``, what a ``sketch`` gives of it, or None. ``sampled`` is the total weight of the rows that
+    it is of, where it is of a sample, else 0: what the sample stands for is a matter of weight, not of rows.
     """
 
     value: float
     gradient: FloatArray
     hessian: FloatArray | None
+    sampled: float = 0.0
 
 
 def linear_sums(
@@ -72,8 +74,8 @@ def linear_sums(
     order
         1 for value and gradient, 2 for the Hessian too.
     every
-        1 for the exact Hessian; m for an estimate from one of m consecutive rows, whose choice depends
-        on their global numbers alone.
+        1 for the exact Hessian; m for that of one of m consecutive rows, whose choice depends on their
+        global numbers alone, with their weight beside it.
     start
         Global number of the first row.
     sketch
@@ -123,9 +125,21 @@ def linear_sums(
     fit = _single if n_outputs is None else _several
     sums = fit(loss, rows, targets, weights, w, X.shape[1], wanted, (start, int(every)))
     if sums.hessian is not None and every > 1 and sketch != "diagonal":
-        with np.errstate(over="ignore"):  # what is too large is infinite, as in the kernel's sums
-            return sums._replace(hessian=sums.hessian * every)
+        kept = drawn_rows(start, X.shape[0], every)
+        return sums._replace(sampled=float(weights[kept].sum()) if weights.size else len(kept))
     return sums
+
+
+def drawn_rows(start: int, n_rows: int, every: int) -> IntArray:
+    """Which rows of a block that begins at the global row ``start`` are drawn, one of ``every``.
+
+    The place within a stratum is a multiple of the golden ratio, modulo one: such places fill it evenly
+    (Weyl, 1916) and never fall in step with a period of the data.
+    """
+    strata = np.arange(start // every, (start + n_rows - 1) // every + 1)
+    turns = strata * 0.6180339887498949
+    rows = strata * every + ((turns - np.floor(turns)) * every).astype(np.int64) - start
+    return np.asarray(rows[(rows >= 0) & (rows < n_rows)])
 
 
 def specialised(kernel: Any, loss: CompiledLoss) -> Any:
@@ -290,4 +304,4 @@ def predict_linear(X: Matrix, w: Array, fit_intercept: bool) -> FloatArray:
     return np.asarray(X @ coef.T + intercept)
 
 
-__all__ = ["LinearSums", "linear_product", "linear_sums", "predict_linear"]
+__all__ = ["LinearSums", "drawn_rows", "linear_product", "linear_sums", "predict_linear"]

@@ -50,7 +50,8 @@ def _chunk(
     y = np.asarray(block.y)
     if target is not None:
         y = np.ascontiguousarray(y[:, target])
-    return sums_asked(loss, fit_intercept, order, asks, block, y, block.weight)
+    sums = sums_asked(loss, fit_intercept, order, asks, block, y, block.weight)
+    return sums if sample == 1 else sums._replace(sampled=block.weight_sum)
 
 
 def sums_asked(
@@ -79,7 +80,7 @@ def sums_asked(
 def added(a: LinearSums, b: LinearSums) -> LinearSums:
     """The sums over the rows of both."""
     hessian = None if a.hessian is None or b.hessian is None else a.hessian + b.hessian
-    return LinearSums(a.value + b.value, a.gradient + b.gradient, hessian)
+    return LinearSums(a.value + b.value, a.gradient + b.gradient, hessian, a.sampled + b.sampled)
 
 
 def linear_reduction(
@@ -98,21 +99,35 @@ def linear_reduction(
 
 @dataclass(frozen=True, eq=False)
 class Finish:
-    """From sums over rows to the objective: divide by the total weight, add the penalty."""
+    """From sums over rows to the objective: divide by the total weight, add the penalty.
+
+    What is of a sample of the rows is divided by the weight of these: by the number of rows, a sample without
+    one that outweighs all others would say that there is hardly any curvature.
+    """
 
     weight_sum: float
     penalty: L2
+    few: bool = False  # value and gradient are of a sample, too
 
-    def of_one_in(self, sample: int) -> Finish:
-        """The same for sums over one of so many rows."""
-        return replace(self, weight_sum=self.weight_sum / sample)
+    def of_sample(self) -> Finish:
+        """The same for sums over a sample of the rows."""
+        return replace(self, few=True)
+
+    def _weight(self, sums: LinearSums) -> float:
+        return (sums.sampled if self.few else 0.0) or self.weight_sum
+
+    def _hessian(self, sums: LinearSums) -> FloatArray:
+        """The mean over the rows that it is of; without weight all are zeros."""
+        assert sums.hessian is not None
+        return sums.hessian / (sums.sampled or self.weight_sum)
 
     def __call__(self, w: FloatArray, sums: LinearSums) -> Evaluation:
-        value = sums.value / self.weight_sum + self.penalty.value(w)
-        gradient = sums.gradient / self.weight_sum + self.penalty.gradient(w)
+        weight = self._weight(sums)
+        value = sums.value / weight + self.penalty.value(w)
+        gradient = sums.gradient / weight + self.penalty.gradient(w)
         if sums.hessian is None:
             return Evaluation(value, gradient)
-        hessian = sums.hessian / self.weight_sum
+        hessian = self._hessian(sums)
         diagonal = np.einsum("ii->i", hessian)
         diagonal += np.broadcast_to(self.penalty.strength, w.shape).ravel()
         return Evaluation(value, gradient, hessian)
@@ -120,11 +135,10 @@ class Finish:
     def sketched(self, question: Question, sums: LinearSums) -> Evaluation:
         """With the asked sketch of the Hessian; outputs that share one share their mean penalty too."""
         at = self(question.w, sums._replace(hessian=None))
-        assert sums.hessian is not None
         strength = np.broadcast_to(self.penalty.strength, question.w.shape)
         if question.sketch == "shared":
             strength = np.diag(np.atleast_2d(strength).mean(axis=0))
-        return at._replace(hessian=sums.hessian / self.weight_sum + strength)
+        return at._replace(hessian=self._hessian(sums) + strength)
 
     def answer(self, question: Question, sums: LinearSums) -> Evaluation | Product:
         """What the sums say to a question."""
@@ -199,7 +213,7 @@ def guessed(objective: LinearObjective, solver: Any, w0: FloatArray, max_iter: i
     sample = solver.every if solver.order == 2 else 1
     if sample < LEAST_SAMPLE or max_iter == 0 or not objective.executor.holds(objective.data):
         return None
-    few = replace(objective, sample=sample, finish=objective.finish.of_one_in(sample))
+    few = replace(objective, sample=sample, finish=objective.finish.of_sample())
     exact = replace(solver, every=1)
     share = float(np.sqrt(sample / objective.data.facts.n_rows))
     return approach(few, exact, w0, max_iter=min(GUESS_STEPS, max_iter), share=share)

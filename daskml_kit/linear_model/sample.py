@@ -11,10 +11,8 @@ copy waits in the block's scratch, and is made again where that is empty.
 
 from __future__ import annotations
 
-import numpy as np
-
+from daskml_kit.kernels import drawn_rows
 from daskml_kit.runtime.block import Block
-from daskml_kit.typing import IntArray
 
 _SCRATCH = "sample"
 
@@ -40,16 +38,4 @@ def sample_of(block: Block, every: int) -> Block:
     return kept[1]
 
 
-def drawn_rows(start: int, n_rows: int, every: int) -> IntArray:
-    """Which rows of a block that begins at the global row ``start`` are drawn, one of ``every``.
-
-    The place within a stratum is a multiple of the golden ratio, modulo one: such places fill it evenly
-    (Weyl, 1916) and never fall in step with a period of the data.
-    """
-    strata = np.arange(start // every, (start + n_rows - 1) // every + 1)
-    turns = strata * 0.6180339887498949
-    rows = strata * every + ((turns - np.floor(turns)) * every).astype(np.int64) - start
-    return np.asarray(rows[(rows >= 0) & (rows < n_rows)])
-
-
-__all__ = ["drawn_rows", "sample_of"]
+__all__ = ["sample_of"]

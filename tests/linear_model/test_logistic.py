@@ -12,8 +12,8 @@ from sklearn import linear_model as reference
 from sklearn.datasets import make_classification
 
 from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
+from daskml_kit.kernels import drawn_rows
 from daskml_kit.linear_model import LogisticRegression
-from daskml_kit.linear_model.sample import drawn_rows
 
 SOLVERS = ["newton", "newton-cg", "lbfgs", "gd"]
 CONVERGED = {"tol": 1e-10, "max_iter": 20_000}
@@ -200,6 +200,27 @@ def test_sampled_hessians_end_where_exact_ones_do(kind, l1_ratio, monkeypatch):
             assert 2 <= asked <= 11
             assert one.n_passes_ == one.n_rounds_ - asked
         np.testing.assert_allclose(fits[0].coef_, fits[1].coef_, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+@pytest.mark.parametrize("kind", TARGETS)
+def test_a_sample_stands_for_its_weight(kind, solver, monkeypatch):
+    """One row outweighs all others and is in no sample: by rows, there would be hardly any curvature."""
+    weight = np.ones(len(X))
+    weight[7] = 1e9
+    how = {"solver": solver, "tol": 1e-8, "C": 10.0}
+    exact = LogisticRegression(**how).fit(X, TARGETS[kind], weight)
+    monkeypatch.setattr("daskml_kit.linear_model.choice.SAMPLE", 2)
+    monkeypatch.setattr("daskml_kit.linear_model.choice.SKETCH_SAMPLE", 2)
+    assert 7 not in drawn_rows(0, len(X), len(X) // (2 * exact.coef_.shape[1]))
+    fits = [
+        LogisticRegression(**how).fit(part, TARGETS[kind], weight)
+        for part in (X, da.from_array(X, chunks=(37, -1)))
+    ]
+    size = np.abs(exact.coef_).max()
+    np.testing.assert_allclose(fits[0].coef_, exact.coef_, atol=0.2 * size)  # not 10,000 times it
+    assert fits[0].n_iter_[0] <= 2 * exact.n_iter_[0]
+    np.testing.assert_allclose(fits[1].coef_, fits[0].coef_, rtol=1e-9, atol=1e-9 * size)
 
 
 @pytest.mark.parametrize("every", [2, 7, 100])
