@@ -103,8 +103,8 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
     One pass over the data an iteration, plus one to load them. Where rows are many to a coefficient, "newton"
     takes its first Hessians from a sample of them and begins at the sample's minimum. Those rounds count as
     no pass and no iteration, and keep a copy of the sample, at most a quarter of the rows, till the fit ends.
-    Rows that do not stay in the workers' memory are not sampled for the start: ``n_iter_``, ``n_rounds_`` and,
-    within ``tol``, the coefficients may be others there.
+    Rows that do not stay in memory are not sampled for the start: there ``n_iter_``, ``n_rounds_`` and,
+    within ``tol``, the coefficients may be others.
     The driver holds O(n_features * n_classes) values, its square with "newton".
 
     Examples
