@@ -62,7 +62,16 @@ def rows_of(event):
     return rows
 
 
-def test_a_worker_that_joins_gets_rows(work):
+def test_a_worker_that_joins_gets_rows(work, monkeypatch):
+    emit = FitLog.emit
+
+    def emit_and_wait(self, event):
+        """The fit has begun alone, and goes on when there are two."""
+        emit(self, event)
+        if isinstance(event, RoundEvent) and event.round == 1:
+            client.wait_for_workers(2)
+
+    monkeypatch.setattr(FitLog, "emit", emit_and_wait)
     with (
         LocalCluster(n_workers=1, threads_per_worker=1, **QUIET) as cluster,
         Client(cluster) as client,
@@ -70,7 +79,7 @@ def test_a_worker_that_joins_gets_rows(work):
         data = lazy()
         wait([part.persist() for part in data])
         with daskml_kit.record() as run:
-            cluster.scale(2)  # it takes a while to come: the fit has begun by then
+            cluster.scale(2)
             check(LogisticRegression(**ESTIMATOR).fit(*data))
         first, *_, last = (e for e in run.rounds if e.passes)
         assert len(rows_of(first)) == 1
