@@ -31,7 +31,7 @@ from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.reduction import Reduction
-from daskml_kit.solvers import Question, solve
+from daskml_kit.solvers import Question, solve, status_of
 from daskml_kit.solvers.protocol import asked
 from daskml_kit.typing import ArrayLike, FloatArray, IntArray
 
@@ -335,8 +335,8 @@ class LogisticRegressionCV(LogisticRegression):
                 paths[:, r, c] = [self._centred(each, float(ratio)) for each in w]
         if folds.stopped:
             warnings.warn(
-                f"{folds.stopped} of {counts.size} fits stopped after max_iter={self.max_iter} steps. "
-                "Increase max_iter, scale the features, or raise tol.",
+                f"{folds.stopped} of {counts.size} fits stopped after max_iter={self.max_iter} steps, or where no "
+                "step lowers the objective. Increase max_iter, scale the features, or raise tol.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
@@ -443,14 +443,10 @@ class _Folds:
             )
             for f, ask in asks.items():
                 states[f] = solvers[f].update(states[f], ends[f][0].answer(ask, sums[f]))
-            active = [f for f in active if not self._done(states[f])]
+            found = {f: status_of(states[f], model.max_iter, model.tol) for f in active}
+            self.stopped += sum(status in ("max_iter", "stalled") for status in found.values())
+            active = [f for f, status in found.items() if status is None]
         return np.array([s.w for s in states]), np.array([s.n_iter for s in states])
-
-    def _done(self, state: Any) -> bool:
-        if float(np.max(np.abs(state.gradient))) <= self.model.tol:
-            return True
-        self.stopped += int(state.n_iter >= self.model.max_iter)
-        return state.n_iter >= self.model.max_iter or bool(state.trouble)
 
     def scores(
         self, paths: FloatArray, class_weights: FloatArray | None, scoring: str | None

@@ -6,7 +6,7 @@ from daskml_kit.solvers.composite import Kinked, Proximal
 from daskml_kit.solvers.giant import GIANT
 from daskml_kit.solvers.gradient_descent import GradientDescent
 from daskml_kit.solvers.lbfgs import LBFGS
-from daskml_kit.solvers.loop import Guess, Solution, approach, solve
+from daskml_kit.solvers.loop import Distance, Guess, Solution, approach, solve, status_of
 from daskml_kit.solvers.newton import Newton
 from daskml_kit.solvers.newton_cg import NewtonCG
 from daskml_kit.solvers.protocol import (
@@ -25,6 +25,7 @@ __all__ = [
     "GIANT",
     "LBFGS",
     "CoCoA",
+    "Distance",
     "Evaluation",
     "FunctionObjective",
     "GradientDescent",
@@ -42,4 +43,5 @@ __all__ = [
     "Solver",
     "approach",
     "solve",
+    "status_of",
 ]

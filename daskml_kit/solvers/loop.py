@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Generic, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -32,6 +32,34 @@ class Solution:
     state: Any
 
 
+class Distance(Protocol):
+    """How far a state is from the minimum: a small picklable value."""
+
+    @property
+    def name(self) -> str:
+        """Of what it measures, for warnings."""
+        ...
+
+    def __call__(self, state: Any) -> float:
+        """At most the tolerance where the solve has converged."""
+        ...
+
+
+@dataclass(frozen=True)
+class Stationarity:
+    """The largest component of the gradient; or the root of the duality gap, where the solver knows one.
+
+    Near a minimum the value is off by the square of the gradient.
+    """
+
+    name: ClassVar[str] = "largest gradient component"
+
+    def __call__(self, state: Any) -> float:
+        """In the units of the gradient."""
+        gap = getattr(state, "gap", np.inf)
+        return min(_norm(state.gradient), float(np.sqrt(gap)))
+
+
 class Guess(NamedTuple):
     """A place that may be near the minimum."""
 
@@ -49,6 +77,7 @@ def solve(
     unroll: int = 1,
     callbacks: Callbacks = (),
     near: Guess | None = None,
+    distance: Distance = Stationarity(),
 ) -> Solution:
     """Minimise ``objective`` from ``w0``.
 
@@ -60,15 +89,15 @@ def solve(
     max_iter : int
         Most accepted steps.
     tol : float
-        The solve has converged when no component of the gradient exceeds ``tol`` in absolute value, or
-        when the solver's duality gap, where it knows one, is at most ``tol**2``: near a minimum the
-        value is off by the square of the gradient.
+        The solve has converged when ``distance`` is at most this: when no component of the gradient exceeds
+        it in absolute value, or when the solver's duality gap, where it knows one, is at most ``tol**2``.
     unroll : int
         Rounds submitted together. More saves messages; up to ``unroll - 1`` rounds run for nothing
         after convergence.
     callbacks : called with the state after every round; an exception ends the fit. Without any, and where
         rounds are short, the loop runs on a worker.
     near : a better place to begin, given up for ``w0`` after one evaluation that shows that it is none
+    distance : how far a state is from the minimum
 
     Warns
     -----
@@ -84,10 +113,11 @@ def solve(
     'converged'
     """
     state, evaluations = solver.init(w0 if near is None else near.w), 0
-    ended = partial(_status, max_iter=max_iter, tol=tol)
+    ended = partial(status_of, max_iter=max_iter, tol=tol, distance=distance)
+    solution = partial(_solution, max_iter=max_iter, tol=tol, distance=distance)
     while True:
         if evaluations and unroll == 1 and not callbacks and isinstance(objective, Resident):
-            return _solution(*_led(objective, solver, ended, (state, evaluations)), max_iter, tol)
+            return solution(*_led(objective, solver, ended, (state, evaluations)))
         for following in objective.advance(solver, state, unroll):
             state, evaluations = following, evaluations + 1
             for callback in callbacks:
@@ -97,7 +127,7 @@ def solve(
                 break
             status = ended(state)
             if status is not None:
-                return _solution(state, evaluations, status, max_iter, tol)
+                return solution(state, evaluations, status)
 
 
 @runtime_checkable
@@ -165,15 +195,18 @@ def approach(
     """
     state = objective.advance(solver, solver.init(w0), 1)[0]
     most, enough = state.value, share * _norm(state.gradient)
-    while _status(state, max_iter, enough) is None:
+    while status_of(state, max_iter, enough) is None:
         state = objective.advance(solver, state, 1)[0]
     return Guess(state.w, most)
 
 
-def _status(state: State, max_iter: int, tol: float) -> Status | None:
+def status_of(
+    state: Any, max_iter: int, tol: float, distance: Distance = Stationarity()
+) -> Status | None:
+    """Why a solve ends at this state, which was evaluated; None where it goes on."""
     if not np.isfinite(state.value):
         return "stalled"
-    if _norm(state.gradient) <= tol or getattr(state, "gap", np.inf) <= tol**2:
+    if distance(state) <= tol:
         return "converged"
     if state.n_iter >= max_iter:
         return "max_iter"
@@ -185,12 +218,11 @@ def _norm(gradient: FloatArray) -> float:
 
 
 def _solution(
-    state: State, evaluations: int, status: Status, max_iter: int, tol: float
+    state: State, evaluations: int, status: Status, max_iter: int, tol: float, distance: Distance
 ) -> Solution:
-    norm = _norm(state.gradient)
     if status == "max_iter":
         warnings.warn(
-            f"Stopped after max_iter={max_iter} steps with a largest gradient component of {norm:.3g}, "
+            f"Stopped after max_iter={max_iter} steps with a {distance.name} of {distance(state):.3g}, "
             f"tol={tol:.3g}. Increase max_iter, scale the features, or raise tol.",
             ConvergenceWarning,
             stacklevel=4,
@@ -204,9 +236,10 @@ def _solution(
         )
     elif status == "stalled":
         warnings.warn(
-            f"{state.trouble} The largest gradient component is {norm:.3g}, tol={tol:.3g}: scale the "
+            f"{state.trouble} The {distance.name} is {distance(state):.3g}, tol={tol:.3g}: scale the "
             "features or raise tol if that is not good enough.",
             ConvergenceWarning,
             stacklevel=4,
         )
+    norm = _norm(state.gradient)
     return Solution(state.w, state.value, norm, state.n_iter, evaluations, status, state)

@@ -173,3 +173,14 @@ def test_impossible_parameters_are_refused_by_name(parameters, message):
 def test_too_few_steps_are_warned_of_once():
     with pytest.warns(ConvergenceWarning, match="fits stopped after max_iter=1 steps"):
         LogisticRegressionCV(Cs=[1.0], cv=2, max_iter=1, refit=False).fit(X, codes)
+
+
+@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+def test_folds_end_where_the_hessian_is_infinite(solver):
+    """No step can be taken there: the fits end, and say so."""
+    far = X * [1.0, 1e160, 1.0, 1.0]
+    with pytest.warns(ConvergenceWarning) as said:
+        ours = LogisticRegressionCV(Cs=[1.0, 2.0], cv=3, solver=solver, refit=False).fit(far, codes)
+    assert len(said) == 1
+    assert "6 of 6 fits stopped after max_iter=100 steps, or where no step" in str(said[0].message)
+    assert np.isfinite(ours.coef_).all()
