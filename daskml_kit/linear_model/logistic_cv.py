@@ -335,8 +335,8 @@ class LogisticRegressionCV(LogisticRegression):
                 paths[:, r, c] = [self._centred(each, float(ratio)) for each in w]
         if folds.stopped:
             warnings.warn(
-                f"{folds.stopped} of {counts.size} fits stopped after max_iter={self.max_iter} steps, or where no "
-                "step lowers the objective. Increase max_iter, scale the features, or raise tol.",
+                f"{folds.stopped} of {counts.size} fits stopped after max_iter={self.max_iter} steps, or "
+                "where no step lowers the objective. Increase max_iter, scale the features, or raise tol.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
