@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Coroutine
 from concurrent.futures import wait
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import distributed
 from distributed.protocol import pickle
@@ -56,6 +57,9 @@ _LOOK_SECONDS = (
 _ATTEMPTS = 5  # calls in a row that brought no part at all
 _BROKEN_BATCHES = 3  # in a row, after which a fit has no more rounds led by a worker
 
+_apart: WeakKeyDictionary[distributed.Client, frozenset[str]] = WeakKeyDictionary()
+"""Workers that waited for each other in vain in an earlier fit: none of them leads, until others come."""
+
 
 def _itself(bundle: Bundle, _: None) -> Bundle:
     return bundle
@@ -77,7 +81,11 @@ class ActorExecutor(GraphExecutor):
         self._better_as_graph: set[str] = set()  # names of reductions, by their last round
         self._short = False  # the last round
         self._following: set[str] = set()  # workers that are ready for a leader's requests
-        self._broken = 0  # batches in a row
+        self._portable = True  # whether what a batch begins with is small enough to be sent
+        self._broken = (
+            _BROKEN_BATCHES if _apart.get(client) == frozenset(self.workers) else 0
+        )  # in a row
+        self._lost = 0.0  # seconds, in broken batches
 
     def reduce(
         self,
@@ -122,6 +130,7 @@ class ActorExecutor(GraphExecutor):
                 errands = self._errands(data, set(range(len(data.bundles))))
             payload = pickle.dumps((steps, data.facts, state))
             if len(payload) > LARGE_ROUND_BYTES:
+                self._portable = False  # nor will it be later: not to be pickled again in vain
                 return steps(self, data, state, for_a_while())
             led = self._led(data, errands, payload)
             if led is not None:
@@ -133,7 +142,8 @@ class ActorExecutor(GraphExecutor):
         return steps(self, data, state, lambda: in_time() and not self._leadable(data))
 
     def _leadable(self, data: BlockDataset) -> bool:
-        return self._short and self._broken < _BROKEN_BATCHES and self._fits(data)
+        can_be_led = self._portable and self._broken < _BROKEN_BATCHES
+        return self._short and can_be_led and self._fits(data)
 
     def _led(
         self, data: BlockDataset, errands: dict[str, Errand], payload: bytes
@@ -146,18 +156,25 @@ class ActorExecutor(GraphExecutor):
         with cluster_errors(self.client):
             answer = self._await(self._entrust(leader, errands, payload), errands)
         if not isinstance(answer, bytes):
-            self._following.clear()
-            self._broken += 1
+            self._give_up(time.time() - started)
             return None
         led: leading.Led = pickle.loads(answer)
-        self._broken = 0
-        for event in led.events(self.log, started, len(payload) + len(answer)):
+        self._broken, self._lost = 0, 0.0
+        told = led.events(self.log, started, len(payload) + len(answer))
+        for own, event in zip(led.rounds, told, strict=True):
             self._draw(data, Reduction(event.name, max, max), None)  # a picture needs the name only
             self.log.emit(event)
-            self._learn(event)
+            self._learn(own)  # the state that travelled with the first says nothing of rounds
         if led.rounds:
             self._observe(data, len(led.rounds))
         return led
+
+    def _give_up(self, seconds: float) -> None:
+        """A batch has not happened."""
+        self._following.clear()
+        self._broken, self._lost = self._broken + 1, self._lost + seconds
+        if self._broken == _BROKEN_BATCHES and self._lost > leading.PATIENCE_SECONDS:
+            _apart[self.client] = frozenset(self.workers)
 
     async def _entrust(self, leader: str, errands: dict[str, Errand], payload: bytes) -> Any:
         """What the leader answers, or what went wrong."""

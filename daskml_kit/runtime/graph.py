@@ -14,6 +14,7 @@ would have to wait for a message from each worker and to send one more.
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 import uuid
@@ -36,6 +37,7 @@ from dask._task_spec import (
 )
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.sizeof import sizeof
+from distributed.comm.addressing import resolve_address
 
 from daskml_kit.runtime.block import Bundle
 from daskml_kit.runtime.drawing import Drawing, Node, short
@@ -146,10 +148,19 @@ LOCAL_THREADS = "daskml"
 def here() -> str:
     """The worker that this task runs on, or the thread of this process."""
     try:
-        return str(distributed.get_worker().address)
+        return called(distributed.get_worker().address)
     except ValueError:
         name, _, number = threading.current_thread().name.rpartition("_")
         return f"local-{number}" if name == LOCAL_THREADS else "local-0"
+
+
+@functools.cache
+def called(address: str) -> str:
+    """What the scheduler calls the worker of this address: it resolves the host, which may be a name."""
+    try:
+        return str(resolve_address(address))
+    except OSError:  # a name that is known elsewhere only
+        return address
 
 
 def load_plan(source: DaskSource, spec: Spec, homes: Sequence[str]) -> tuple[Plan, list[Key]]:

@@ -48,6 +48,9 @@ SHORT_ROUND_SECONDS = 0.05
 PATIENCE_SECONDS = 30.0
 """How long a leader waits for another worker: the time that a kernel may take to be compiled there."""
 
+LARGE_ANSWER_BYTES = 1 << 16
+"""Above this an answer is pickled in a thread: to hand it over takes as long as to copy so many."""
+
 Value = TypeVar("Value")
 
 
@@ -89,7 +92,12 @@ def follow(dask_worker: Any) -> None:
 
     async def daskml_round(errand: bytes, payload: bytes) -> bytes:
         said = await serving.serve(dask_worker, pickle.loads(errand), payload)
-        answer: bytes = pickle.dumps(said)
+        answer: bytes
+        if serving.parts_bytes(said) > LARGE_ANSWER_BYTES:  # the worker has more to do meanwhile
+            loop = asyncio.get_running_loop()
+            answer = await loop.run_in_executor(serving.lanes(), pickle.dumps, said)
+        else:
+            answer = pickle.dumps(said)
         return answer
 
     dask_worker.handlers[daskml_round.__name__] = daskml_round
@@ -117,9 +125,13 @@ def _in_a_thread(fn: Callable[[], Value]) -> Future[Value]:
 
     def run() -> None:
         try:
-            future.set_result(fn())
-        except Exception as error:
-            future.set_exception(error)
+            value = fn()
+        except (
+            BaseException
+        ) as error:  # whatever it is: somebody waits, and asyncio takes not all of them
+            future.set_exception(RuntimeError(repr(error)))
+        else:
+            future.set_result(value)
 
     threading.Thread(target=run, name="daskml-leader", daemon=True).start()
     return future
@@ -134,29 +146,35 @@ class Leader:
         self.log = Minutes("led")
         self._worker = worker
         self._loop = loop
-        self._errand = errands[worker.address]
+        self._address = graph.called(worker.address)
+        self._errand = errands[self._address]
         # Held for the batch: a bundle that moves meanwhile is the same value still.
         self._bundles = serving.present(worker, self._errand)
         self._others = {
             address: pickle.dumps(errand)
             for address, errand in errands.items()
-            if address != worker.address
+            if address != self._address
         }
         self._n_bundles = sum(len(errand.bundles) for errand in errands.values())
         self._broken = len(self._bundles) < len(self._errand.bundles)
         self._data: BlockDataset | None = None
 
     def batch(self, payload: bytes) -> bytes | None:
-        """The whole batch, in this thread."""
+        """The whole batch, in this thread. Steps that can't be read here are none: the driver takes them."""
         began, in_time = time.time(), for_a_while()
         try:
             steps, facts, state = pickle.loads(payload)
+        except Exception:
+            return None
+        try:
             self._data = BlockDataset([], facts)
             me = cast(Executor, self)
             state = steps(me, self._data, state, lambda: in_time() and not self._broken)
             led = Led(state, tuple(self.log.rounds), began)
         except BaseException as raised:  # SystemExit, too: nobody else would tell the driver
-            error = serving.raised(raised, self._worker.address).error
+            if self._broken:
+                return None
+            error = serving.raised(raised, self._address).error
             led = Led(None, tuple(self.log.rounds), began, error)
         answer: bytes | None = None if self._broken else pickle.dumps(led)
         return answer
@@ -191,6 +209,8 @@ class Leader:
     def end(self) -> None:
         """No more rounds: the worker closes, or nobody waits for them."""
         self._broken = True
+        # An error that broke the batch may hold this object until Python looks for cycles.
+        self._bundles, self._others, self._data = [], {}, None
 
     def _stamped(
         self, reduction: Reduction[Any, Any, Any], params: Any
@@ -224,9 +244,7 @@ class Leader:
 
     def _own(self, reduction: Reduction[Any, Any, Any], params: Any) -> Parts:
         """This worker's parts; this thread takes its share."""
-        run = functools.partial(
-            serving.run_lane, reduction, params, self._errand, self._worker.address
-        )
+        run = functools.partial(serving.run_lane, reduction, params, self._errand, self._address)
         mine, *rest = serving.dealt(self._errand, self._bundles)
         lanes = [serving.lanes().submit(run, lane) for lane in rest]
         parts = serving.in_order([run(mine), *(lane.result() for lane in lanes)])

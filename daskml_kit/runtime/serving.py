@@ -11,7 +11,7 @@ import asyncio
 import functools
 import logging
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -64,24 +64,26 @@ async def serve_round(
 ) -> Parts | Raised:
     """Run this worker's errand. Bundles that are not here are left out of the answer."""
     keep_log_short(serve_round.__name__)
-    return await serve(dask_worker, errands[dask_worker.address], payload)
+    return await serve(dask_worker, errands[graph.called(dask_worker.address)], payload)
 
 
 async def serve(worker: Any, errand: Errand, payload: bytes) -> Parts | Raised:
     """The errand of a worker, on the threads for direct calls."""
-    bundles = present(worker, errand)
-    run = functools.partial(_run_pickled, payload, errand, worker.address)
+    address, bundles = graph.called(worker.address), present(worker, errand)
     loop = asyncio.get_running_loop()
-    try:
-        done = await asyncio.gather(
-            *(loop.run_in_executor(lanes(), run, lane) for lane in dealt(errand, bundles))
-        )
-        parts = in_order(done)
-        if errand.merged and len(parts) > 1 and len(bundles) == len(errand.bundles):
-            merge = functools.partial(_merge_pickled, payload, parts)
-            parts = await loop.run_in_executor(lanes(), merge)
-    except Exception as error:
-        return raised(error, worker.address)
+    run = functools.partial(_caught, address, _run_pickled, payload, errand, address)
+    done = await asyncio.gather(
+        *(loop.run_in_executor(lanes(), run, lane) for lane in dealt(errand, bundles))
+    )
+    found: list[Parts] = []
+    for said in done:
+        if isinstance(said, Raised):
+            return said
+        found.append(said)
+    parts = in_order(found)
+    if errand.merged and len(parts) > 1 and len(bundles) == len(errand.bundles):
+        merge = functools.partial(_caught, address, _merge_pickled, payload, parts)
+        return await loop.run_in_executor(lanes(), merge)
     return parts
 
 
@@ -105,6 +107,14 @@ def run_lane(
     ]
 
 
+def _caught(address: str, fn: Callable[..., Parts], *args: Any) -> Parts | Raised:
+    """In a thread: whatever is raised, or asyncio would choke on a StopIteration, and end on a SystemExit."""
+    try:
+        return fn(*args)
+    except BaseException as error:
+        return raised(error, address)
+
+
 def _run_pickled(payload: bytes, errand: Errand, address: str, bundles: Here) -> Parts:
     reduction, params = pickle.loads(payload)
     return run_lane(reduction, params, errand, address, bundles)
@@ -120,15 +130,24 @@ def merged(reduction: Reduction[Any, Any, Any], parts: Parts) -> Parts:
     return [(parts[0][0], graph.merge_stamped(reduction, [part for _, part in parts]))]
 
 
+def parts_bytes(said: Parts | Raised) -> int:
+    """How much the parts of an answer are."""
+    return 0 if isinstance(said, Raised) else sum(part.part_bytes for _, part in said)
+
+
 def _merge_pickled(payload: bytes, parts: Parts) -> Parts:
     reduction, _ = pickle.loads(payload)
     return merged(reduction, parts)
 
 
 def raised(error: BaseException, address: str) -> Raised:
-    """The error with its traceback as a note, which would not travel otherwise; noted once only."""
+    """The error with its traceback as a note, which would not travel otherwise; noted once only.
+
+    The traceback itself is dropped: its frames hold bundles, until Python looks for cycles.
+    """
     if not any(note.startswith(_NOTE) for note in getattr(error, "__notes__", ())):
         error.add_note(f"{_NOTE}{address}:\n{''.join(traceback.format_exception(error))}")
+    error.__traceback__ = error.__context__ = error.__cause__ = None
     try:
         pickle.loads(pickle.dumps(error))
     except Exception as why:
@@ -146,6 +165,7 @@ __all__ = [
     "keep_log_short",
     "lanes",
     "merged",
+    "parts_bytes",
     "present",
     "raised",
     "run_lane",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
+from functools import partial
 
 import dask.array as da
 import numpy as np
@@ -20,6 +21,7 @@ from daskml_kit.runtime.ingest import Spec
 from daskml_kit.runtime.opening import open_dataset
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.runtime.remote import GraphExecutor
+from tests.integration.clusters import free_port, local_cluster
 
 X = np.random.default_rng(0).normal(size=(600, 3))
 
@@ -72,6 +74,33 @@ def test_short_rounds_are_called_directly(opened, graphs):
     assert graphs == []
     for event in executor.log.rounds[1:]:
         assert [t.worker for t in event.tasks] == [b.worker for b in data.bundles]
+
+
+def raising(error, block, params):
+    if params:
+        raise error
+    return block.n_rows
+
+
+@pytest.mark.parametrize("error", [SystemExit(7), KeyError(7)])
+def test_any_error_of_a_reduction_comes_back(opened, error):
+    data, executor = opened
+    asked = Reduction("raising", partial(raising, error), int.__add__)
+    with pytest.raises(type(error), match="7") as caught:
+        executor.reduce(data, asked, True)
+    assert caught.value.__notes__[0].startswith("On worker tcp://")
+    assert executor.reduce(data, asked, False) == len(X)
+
+
+def test_a_worker_may_name_its_host():
+    where = {"port": (port := free_port()), "contact_address": f"tcp://localhost:{port}"}
+    with local_cluster(1, processes=False, protocol="tcp", **where):
+        data, executor = open_dataset(da.from_array(X, chunks=(50, -1)), spec=Spec())
+        with data:
+            assert executor.reduce(data, ROWS, None) == len(X)
+            assert GraphExecutor.reduce(executor, data, ROWS, None) == len(X)
+            assert {t.worker for r in executor.log.rounds for t in r.tasks} == set(executor.workers)
+        executor.close()
 
 
 def test_scratch_lasts_from_round_to_round(opened):

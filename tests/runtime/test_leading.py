@@ -18,6 +18,7 @@ import daskml_kit
 from daskml_kit.linear_model import LogisticRegression
 from daskml_kit.runtime import leading
 from daskml_kit.runtime.actors import ActorExecutor
+from daskml_kit.runtime.block import Bundle
 from daskml_kit.runtime.events import FitLog
 from daskml_kit.runtime.ingest import Spec
 from daskml_kit.runtime.local import LocalExecutor
@@ -242,6 +243,39 @@ def test_an_error_comes_out_as_it_is(fit, where, error, match):
     assert lead(executor, data)[0].shape == (D,)  # and it goes on
 
 
+def bundles_alive():
+    return sum(isinstance(o, Bundle) for o in gc.get_objects())
+
+
+def swept(on):
+    """Python looks for cycles once more, and then only where told."""
+    gc.collect()
+    (gc.enable if on else gc.disable)()
+
+
+def test_errors_hold_no_data(client):
+    client.run(swept, False)
+    try:
+        for where in ("leader", "other", "steps", "unsendable", "nobody follows"):
+            data, executor = opened()
+            state = executor.lead(data, partial(failing_power, where, 9), (np.ones(D), 0))
+            if where == "nobody follows":
+                lead(executor, data)
+                client.run(unfollow)
+                lead(executor, data)
+            else:
+                with pytest.raises((KeyError, RuntimeError)):
+                    executor.lead(data, partial(failing_power, where, 9), state)
+            bad = Reduction("gram", partial(failing, "other"), np.add)
+            with pytest.raises(KeyError, match="in the chunk"):
+                executor.reduce(data, bad, np.zeros(D))
+            data.release()
+            executor.close()
+            wait_until(lambda: not any(client.run(bundles_alive).values()))
+    finally:
+        client.run(swept, True)
+
+
 def unfollow(dask_worker):
     return dask_worker.handlers.pop("daskml_round", None) is not None
 
@@ -304,6 +338,70 @@ def test_rounds_that_a_leader_must_not_take_stay_here(fit, monkeypatch):
     monkeypatch.setattr("daskml_kit.runtime.actors.LARGE_ROUND_BYTES", 100)
     _, where = lead(executor, data)
     assert not led(where)  # a large state
+
+
+class AtHomeOnly:
+    """Steps that only the driver can read; how often they were sent."""
+
+    sent = 0
+
+    def __init__(self, home, length):
+        self.home, self.length = home, length
+
+    def __reduce__(self):
+        AtHomeOnly.sent += 1
+        return at_home_only, (self.home, self.length)
+
+    def __call__(self, *args):
+        return power(self.length, *args)
+
+
+def at_home_only(home, length):
+    if os.getpid() != home:
+        raise ModuleNotFoundError("No module named 'elsewhere'")
+    return AtHomeOnly(home, length)
+
+
+def at_home(executor, data):
+    AtHomeOnly.sent = 0
+    (w, where), steps = (np.ones(D), ()), AtHomeOnly(os.getpid(), LENGTH)
+    while len(where) < LENGTH:
+        w, where = executor.lead(data, steps, (w, where))
+    np.testing.assert_allclose(w, expected(), rtol=1e-12)
+    assert not led(where)
+    return AtHomeOnly.sent
+
+
+def test_what_cannot_be_sent_is_not_sent_again_and_again(fit, monkeypatch):
+    monkeypatch.setattr("daskml_kit.runtime.executor.LEAD_SECONDS", 0.0)  # a step at a time
+    data, executor = fit()
+    assert at_home(executor, data) == 3  # steps that no worker can read
+    monkeypatch.setattr("daskml_kit.runtime.actors.LARGE_ROUND_BYTES", 100)
+    data, executor = fit()
+    assert at_home(executor, data) == 1  # too large
+    monkeypatch.setattr("daskml_kit.runtime.actors.LARGE_ROUND_BYTES", 1 << 24)
+    monkeypatch.setattr(leading, "PATIENCE_SECONDS", -1.0)
+    data, executor = fit()
+    assert at_home(executor, data) == 3  # workers that wait for each other in vain
+    data, executor = fit()
+    assert at_home(executor, data) == 0  # the next fit knows
+
+
+def one_step(executor, data, state, _):
+    w, *rest = state
+    return executor.reduce(data, GRAM, w), *rest
+
+
+def test_a_state_is_no_part_of_a_round(fit, monkeypatch):
+    monkeypatch.setattr("daskml_kit.runtime.actors.LARGE_ROUND_BYTES", 15_000)
+    data, executor = fit()
+    state = executor.lead(data, one_step, (np.ones(D), np.zeros(1_250)))  # there and back: 20 kB
+    for _ in range(5):
+        state = executor.lead(data, one_step, state)
+    assert (
+        sum(r.bytes_moved > 20_000 for r in executor.log.rounds[1:]) == 5
+    )  # led, and the state with it
+    assert not executor._better_as_graph
 
 
 def selfish(_, executor, data, state, go_on):
