@@ -14,11 +14,13 @@ import numpy as np
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
 from daskml_kit.kernels.boosting import MOST_CURVATURE, MOST_GRADIENT, MOST_RAW, MOST_VALUE
 from daskml_kit.losses import Binomial, Gamma, HalfSquared, Multinomial, Pinball, Poisson
-from daskml_kit.typing import FloatArray
+from daskml_kit.typing import Array, FloatArray
 
 
 class Targets(NamedTuple):
-    """What one pass says of the targets of the rows that trees may see. Sums are exact."""
+    """What one pass says of the targets of the rows that trees may see, and of the codes of all. Sums are
+    exact.
+    """
 
     weight: float
     all_weight: float  # of held-out rows too
@@ -26,6 +28,7 @@ class Targets(NamedTuple):
     shares: FloatArray  # of the classes
     least: float
     most: float  # in absolute value
+    missing: Array  # (d,) bool: the features of which some row has no value
 
 
 @dataclass(frozen=True)

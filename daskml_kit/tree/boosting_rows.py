@@ -8,7 +8,7 @@ where rows know the others; rows that have forgotten them say so, and are asked 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from daskml_kit.kernels.blocks import frozen
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.random import uniform
 from daskml_kit.runtime.reduction import Reduction
+from daskml_kit.tree.boosting_tables import Table
 from daskml_kit.tree.merging import narrow
 from daskml_kit.typing import Array, FloatArray, IntArray
 
@@ -128,6 +129,20 @@ class Model:
             self.leaves[leaves[0] :], self.values[leaves[0] :], splits - splits[0],
             leaves - leaves[0],
         )  # fmt: skip
+
+    def decided(self, tables: Sequence[Table]) -> Model:
+        """With the last iteration's trees sending missing values where their counted tables do. Rows of this
+        fit have none where that is another side.
+        """
+        splits, sets = self.splits.copy(), self.sets.copy()
+        for t, table in enumerate(tables, len(self.leaf_ends) - 1 - self.width):
+            low, high = self.split_ends[t], self.split_ends[t + 1]
+            at = low + np.argsort(splits[low:high, kernel.NODE])
+            inner = table.left >= 0
+            splits[at, kernel.MISSING_LEFT] = table.missing_left[inner]
+            if table.sets is not None:
+                sets[at] = table.sets[inner]
+        return replace(self, splits=splits, sets=sets)
 
     def _tree(self, t: int) -> Grown:
         given = slice(self.split_ends[t], self.split_ends[t + 1])

@@ -19,7 +19,10 @@ from daskml_kit.tree.boosting_losses import Objective, Targets
 from daskml_kit.tree.boosting_quantiles import start_quantile
 from daskml_kit.tree.boosting_rows import Plan, held_out_rows
 from daskml_kit.tree.growing import Units
-from daskml_kit.typing import FloatArray, IntArray
+from daskml_kit.typing import Array, FloatArray, IntArray
+
+FOLDED = 1 << 12
+"""Codes that are compared at a time."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ class _Sums(NamedTuple):
     shares: IntArray
     least: float
     most: float
+    missing: Array
 
 
 def _targets(
@@ -116,7 +120,7 @@ def _targets(
     shares = np.array([int(s) / max(sums.weight, 1) for s in sums.shares])
     mean = sums.value * units.value / weight if sums.weight else 0.0
     every = sums.all_weight * units.weight
-    return Targets(weight, every, mean, shares, sums.least, sums.most)
+    return Targets(weight, every, mean, shares, sums.least, sums.most, sums.missing)
 
 
 def _target_sums(plan: Plan, block: Block, asked: tuple[Units, int]) -> _Sums:
@@ -132,7 +136,18 @@ def _target_sums(plan: Plan, block: Block, asked: tuple[Units, int]) -> _Sums:
     weighty = block.y if block.weight is None else block.y[block.weight > 0]
     least = float(weighty.astype(np.float64).min(initial=np.inf))
     most = float(np.abs(block.y).max(initial=0.0))
-    return _Sums(int(every.sum()), int(whole.sum()), int(value.sum()), shares, least, most)
+    missing = _missing(np.asarray(block.X), plan.missing_bin)
+    return _Sums(int(every.sum()), int(whole.sum()), int(value.sum()), shares, least, most, missing)
+
+
+def _missing(codes: IntArray, missing_bin: int) -> Array:
+    """The features of which a row has no value. Many rows are compared as one: NumPy likes long ones."""
+    d = codes.shape[1]
+    fold = max(1, FOLDED // d)
+    whole = len(codes) // fold * fold
+    most = codes[:whole].reshape(-1, fold * d).max(axis=0, initial=0).reshape(fold, d)
+    out: Array = np.concatenate([most, codes[whole:]]).max(axis=0) == missing_bin
+    return out
 
 
 def _target_sums_combined(a: _Sums, b: _Sums) -> _Sums:
@@ -143,6 +158,7 @@ def _target_sums_combined(a: _Sums, b: _Sums) -> _Sums:
         a.shares + b.shares,
         min(a.least, b.least),
         max(a.most, b.most),
+        a.missing | b.missing,
     )
 
 

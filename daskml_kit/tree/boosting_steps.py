@@ -289,8 +289,11 @@ class _Walk:
             assert scores is not None
             ends = np.cumsum([np.sum(table.left < 0) for table in self.at.pending])[:-1]
             counts = np.split(told.leaf_rows, ends)
-            tables = [t.counted(c) for t, c in zip(self.at.pending, counts, strict=True)]
+            code = self.course.plan.missing_bin
+            tables = [t.counted(c, code) for t, c in zip(self.at.pending, counts, strict=True)]
             grown = (*grown, Iteration(tables, scores))
+            if any((table.missing_left < 0).any() for table in self.at.pending):
+                self._to(model=self.at.model.decided(tables))
         means = told.sizes.min(axis=0) * units[:2] / self.course.targets.all_weight
         self._to(tally=tally, most=told.most, means=means, grown=grown, pending=())
 
@@ -299,7 +302,7 @@ class _Walk:
         tables, grown, steps = [], [], []
         settings = self.course.settings
         for tree in trees:
-            table, ids = table_of(tree)
+            table, ids = table_of(tree, self.course.targets.missing)
             leaves = np.flatnonzero(table.left < 0)
             if settings.objective.quantile is not None:
                 table.values[leaves] = self._quantiles(tree, ids[leaves], units)

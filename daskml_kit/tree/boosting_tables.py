@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from daskml_kit.tree.binning import Binning
-from daskml_kit.tree.boosting_trees import BoostingTree
+from daskml_kit.tree.boosting_trees import BoostingTree, Node
 from daskml_kit.typing import Array, FloatArray, IntArray
 
 
@@ -19,7 +19,7 @@ class Table(NamedTuple):
     feature: IntArray
     cut: IntArray  # the last code that goes left; -1 where categories are split
     threshold: FloatArray  # what ``cut`` stands for; empty before :func:`placed`
-    missing_left: IntArray  # 1, 0
+    missing_left: IntArray  # 1, 0; before :meth:`counted` also -1: where more rows go
     values: FloatArray  # Newton step or quantile, without learning rate
     gains: FloatArray
     rows: IntArray
@@ -29,13 +29,27 @@ class Table(NamedTuple):
         None  # (n, words) uint64, the categories that go left; None without such features
     )
 
-    def counted(self, leaf_rows: IntArray) -> Table:
-        """With the rows of its leaves, and so of all nodes."""
+    def counted(self, leaf_rows: IntArray, missing_bin: int) -> Table:
+        """With the rows of its leaves, and so of all nodes, and where missing values go by them."""
         rows = self.rows.copy()
         rows[self.left < 0] = leaf_rows
         for i in np.flatnonzero(self.left >= 0)[::-1]:  # children come after parents
             rows[i] = rows[self.left[i]] + rows[self.right[i]]
-        return self._replace(rows=rows)
+        missing_left = self.missing_left.copy()
+        unset = np.flatnonzero(missing_left < 0)
+        missing_left[unset] = rows[self.left[unset]] > rows[self.right[unset]]
+        out = self._replace(rows=rows, missing_left=missing_left)
+        return out if self.sets is None else out._with_missing_in_sets(unset, missing_bin)
+
+    def _with_missing_in_sets(self, nodes: IntArray, missing_bin: int) -> Table:
+        """With missing values in the sets of those of some nodes that send them left, and not of others."""
+        assert self.sets is not None
+        sets = self.sets.copy()
+        word, bit = missing_bin >> 6, np.uint64(1) << np.uint64(missing_bin & 63)
+        nodes = nodes[self.cut[nodes] < 0]
+        own = sets[nodes, word]
+        sets[nodes, word] = np.where(self.missing_left[nodes] > 0, own | bit, own & ~bit)
+        return self._replace(sets=sets)
 
 
 class Scores(NamedTuple):
@@ -54,8 +68,15 @@ class Iteration(NamedTuple):
     scores: Scores
 
 
-def table_of(tree: BoostingTree) -> tuple[Table, IntArray]:
-    """The finished tree, and its nodes' numbers while it grew."""
+def table_of(tree: BoostingTree, missing: Array) -> tuple[Table, IntArray]:
+    """The finished tree, and its nodes' numbers while it grew.
+
+    Parameters
+    ----------
+    missing : (d,) bool
+        The features of which some row of the fit has no value. What splits of the others do with missing
+        values is open until rows are counted.
+    """
     split = set(tree.finished())
     ids = np.array(sorted({0} | {tree.nodes[i].left + side for i in split for side in (0, 1)}))
     number = {int(i): at for at, i in enumerate(ids)}
@@ -72,7 +93,7 @@ def table_of(tree: BoostingTree) -> tuple[Table, IntArray]:
         np.where(inner, [n.feature for n in nodes], -1),
         np.where(inner, [n.cut for n in nodes], -1),
         np.empty(0),
-        np.where(inner, [n.missing_left == 1 for n in nodes], 0),
+        np.where(inner, [_missing_left(n, missing) for n in nodes], 0),
         values,
         np.where(inner, [n.gain for n in nodes], 0.0),
         np.zeros(len(ids), np.int64),
@@ -80,6 +101,10 @@ def table_of(tree: BoostingTree) -> tuple[Table, IntArray]:
         np.array([n.depth for n in nodes]),
         tree.sets_of(ids) if tree.shape.set_words else None,
     ), ids
+
+
+def _missing_left(node: Node, missing: Array) -> int:
+    return -1 if node.unseen and not missing[node.feature] else node.missing_left
 
 
 def placed(table: Table, binning: Binning) -> Table:

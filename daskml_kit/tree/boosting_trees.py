@@ -54,6 +54,7 @@ class Node:
     feature: int = -1
     cut: int = -1
     missing_left: int = -1
+    unseen: bool = False  # no row that was split here misses the feature
     gain: float = 0.0
     chosen: Array | None = None  # (words,), of a split of categories: those that go left
 
@@ -216,7 +217,8 @@ class BoostingTree:
         node.feature, node.cut, node.missing_left = (int(v) for v in found)
         node.gain, node.left = gain, len(self.nodes)
         sums = (left, node.sums - left)
-        if node.missing_left < 0:  # where most rows go
+        node.unseen = node.missing_left < 0
+        if node.unseen:  # where most rows go, or most curvature as long as they are not counted
             node.missing_left = int(sums[0][-1] > sums[1][-1])
         if self.shape.categorical[node.feature]:
             node.chosen = chosen

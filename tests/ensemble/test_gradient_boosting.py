@@ -187,6 +187,45 @@ def test_categories_by_name_known_and_unknown():
         R(categorical_features=[1], max_bins=20).fit(X, SCORE)
 
 
+@pytest.mark.parametrize(
+    "case",
+    [
+        (C(n_estimators=9, categorical_features=[1]), LABELS),
+        (C(n_estimators=3, categorical_features=[2], max_leaf_nodes=5), CLASSES),
+        (R(n_estimators=9, categorical_features=[1, 2], loss="gamma"), POSITIVE),
+    ],
+    ids=lambda case: str(case[0]),
+)
+def test_what_fit_has_not_seen_goes_where_more_rows_went(case):
+    model, y = clone(case[0]), case[1]
+    model.fit(X, y, WEIGHT)
+    theirs = histogram_based(model).fit(X, y, WEIGHT)
+    answer = "decision_function" if isinstance(model, C) else "predict"
+    for f, value in ((0, np.nan), (1, 999.0), (2, 999.0)):
+        asked = np.where(np.arange(5) == f, value, X)
+        found, expected = (getattr(m, answer)(asked) for m in (model, theirs))
+        np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-5)
+    # Whichever rows a tree draws, and whatever is found beside the rows.
+    model.set_params(subsample=0.6, random_state=0, warm_start=True).fit(X, y)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boosting_rows, "_rows_at", _forgetting(3))
+        assert bits(clone(model).fit(X, y)) == bits(model)
+    for trees, members in zip(model._trees.tables, model.estimators_, strict=True):
+        for table, member in zip(trees, members, strict=True):
+            i = np.flatnonzero(table.left >= 0)
+            to_left = table.rows[table.left[i]] > table.rows[table.right[i]]
+            np.testing.assert_array_equal(table.missing_left[i], to_left)
+            for node, left in zip(i, to_left, strict=True):
+                if np.isnan(table.threshold[node]):
+                    assert np.isnan(member.tree_.categories_left(node)).any() == left
+    # Trees that are added begin where the trees before them send missing values.
+    more = model.n_estimators + 1
+    model.set_params(n_estimators=more, subsample=1.0).fit(HOLED, y)
+    if isinstance(model, C):
+        loss = log_loss(y, model.predict_proba(HOLED))
+        assert model.train_score_[-1] == pytest.approx(loss * (2 if y is LABELS else 1), rel=1e-6)
+
+
 CASES = [
     (C(n_estimators=4, subsample=0.7, max_features=2, random_state=3), LABELS),
     (
