@@ -83,9 +83,11 @@ class Forest(TreeEstimator):
                 "oob_score as a callable needs the predictions of all rows in this process, got lazy rows. "
                 "Pass oob_score=True, or data in memory."
             )
-        features = self._categorical(X)
-        X = numbered(X, {} if features is None else features.levels)
         kept = self._kept_trees()
+        features = self._categorical(X)
+        if kept and features is not None:
+            features = features.continuing(self._levels)
+        X = numbered(X, {} if features is None else features.levels)
         seed = self._seed if kept else seed_from(self.random_state)
         how: dict[str, Any] = {"target": self._target, "min_classes": 1, "edges": asked.edges}
         if self._target == "classes":

@@ -87,6 +87,8 @@ class GradientBoosting(TreeEstimator):
         self._check_parameters()
         before = self._kept()
         features = self._categorical(X)
+        if before is not None and features is not None:
+            features = features.continuing(self._levels)
         X = numbered(X, {} if features is None else features.levels)
         seed = self._seed if before is not None else seed_from(self.random_state)
         how: dict[str, Any] = {"target": self._target}
@@ -288,6 +290,8 @@ class GradientBoosting(TreeEstimator):
         member.is_categorical_, member._levels = self.is_categorical_, self._levels
         member.growth_, member.n_outputs_ = "reduce", 1
         member.max_features_, member.n_features_in_ = self.max_features_, self.n_features_in_
+        if hasattr(self, "feature_names_in_"):
+            member.feature_names_in_ = self.feature_names_in_
         return member
 
     @property
@@ -368,7 +372,10 @@ class GradientBoosting(TreeEstimator):
         for i, trees in enumerate(self._trees.tables):
             for k, table in enumerate(trees):
                 scaled = table._replace(values=table.values * self._trees.rates[i])
-                out.estimators_[i, k] = self._member(scaled).to_sklearn()
+                member = self._member(scaled).to_sklearn()
+                if hasattr(member, "feature_names_in_"):
+                    del member.feature_names_in_  # as scikit-learn's boosting has them
+                out.estimators_[i, k] = member
         names = ("n_features_in_", "feature_names_in_", "classes_", "n_classes_", "n_estimators_")
         for name in (*names, "train_score_", "max_features_", "n_trees_per_iteration_"):
             if hasattr(self, name):

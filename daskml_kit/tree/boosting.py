@@ -106,7 +106,7 @@ def boosting_ground(
     if binning is None:
         binning = bins_of(found.rows, max_bins, marks, found.categories)
     else:
-        _check_known(binning, found.categories)
+        _check_known(binning, found.categories, features)
     with binned(executor, data, binning) as codes:
         data.release()
         with executor.map(codes, _joined, None) as joined:
@@ -116,15 +116,19 @@ def boosting_ground(
             yield BoostingGround(executor, joined, binning, empty, units)
 
 
-def _check_known(binning: Binning, categories: Sequence[FloatArray]) -> None:
+def _check_known(
+    binning: Binning, categories: Sequence[FloatArray], features: Features | None
+) -> None:
+    if features is None:
+        return
     known = binning.coding.values if binning.coding is not None else ()
     for f, old, now in zip(np.flatnonzero(binning.categorical), known, categories, strict=True):
         new = np.setdiff1d(now, old)
         if len(new):
             raise InvalidDataError(
-                f"Feature {f} has categories that the trees which warm_start=True keeps have not seen: "
-                f"{new[:5].tolist()}. Pass rows with the categories of the first fit, or fit with "
-                "warm_start=False."
+                f"Feature {features.label(int(f))} has categories that the trees which warm_start=True keeps "
+                f"have not seen: {features.named(int(f), new[:5])}. Pass rows "
+                "with the categories of the first fit, or fit with warm_start=False."
             )
 
 

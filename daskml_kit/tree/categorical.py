@@ -7,7 +7,7 @@ a categorical dtype become numbers before anything else looks at them; every oth
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,10 @@ class Features:
     levels: Levels
     names: list[Any] | None
 
+    def label(self, feature: int) -> str:
+        """A feature in the words of an error."""
+        return f"at index {feature}" if self.names is None else repr(self.names[feature])
+
     def check(self, categories: Sequence[FloatArray], max_bins: int) -> None:
         """Refuse a feature with more categories than bins.
 
@@ -47,11 +51,41 @@ class Features:
         """
         for f, values in zip(np.flatnonzero(self.categorical), categories, strict=True):
             if len(values) > max_bins:
-                which = f"at index {f}" if self.names is None else repr(self.names[f])
                 raise InvalidDataError(
-                    f"Categorical feature {which} is expected to have a cardinality <= {max_bins} but "
-                    f"actually has a cardinality of {len(values)}. Raise max_bins, or join rare ones."
+                    f"Categorical feature {self.label(int(f))} is expected to have a cardinality <= "
+                    f"{max_bins} but actually has a cardinality of {len(values)}. Raise max_bins, or join "
+                    "rare ones."
                 )
+
+    def continuing(self, levels: Levels) -> Features:
+        """The same for trees that are added to others: what these call their categories stays, others follow.
+
+        Parameters
+        ----------
+        levels : of the fit that grew the others
+
+        Raises
+        ------
+        InvalidDataError
+            Other columns had a categorical dtype then.
+        """
+        if self.levels.keys() != levels.keys():
+            raise InvalidDataError(
+                f"The trees that warm_start=True keeps were grown with {list(levels)} as the columns of a "
+                f"categorical dtype, got {list(self.levels)}. Pass the same dtypes, or fit with "
+                "warm_start=False."
+            )
+        joined = {
+            name: old.append(self.levels[name].difference(old, sort=False))
+            for name, old in levels.items()
+        }
+        return replace(self, levels=joined)
+
+    def named(self, feature: int, values: FloatArray) -> list[Any]:
+        """Some values of a feature as the data has them."""
+        levels = None if self.names is None else self.levels.get(self.names[feature])
+        named: list[Any] = (values if levels is None else levels[values.astype(np.intp)]).tolist()
+        return named
 
 
 def no_frame_by_dtype(X: Any, asked: Any) -> bool:

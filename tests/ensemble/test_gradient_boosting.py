@@ -164,10 +164,7 @@ def test_categories_by_name_known_and_unknown():
     *_, last = model.staged_predict(asked)
     np.testing.assert_array_equal(last, model.predict(asked))
     leaves, member = model.apply(asked), model.estimators_[3, 0]
-    with pytest.warns(
-        UserWarning, match="has feature names"
-    ):  # members have none, as in scikit-learn
-        np.testing.assert_array_equal(leaves[:, 3], member.apply(asked))
+    np.testing.assert_array_equal(leaves[:, 3], member.apply(asked))
     assert "kind in {" in export_text(member, feature_names=["kind", "x"])
     values = [m.tree_.value[leaves[:, i], 0, 0] for i, (m,) in enumerate(model.estimators_)]
     np.testing.assert_allclose(
@@ -181,10 +178,26 @@ def test_categories_by_name_known_and_unknown():
     with pytest.raises(InvalidDataError, match=r"other categorical features: \[0\]"):
         more.set_params(n_estimators=9, categorical_features=None).fit(X[:, :2], SCORE)
     more = R(categorical_features=[1], warm_start=True, n_estimators=1).fit(X, SCORE)
-    with pytest.raises(InvalidDataError, match=r"Feature 1 has categories.*: \[77.0\]"):
+    with pytest.raises(InvalidDataError, match=r"at index 1 has categories.*: \[77.0\]"):
         more.set_params(n_estimators=2).fit(np.where(X == 3, 77, X), SCORE)
     with pytest.raises(InvalidDataError, match="cardinality <= 20 but actually"):
         R(categorical_features=[1], max_bins=20).fit(X, SCORE)
+
+
+def test_categories_in_another_order_are_the_same_categories():
+    frame = pd.DataFrame({"kind": pd.Categorical(X[:, 1].astype(int)), "x": X[:, 0]})
+    turned = frame.assign(kind=frame["kind"].cat.set_categories([77, *range(29, -1, -1)]))
+    model = R(n_estimators=4, warm_start=True).fit(frame, SHUFFLED)
+    again = clone(model).fit(frame, SHUFFLED).set_params(n_estimators=6).fit(frame, SHUFFLED)
+    model.set_params(n_estimators=6).fit(turned, SHUFFLED)
+    np.testing.assert_array_equal(model.predict(turned), again.predict(frame))
+    model.set_params(n_estimators=7)
+    turned.loc[5, "kind"] = 77
+    with pytest.raises(InvalidDataError, match=r"'kind' has categories.* not seen: \[77\]"):
+        model.fit(turned, SHUFFLED)
+    numbers = frame.astype({"kind": float})
+    with pytest.raises(InvalidDataError, match=r"with \['kind'\] as the columns.* got \[\]"):
+        model.set_params(categorical_features=["kind"]).fit(numbers, SHUFFLED)
 
 
 @pytest.mark.parametrize(

@@ -200,6 +200,19 @@ def test_impossible_data_are_named():
         model.to_sklearn()
 
 
+def test_forests_are_added_to_whatever_the_order_of_the_categories():
+    turned = FRAME["kind"].cat.reorder_categories(KINDS[::-1]).cat.add_categories("z")
+    given = {"max_depth": 5, "random_state": 0}
+    whole = ExtraTreesRegressor(4, **given).fit(FRAME, VALUES)
+    model = ExtraTreesRegressor(2, warm_start=True, **given).fit(FRAME, VALUES)
+    model.set_params(n_estimators=4).fit(FRAME.assign(kind=turned), VALUES)
+    same_trees(model.estimators_, whole.estimators_)
+    np.testing.assert_array_equal(model.predict(FRAME.assign(kind=turned)), whole.predict(FRAME))
+    model.set_params(n_estimators=5, categorical_features=["kind"])
+    with pytest.raises(InvalidDataError, match=r"with \['kind'\] as the columns.* got \[\]"):
+        model.fit(FRAME.assign(kind=1.0), VALUES)
+
+
 def test_rare_categories_are_found_in_all_rows_not_in_the_sample(monkeypatch):
     monkeypatch.setattr("daskml_kit.tree.binning.SAMPLE_ROWS", 50)
     monkeypatch.setattr("daskml_kit.tree.binning.SAMPLE_VALUES", 50)
