@@ -72,6 +72,7 @@ class BlockEstimator(BaseEstimator):
         min_classes: int = 2,
         class_weights: ClassWeights | None = None,
         edges: RowEdges | None = None,
+        told_apart: tuple[int, ...] = (),
         opener: Any = open_dataset,
     ) -> Iterator[tuple[Any, Executor]]:
         """Resident, checked data for the length of one fit, and where its rounds run.
@@ -79,7 +80,13 @@ class BlockEstimator(BaseEstimator):
         ``opener`` makes them resident: by rows, or with :func:`~daskml_kit.runtime.columns.open_columns`.
         """
         name = type(self).__name__
-        spec = self._spec(X, target=target, multi_output=multi_output, min_classes=min_classes)
+        spec = self._spec(
+            X,
+            target=target,
+            multi_output=multi_output,
+            min_classes=min_classes,
+            told_apart=told_apart,
+        )
         log = FitLog(name, max_iter=_bound(self, "max_iter"), tol=_bound(self, "tol"))
         line = ProgressLine(name) if getattr(self, "verbose", 0) else None
         if line is not None:

@@ -61,7 +61,8 @@ class GradientBoostingRegressor(RegressorMixin, GradientBoosting):
         Features whose values are categories, at most ``max_bins``. "from_dtype": the columns of a categorical
         dtype. At a node categories are put in the order of their damped Newton steps and a few of either end
         go left; those of fewer than ten rows go right, as in scikit-learn's HistGradientBoosting. Missing
-        values are one more category, unknown values count as missing.
+        values are one more category, unknown values count as missing. Numbers above 2^24 that float32 does
+        not have are refused.
     balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes

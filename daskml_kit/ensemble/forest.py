@@ -90,6 +90,8 @@ class Forest(TreeEstimator):
         X = numbered(X, {} if features is None else features.levels)
         seed = self._seed if kept else seed_from(self.random_state)
         how: dict[str, Any] = {"target": self._target, "min_classes": 1, "edges": asked.edges}
+        if features is not None:
+            how["told_apart"] = features.numbers
         if self._target == "classes":
             how["class_weights"] = None if self._balances(sample_weight) else self._class_weights
         with self._opened(X, y, sample_weight, **how) as (data, executor):

@@ -92,6 +92,8 @@ class GradientBoosting(TreeEstimator):
         X = numbered(X, {} if features is None else features.levels)
         seed = self._seed if before is not None else seed_from(self.random_state)
         how: dict[str, Any] = {"target": self._target}
+        if features is not None:
+            how["told_apart"] = features.numbers
         if self._target == "classes":
             how["class_weights"] = self._class_weights
         with self._opened(X, y, sample_weight, **how) as (data, executor):

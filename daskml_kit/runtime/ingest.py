@@ -29,6 +29,7 @@ JOIN_BYTES = 1 << 20
 
 _FEW_LABELS = 1 << 16  # labels this close together are counted even where rows are fewer
 _SAFE = 1 << 53
+_WHOLE = 1 << 24  # up to here float32 has all whole numbers
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Spec:
     min_classes: int = 2
     dtype: str = "float64"  # of X: float32 stays float32, all else becomes float64
     allow_nan: bool = False  # X may have missing values
+    told_apart: tuple[int, ...] = ()  # features whose numbers must stay apart as float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +109,9 @@ def load(index: int, spec: Spec, X: Any, y: Any = None, weight: Any = None) -> L
 
 
 def _load(index: int, spec: Spec, X: Any, y: Any, weight: Any) -> Loaded:
-    X = check_matrix(X, spec)
+    given, X = X, check_matrix(X, spec)
+    for feature in spec.told_apart:
+        _refuse_merged(given, X, feature)
     target, classes = _check_target(y, X.shape[0], spec)
     weight = _check_weight(weight, X.shape[0])
     block = Block(X, target, weight, index=index)
@@ -146,6 +150,43 @@ def check_matrix(X: Any, spec: Spec) -> Matrix:
         estimator=spec.estimator,
     )
     return out
+
+
+def merged(given: Any, rows: Any, feature: int) -> Array:
+    """Which rows have a number of a feature that float32 does not tell from its neighbours: above 2^24, where
+    not all whole numbers are float32, and one that is not.
+
+    Parameters
+    ----------
+    given : rows as they came
+    rows : the same as float32 or float64
+    """
+    column = rows[:, feature]
+    out: Array = np.abs(column) >= _WHOLE
+    if not out.any():
+        return out
+    wide, narrow = np.asarray(_column(given, feature)[out]), column[out].astype(np.float64)
+    if wide.dtype.kind == "f" or (wide.dtype.kind in "iu" and np.abs(narrow).max() < _SAFE):
+        out[out] = wide != narrow
+    else:  # Python compares integers with floats exactly
+        out[out] = [a != b for a, b in zip(wide.tolist(), narrow.tolist(), strict=True)]
+    return out
+
+
+def _column(X: Any, feature: int) -> Any:
+    return X.iloc[:, feature] if hasattr(X, "iloc") else np.asarray(X)[:, feature]
+
+
+def _refuse_merged(given: Any, rows: Any, feature: int) -> None:
+    bad = merged(given, rows, feature)
+    if bad.any():
+        which = repr(given.columns[feature]) if hasattr(given, "columns") else f"at index {feature}"
+        first = np.asarray(_column(given, feature)[bad])[0]
+        raise ValueError(
+            f"Categorical feature {which} has the category {first}, and float32, in which rows are compared, "
+            f"does not tell it from {rows[bad.argmax(), feature]:.0f}. Number the categories from 0, for "
+            "example with OrdinalEncoder, or pass a dataframe with a column of a categorical dtype."
+        )
 
 
 def _check_target(y: Any, n_rows: int, spec: Spec) -> tuple[Array | None, Array | None]:
@@ -400,5 +441,6 @@ __all__ = [
     "check_matrix",
     "load",
     "merge_facts",
+    "merged",
     "nbytes",
 ]

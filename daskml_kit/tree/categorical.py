@@ -38,6 +38,12 @@ class Features:
     levels: Levels
     names: list[Any] | None
 
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The features whose categories are numbers in the data."""
+        found = np.flatnonzero(self.categorical).tolist()
+        return tuple(f for f in found if self.names is None or self.names[f] not in self.levels)
+
     def label(self, feature: int) -> str:
         """A feature in the words of an error."""
         return f"at index {feature}" if self.names is None else repr(self.names[feature])

@@ -62,7 +62,7 @@ SHARED = """
         Features whose values are categories, at most ``max_bins``: at a node they are put in the order of
         their mean target and split as ordered bins. "from_dtype": the columns of a categorical dtype. Missing
         values are one more category, and unknown values count as missing. A category without rows at a node
-        goes where more of its rows go.
+        goes where more of its rows go. Numbers above 2^24 that float32 does not have are refused.
     balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 """
 
@@ -101,6 +101,8 @@ class _DecisionTree(TreeEstimator):
         X = numbered(X, {} if features is None else features.levels)
         seed = seed_from(model.random_state)
         how: dict[str, Any] = {"target": self._target, "min_classes": 1, "edges": asked.edges}
+        if features is not None:
+            how["told_apart"] = features.numbers
         if self._target == "classes":
             how["class_weights"] = None if self._balances(sample_weight) else self._class_weights
         with self._opened(X, y, sample_weight, **how) as (data, executor):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -16,7 +17,7 @@ from daskml_kit.base import BlockEstimator, check_number
 from daskml_kit.exceptions import InvalidDataError, InvalidDataTypeError, InvalidParameterError
 from daskml_kit.kernels.tree_splits import CRITERIA, MOST_TIMES, POISSON, Rules
 from daskml_kit.runtime.in_kind import RowFunction
-from daskml_kit.runtime.ingest import DataFacts, Spec
+from daskml_kit.runtime.ingest import DataFacts, Spec, merged
 from daskml_kit.runtime.opening import RowEdges
 from daskml_kit.tree.binning import Survey
 from daskml_kit.tree.categorical import Features, categorical_in, no_frame_by_dtype, numbered
@@ -103,17 +104,23 @@ class TreeEstimator(BlockEstimator):
                 "categorical_features=None on one-hot or ordinal codes to get a tree that it has."
             )
 
+    def _row_checker(self, X: ArrayLike) -> Any:
+        check = super()._row_checker(X)
+        marks = getattr(self, "is_categorical_", None)
+        done = marks is None or check == self._checked_rows
+        return check if done else partial(_told_apart, check, marks)
+
     def _checked_rows(self, X: Any) -> Matrix:
-        rows: Matrix = validate_data(
+        check = partial(
+            validate_data,
             self,
-            X,
             reset=False,
             accept_sparse="csr",
             ensure_all_finite="allow-nan",
             dtype=np.float32,
             order="C",
         )
-        return rows
+        return _told_apart(check, getattr(self, "is_categorical_", None), X)
 
     def _balances(self, sample_weight: ArrayLike) -> bool:
         """Whether trees balance their classes: where rows have weights, whose sums must not round."""
@@ -361,6 +368,23 @@ def signs_of(monotonic_cst: Any, facts: DataFacts) -> IntArray:
             f"monotonic_cst must be None or an array-like of -1, 0 or 1, got {monotonic_cst!r}."
         )
     return signs.astype(np.int8)
+
+
+# ---------------------------------------------------------------- rows that come in
+
+
+def _told_apart(check: Any, categorical: Array | None, X: Any) -> Matrix:
+    """Rows as float32. Categories that it would merge with others are missing: ``fit`` has refused such.
+    Sparse rows are left as they are.
+    """
+    rows: Matrix = check(X)
+    if categorical is None or sparse.issparse(rows):
+        return rows
+    for f in np.flatnonzero(categorical).tolist():
+        unknown = merged(X, rows, f)
+        if unknown.any():
+            rows[unknown, f] = np.nan  # a copy: float32 rows are not changed by the check
+    return rows
 
 
 # ---------------------------------------------------------------- answers of one tree

@@ -189,6 +189,18 @@ def test_impossible_data_are_named():
     )
     with pytest.raises(InvalidDataError, match=r"Call X = X\.categorize\(\)"):
         DecisionTreeRegressor().fit(lazy, dd.from_pandas(VALUES, npartitions=2))
+    ids = np.column_stack([FRAME["x"], np.arange(N) % 2 + 2**24])
+    lazy = da.from_array(ids, chunks=(200, 2))
+    whole = DecisionTreeRegressor(categorical_features=[1])
+    frame = FRAME[["x"]].assign(code=2**60 + np.arange(N))
+    for X, words in ((ids, "at index 1"), (lazy, "at index 1"), (frame, "'code'")):
+        with pytest.raises(InvalidDataError, match=f"{words} has the category .* float32"):
+            whole.fit(X, VALUES.to_numpy())
+    whole.fit(ids + [0, 1] * (ids[:, 1:] % 2), VALUES)  # even ones are float32
+    gone = whole.predict(np.where([False, True], np.nan, ids))
+    odd = np.where([False, True], 2**24 + 1.0, ids)
+    np.testing.assert_array_equal(whole.predict(odd), gone)
+    np.testing.assert_array_equal(whole.predict(da.from_array(odd, chunks=(99, 2))), gone)
     forest = RandomForestClassifier(1, max_depth=2, warm_start=True).fit(FRAME, LABELS)
     few = FRAME[FRAME["kind"] != "a"]
     with pytest.raises(InvalidDataError, match="grown on other categories"):
