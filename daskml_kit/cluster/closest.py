@@ -30,7 +30,7 @@ class Closest:
 
 def closest(block: Block, candidates: FloatArray, origin: FloatArray, run: int) -> Closest:
     """The nearest candidates of all rows; 12 bytes a row stay in the block's scratch."""
-    key = f"k-means|| {run}"
+    key = _key(run)
     known: Closest | None = block.scratch.get(key)
     n_known = 0 if known is None else len(known.candidates)
     if known is None or not np.array_equal(known.candidates, candidates[:n_known]):
@@ -43,6 +43,15 @@ def closest(block: Block, candidates: FloatArray, origin: FloatArray, run: int) 
     return found
 
 
+def forget(block: Block, run: int) -> None:
+    """Frees what the block knows for a run."""
+    block.scratch.pop(_key(run), None)
+
+
+def _key(run: int) -> str:
+    return f"k-means|| {run}"
+
+
 def _joined(known: Closest, candidates: FloatArray, which: IntArray, square: FloatArray) -> Closest:
     nearer = square < known.square
     return Closest(
@@ -52,4 +61,4 @@ def _joined(known: Closest, candidates: FloatArray, which: IntArray, square: Flo
     )
 
 
-__all__ = ["Closest", "closest"]
+__all__ = ["Closest", "closest", "forget"]

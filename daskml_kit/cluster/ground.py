@@ -61,22 +61,40 @@ class Survey(NamedTuple):
     drawn: tuple[Chosen, ...]
 
 
+class Limits(NamedTuple):
+    """Keys that none of the rows drawn reaches: with more, a block need not send them."""
+
+    plain: float
+    """Of rows without weights."""
+    weighted: float
+
+    def of(self, block: Block) -> float:
+        """For the rows of a block."""
+        return self.plain if block.weight is None else self.weighted
+
+
 def survey(
     executor: Executor, data: BlockDataset, seed: int, asked: Sequence[Asked] = ()
 ) -> Survey:
     """Moments, and for each of ``asked`` rows drawn in proportion to their weights: one pass."""
-    asked = tuple(asked)
+    asked, facts = tuple(asked), data.facts
+    limits = [
+        Limits(one.limit(facts.n_rows, 1.0), one.limit(facts.weight_sum, facts.heaviest))
+        for one in asked
+    ]
     reduction: Reduction[int, Survey, Survey] = Reduction(
         "survey",
-        partial(_survey_chunk, asked, data.facts.n_rows),
+        partial(_survey_chunk, tuple(zip(asked, limits, strict=True))),
         partial(_survey_combined, asked),
     )
     return executor.reduce(data, reduction, seed)
 
 
-def _survey_chunk(asked: Sequence[Asked], n_rows: int, block: Block, seed: int) -> Survey:
+def _survey_chunk(asked: Sequence[tuple[Asked, Limits]], block: Block, seed: int) -> Survey:
     mass = np.ones(block.n_rows) if block.weight is None else block.weight
-    drawn = tuple(_drawn(one, n_rows, block, mass, seed) for one in asked)
+    drawn = tuple(
+        winners(block, mass, seed, one.purpose, one.size, limits.of(block)) for one, limits in asked
+    )
     found = columns(block.X)
     weighted = (
         Spread(float(block.n_rows), found.mean, float(found.squares.sum()))
@@ -84,12 +102,6 @@ def _survey_chunk(asked: Sequence[Asked], n_rows: int, block: Block, seed: int) 
         else spread(block.X, mass, found.mean)
     )
     return Survey(found, weighted, float(mass.max(initial=0.0)), drawn)
-
-
-def _drawn(asked: Asked, n_rows: int, block: Block, mass: FloatArray, seed: int) -> Chosen:
-    """A block's candidates. Of rows without weights only those that may be among the smallest of all."""
-    limit = asked.limit(n_rows) if block.weight is None else None
-    return winners(block, mass, seed, asked.purpose, asked.size, limit)
 
 
 def _survey_combined(asked: Sequence[Asked], a: Survey, b: Survey) -> Survey:

@@ -26,13 +26,14 @@ class Asked(NamedTuple):
     purpose: str
     size: int
 
-    def limit(self, n_rows: int) -> float:
-        """A key that the ``size`` smallest of ``n_rows`` rows without weights don't reach.
+    def limit(self, weight_sum: float, heaviest: float) -> float:
+        """A key ``t`` that the ``size`` smallest of rows with these weights don't reach; infinite if unknown.
 
-        Rows below it are six standard deviations more than ``size``: fewer, in one of 1e9 draws.
+        Rows below it are six standard deviations more than ``size``: fewer, in one of 1e9 draws. For
+        ``1 - exp(-w t)``, the chance of a row, is at least ``w / heaviest`` times that of the heaviest.
         """
-        share = ample(self.size) / max(n_rows, 1)
-        return float(-np.log1p(-share)) if share < 1.0 else float("inf")
+        share = ample(self.size) * heaviest / weight_sum
+        return float(-np.log1p(-share)) / heaviest if share < 1.0 else float("inf")
 
 
 class Chosen(NamedTuple):

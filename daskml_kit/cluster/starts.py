@@ -23,7 +23,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from sklearn.cluster import kmeans_plusplus
 
-from daskml_kit.cluster.closest import closest
+from daskml_kit.cluster.closest import closest, forget
 from daskml_kit.cluster.ground import Ground
 from daskml_kit.cluster.refining import SAMPLE_VALUES, Points, sample_of
 from daskml_kit.cluster.selection import Asked, Chosen, merged, winners
@@ -287,7 +287,7 @@ def _far_chunk(size: int, block: Block, draw: Draw) -> Chosen:
 def _weigh_chunk(block: Block, near: Near) -> FloatArray:
     which = closest(block, *near).which
     found = np.bincount(which, weights=block.weight, minlength=len(near.candidates))
-    block.scratch.clear()  # nothing of it is needed any more
+    forget(block, near.run)
     return found.astype(np.float64)
 
 

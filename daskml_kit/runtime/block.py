@@ -107,6 +107,13 @@ class Block:
         """Sum of the row weights."""
         return float(self.n_rows) if self.weight is None else float(self.weight.sum())
 
+    @property
+    def heaviest(self) -> float:
+        """The largest row weight, 0 without rows."""
+        return (
+            float(self.n_rows > 0) if self.weight is None else float(self.weight.max(initial=0.0))
+        )
+
     def __sizeof__(self) -> int:
         return self.nbytes + object.__sizeof__(self)
 

@@ -113,6 +113,7 @@ def open_columns(
         class_weight_sums=facts.class_weight_sums,
         block_rows=facts.block_rows,
         starts=facts.starts,
+        heaviest=facts.heaviest,
     )
     return data, executor
 

@@ -56,6 +56,7 @@ class BlockFacts:
     nbytes: int = 0
     sparse: bool = False
     weight_sum: float = 0.0
+    heaviest: float = 0.0  # weight of a row
     n_outputs: int = 0  # 0 for one-dimensional y
     classes: Array | None = None  # sorted labels of this block
     class_weight_sums: FloatArray | None = None
@@ -91,6 +92,7 @@ class DataFacts:
     class_weight_sums: FloatArray | None
     block_rows: tuple[int, ...]
     starts: tuple[int, ...] = field(default=())
+    heaviest: float = 1.0  # weight of a row, before class weights
 
 
 def load(index: int, spec: Spec, X: Any, y: Any = None, weight: Any = None) -> Loaded:
@@ -125,6 +127,7 @@ def _load(index: int, spec: Spec, X: Any, y: Any, weight: Any) -> Loaded:
         nbytes=block.nbytes,
         sparse=not isinstance(X, np.ndarray),
         weight_sum=block.weight_sum,
+        heaviest=block.heaviest,
         n_outputs=target.shape[1] if target is not None and target.ndim == 2 else 0,
         classes=classes,
         class_weight_sums=sums,
@@ -325,6 +328,7 @@ def merge_facts(parts: Sequence[BlockFacts], spec: Spec) -> DataFacts:
         class_weight_sums=class_sums,
         block_rows=rows,
         starts=tuple(np.concatenate([[0], np.cumsum(rows)[:-1]]).astype(int).tolist()),
+        heaviest=max(p.heaviest for p in parts),
     )
 
 

@@ -16,7 +16,7 @@ from daskml_kit.cluster.ground import shift_of
 from daskml_kit.cluster.grouping import grouped
 from daskml_kit.cluster.lloyd import Rule, Run, averaged, best, cost_of, refilled
 from daskml_kit.cluster.refining import sample_of
-from daskml_kit.cluster.selection import Chosen, merged, race, smallest, winners
+from daskml_kit.cluster.selection import Asked, Chosen, merged, race, smallest, winners
 from daskml_kit.cluster.starts import Sampled, padded, reclustered, seeded
 from daskml_kit.kernels import naive
 from daskml_kit.kernels.exact_sums import grid_for
@@ -86,6 +86,23 @@ def test_winners_are_the_smallest_of_the_race(skewed):
             expected = smallest(block, race(block, mass, 7, "t"), size)
             np.testing.assert_array_equal(found.rows, expected.rows)
             np.testing.assert_array_equal(found.keys, expected.keys)
+
+
+@pytest.mark.parametrize("power", [0, 1, 60])
+def test_parts_send_little_more_than_the_sample(power):
+    weight = RNG.uniform(0, 1, 8_000) ** power
+    block = Block(np.arange(8_000.0)[:, None], weight=weight)
+    asked = Asked("t", 40)
+    limit = asked.limit(weight.sum(), block.heaviest)
+    parts = [
+        winners(p, p.weight, 7, *asked, limit) for p in cut(block, [*range(1_000, 8_000, 1_000)])
+    ]
+    found = parts[0]
+    for part in parts[1:]:
+        found = merged(40, found, part)
+    expected = smallest(block, race(block, weight, 7, "t"), 40)
+    np.testing.assert_array_equal(found.rows, expected.rows)
+    assert sum(len(part.keys) for part in parts) < 160  # not 8 times 40
 
 
 # --- columns ---------------------------------------------------------------------------------

@@ -6,8 +6,11 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from daskml_kit.cluster import KMeans, started
+from daskml_kit.cluster import KMeans, closest, ground, started
 from daskml_kit.cluster.refining import LEAST_ROWS_EACH, SHARE, Points, sample_size
+from daskml_kit.cluster.selection import winners
+from daskml_kit.cluster.starts import OVERSAMPLING, ROUNDS
+from daskml_kit.kernels import nearest
 from tests.cluster.data import grid_blobs, row_weights, same_fit
 
 K = 5
@@ -29,6 +32,25 @@ def test_a_sample_costs_no_round_and_spares_iterations(weighted, monkeypatch):
     assert rounds(refined[0]) == rounds(plain[0])
     assert sum(m.n_iter_ for m in refined) < sum(m.n_iter_ for m in plain)
     assert np.median([m.inertia_ for m in refined]) <= 1.01 * np.median([m.inertia_ for m in plain])
+
+
+def test_several_runs_measure_each_candidate_once_and_send_one_sample(monkeypatch):
+    columns, limits = [], []
+
+    def measured(rows, candidates, origin):
+        columns.append(len(candidates))
+        return nearest(rows, candidates, origin)
+
+    def drawn(block, mass, seed, purpose, size, limit):
+        limits.append(limit)
+        return winners(block, mass, seed, purpose, size, limit)
+
+    monkeypatch.setattr(closest, "nearest", measured)
+    monkeypatch.setattr(ground, "winners", drawn)
+    KMeans(K, random_state=0, n_init=3, max_iter=1).fit(X, sample_weight=row_weights(N))
+    n_blocks = len(limits) // 4  # a row for each run, and the sample
+    assert sum(columns) == n_blocks * 3 * (1 + ROUNDS * OVERSAMPLING * K)
+    assert np.isfinite(limits).all()
 
 
 @pytest.mark.parametrize("weighted", [False, True])
