@@ -134,7 +134,7 @@ class ElasticNet(LinearRegressor):
     -----
     One pass to load and one for the moments, whatever alpha; the driver holds (n_features + n_targets)^2
     values. Above 5,000 features proximal L-BFGS takes a pass a step (``n_iter_`` counts them),
-    until no component of the smallest subgradient exceeds ``tol`` times the deviation of y.
+    until the duality gap is that small; the intercept is eliminated, so features may be far from zero.
 
     References
     ----------

@@ -2,30 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from daskml_kit.linear_model.choice import LOCAL, sketch_for
-from daskml_kit.linear_model.objective import Finish, LinearObjective, linear_reduction
+from daskml_kit.kernels import linear_sums
+from daskml_kit.linear_model.choice import LOCAL
+from daskml_kit.linear_model.objective import Finish, LinearObjective
 from daskml_kit.linear_model.pieces import edges_of, in_pieces
+from daskml_kit.linear_model.profiled import Profiled, profiled
 from daskml_kit.losses import HalfSquared
 from daskml_kit.penalties import L2, BoundedL1
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
-from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.reduction import Reduction
-from daskml_kit.solvers import ProximalLBFGS, solve
+from daskml_kit.solvers import LBFGS, Evaluation, ProximalLBFGS, solve
+from daskml_kit.solvers.vectors import inner
 from daskml_kit.typing import FloatArray
 
 
 class Spread(NamedTuple):
-    """Of each target: total weight, mean, and sum of squares about the mean."""
+    """Of each target: mean, and sum of squares about the mean; of each column, sum and sum of squares."""
 
     weight_sum: float
     mean: FloatArray
     squares: FloatArray
+    columns: FloatArray  # (2, n_features)
+
+    @property
+    def mean_x(self) -> FloatArray:
+        """(n_features,)"""
+        return np.asarray(self.columns[0] / self.weight_sum)
+
+    def deviation(self, target: int, fit_intercept: bool) -> float:
+        """Root of the mean square of y, about the mean unless there is no intercept."""
+        square = float(self.squares[target]) / self.weight_sum
+        return float(np.sqrt(square if fit_intercept else square + float(self.mean[target]) ** 2))
+
+    def curvatures(self, fit_intercept: bool) -> FloatArray:
+        """Mean squares of the columns, about the mean unless there is no intercept; (n_features,)."""
+        squares = self.columns[1] / self.weight_sum
+        if not fit_intercept:
+            return np.asarray(squares)
+        at = Evaluation(0.0, np.append(np.zeros_like(squares), 0.0), np.append(squares, 1.0))
+        return np.asarray(profiled(at, self.mean_x).hessian)
+
+
+def column_sums(block: Block, weight: FloatArray | None) -> FloatArray:
+    """Sums and sums of squares of the columns, (2, n_features): by the kernel of the rounds to come."""
+    d, below = block.X.shape[1], np.full(block.n_rows, -1.0)
+    sums = linear_sums(
+        HalfSquared(), block.X, below, weight, np.zeros(d + 1),
+        fit_intercept=True, order=1, sketch="diagonal",
+    )  # fmt: skip
+    assert sums.hessian is not None
+    return np.stack([sums.gradient[:d], sums.hessian[:d]])
 
 
 def _spread_chunk(block: Block, _: Any) -> Spread:
@@ -33,7 +66,7 @@ def _spread_chunk(block: Block, _: Any) -> Spread:
     s = np.ones(len(y)) if block.weight is None else block.weight
     total = float(s.sum())
     mean = s @ y / total if total > 0 else np.zeros(y.shape[1])
-    return Spread(total, mean, s @ (y - mean) ** 2)
+    return Spread(total, mean, s @ (y - mean) ** 2, column_sums(block, block.weight))
 
 
 def _spread_combine(a: Spread, b: Spread) -> Spread:
@@ -41,11 +74,11 @@ def _spread_combine(a: Spread, b: Spread) -> Spread:
     share = b.weight_sum / total if total > 0 else 0.0
     gap = b.mean - a.mean
     squares = a.squares + b.squares + a.weight_sum * share * gap**2
-    return Spread(total, a.mean + share * gap, squares)
+    return Spread(total, a.mean + share * gap, squares, a.columns + b.columns)
 
 
 SPREAD: Reduction[None, Spread, Spread] = Reduction("spread", _spread_chunk, _spread_combine)
-"""Reads y alone."""
+"""One pass."""
 
 
 class Wide(NamedTuple):
@@ -55,6 +88,50 @@ class Wide(NamedTuple):
     intercept: float
     gap: float  # duality gap of the averaged objective
     n_iter: int
+
+
+@dataclass(frozen=True, eq=False)
+class DualityGap:
+    """Of the averaged objective at a solver's state, whose evaluations hold all that it takes.
+
+    Without any penalty there is no such gap. The largest component of the gradient, over the deviation of its
+    column and, for the units of a gap, times that of y, stands for it.
+
+    Parameters
+    ----------
+    strengths : l1, l2
+    positive : whether coefficients are bounded by zero
+    penalty : what the evaluations left out
+    curvatures : (n_features,) of the squared loss
+    deviation : of y
+    mean_x : (n_features,) where the state's last coefficient is an intercept; else None
+    """
+
+    strengths: tuple[float, float]
+    positive: bool
+    penalty: BoundedL1 | None
+    curvatures: FloatArray
+    deviation: float
+    mean_x: FloatArray | None = None
+    name: ClassVar[str] = "duality gap"
+
+    def __call__(self, state: Any) -> float:
+        """In the units of y squared."""
+        w, smooth = state.w, getattr(state, "smooth", state.gradient)
+        if not np.isfinite(smooth).all():
+            return np.inf
+        value = float(state.value) - (0.0 if self.penalty is None else self.penalty.value(w))
+        if self.mean_x is not None:
+            value, smooth, _ = profiled(Evaluation(value, smooth), self.mean_x)
+            w = w[:-1]
+        l1, l2 = self.strengths
+        if l1 == l2 == 0.0:
+            slope, known = np.abs(state.gradient[: len(w)]), self.curvatures > 0
+            scaled = slope[known] / np.sqrt(self.curvatures[known])
+            return float(self.deviation * np.max(scaled, initial=0.0))
+        square = max(2.0 * value - l2 * inner(w, w), 0.0)
+        gap = duality_gap(w, l2 * w - smooth, square, l1, l2, self.positive)
+        return min(max(gap, 0.0), float(getattr(state, "gap", np.inf)))
 
 
 def solve_wide(
@@ -79,74 +156,91 @@ def solve_wide(
 
     Notes
     -----
-    It ends where no component of the smallest subgradient exceeds ``tol`` times the deviation of y (about 0
-    without an intercept): features of unit size then know their coefficients to about ``tol`` of that.
+    It ends where the duality gap is at most ``tol`` times the mean square of y (about its mean, with an
+    intercept), as coordinate descent does: in no unit but y's.
     """
     facts = data.facts
     l1, l2 = strengths
     mean = float(about.mean[target])
-    free = int(how.fit_intercept)
-    width = facts.n_features + free
-    penalty, on_coef = kinks_of(facts, how, l1)
+    local, free = how.solver in LOCAL, bool(how.fit_intercept)
+    slopes = np.append(np.ones(facts.n_features), np.zeros(int(free)))
     column = target if facts.n_outputs else None
-    finish = Finish(about.weight_sum, L2(l2 * on_coef))
-    objective = LinearObjective(
-        data, executor, HalfSquared(), how.fit_intercept, finish, target=column
-    )
-    kinks = penalty if l1 > 0 or how.positive else None
-    solver: Any = sketch_for(facts, width) if kinks is None else ProximalLBFGS(kinks)
-    if how.solver in LOCAL:
-        objective, solver = in_pieces(how.solver, objective, edges_of(facts, width), kinks)
+    finish = Finish(about.weight_sum, L2(l2 * slopes))
+    objective = LinearObjective(data, executor, HalfSquared(), free, finish, target=column)
+    whole = kinks_of(slopes if local else np.ones(facts.n_features), how, l1)
+    kinks = whole if l1 > 0 or how.positive else None
+    solver: Any = LBFGS(sketch="diagonal") if kinks is None else ProximalLBFGS(kinks)
+    best = Profiled(solver, about.mean_x, mean)
+    if local:
+        edges = edges_of(facts, facts.n_features + int(free))
+        objective, solver = in_pieces(how.solver, objective, edges, kinks)
+        start = np.append(start, [mean] * int(free))
+    elif free:
+        solver = best
+    distance = DualityGap(
+        strengths, how.positive, kinks, about.curvatures(free), about.deviation(target, free),
+        about.mean_x if local and free else None,
+    )  # fmt: skip
     solution = solve(
-        objective,
-        solver,
-        np.r_[start, [mean] * free],
-        max_iter=how.max_iter,
-        tol=tolerance(about, target, how),
-    )
-    # The residual's own sums, for the duality gap: one pass at the solution.
-    w = solution.w
-    sums = executor.reduce(data, linear_reduction(HalfSquared(), how.fit_intercept, 1, column), w)
-    coef = w[: facts.n_features]
-    pull = -sums.gradient[: facts.n_features] / about.weight_sum
-    square = 2.0 * sums.value / about.weight_sum
-    gap = duality_gap(coef, pull, square, l1, l2, how.positive)
-    return Wide(coef, float(w[-1]) if free else 0.0, gap, solution.n_iter)
+        objective, solver, start,
+        max_iter=how.max_iter, tol=tolerance(about, target, how), distance=distance,
+    )  # fmt: skip
+    coef = solution.w[: facts.n_features]
+    intercept = best.intercept(coef) if free else 0.0
+    return Wide(coef, intercept, distance(solution.state), solution.n_iter)
 
 
 def tolerance(about: Spread, target: int, how: Any) -> float:
-    """``tol`` times the deviation of y, about 0 without an intercept; no less than rounding of its mean."""
-    square = float(about.squares[target]) / about.weight_sum
-    mean = float(about.mean[target])
+    """``tol`` times the mean square of y, about its mean with an intercept; no less than its rounding."""
+    return gap_tolerance(
+        float(about.squares[target]) / about.weight_sum, float(about.mean[target]), how
+    )
+
+
+def gap_tolerance(square: float, mean: float, how: Any) -> float:
+    """The same from the mean square about the mean, and the mean."""
     if not how.fit_intercept:
-        square += mean**2
-    rounding = float(np.finfo(np.float64).eps) * abs(mean)
-    return max(float(how.tol * np.sqrt(square)), rounding)
+        square, mean = square + mean**2, 0.0
+    unit = 8.0 * float(np.finfo(np.float64).eps)
+    rounding = unit * np.sqrt(square) * (np.sqrt(square) + abs(mean)) + (unit * mean) ** 2
+    return float(max(how.tol * square, rounding))
 
 
-def kinks_of(facts: DataFacts, how: Any, l1: float) -> tuple[BoundedL1, FloatArray]:
-    """L1 and the bounds of positive coefficients; and ones for coefficients, zero for the intercept."""
-    on_coef = np.r_[np.ones(facts.n_features), np.zeros(int(how.fit_intercept))]
-    lower = np.where(on_coef * how.positive > 0, 0.0, -np.inf)
-    return BoundedL1(l1 * on_coef, lower, np.full(len(on_coef), np.inf)), on_coef
+def kinks_of(slopes: FloatArray, how: Any, l1: float) -> BoundedL1:
+    """L1 and the bounds of positive coefficients, where ``slopes`` is one; it is zero for an intercept."""
+    lower = np.where(slopes * how.positive > 0, 0.0, -np.inf)
+    return BoundedL1(l1 * slopes, lower, np.full(len(slopes), np.inf))
 
 
 def duality_gap(
     coef: FloatArray, pull: FloatArray, square: float, l1: float, l2: float, positive: bool
 ) -> float:
-    """Of the averaged objective, from ``pull = X'r / W`` and ``square = r'r / W``.
+    """Of the averaged objective, from ``pull = X'r / W`` and ``square = r'r / W``; ``l1`` or ``l2`` above 0.
 
     Fercoq, Gramfort, Salmon (2015), "Mind the duality gap", eq. 3; without l1 the conjugate of the ridge.
     """
-    inner = square + float(coef @ pull)  # r'y
-    ridge = l2 * float(coef @ coef)
-    rest = pull - l2 * coef
+    pulled = inner(coef, pull)
+    ridge = l2 * inner(coef, coef)
     if l1 == 0:
-        return square + 0.5 * ridge - inner + float(pull @ pull) / (2.0 * l2) if l2 > 0 else 0.0
+        free = np.maximum(pull, 0.0) if positive else pull
+        return 0.5 * ridge - pulled + inner(free, free) / (2.0 * l2)
+    rest = pull - l2 * coef
     largest = float(np.max(rest if positive else np.abs(rest), initial=0.0))
     scale = l1 / largest if largest > l1 else 1.0
-    primal = 0.5 * (square + ridge) + l1 * float(np.abs(coef).sum())
-    return primal + 0.5 * scale**2 * (square + ridge) - scale * inner
+    # With r'y = r'r + w.X'r, ordered so that near the minimum nothing large is subtracted.
+    bent = 0.5 * (1.0 - scale) ** 2 * square + 0.5 * (1.0 + scale**2) * ridge
+    return bent + l1 * float(np.abs(coef).sum()) - scale * pulled
 
 
-__all__ = ["SPREAD", "Spread", "Wide", "duality_gap", "kinks_of", "solve_wide", "tolerance"]
+__all__ = [
+    "SPREAD",
+    "DualityGap",
+    "Spread",
+    "Wide",
+    "column_sums",
+    "duality_gap",
+    "gap_tolerance",
+    "kinks_of",
+    "solve_wide",
+    "tolerance",
+]

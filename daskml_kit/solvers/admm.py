@@ -100,6 +100,7 @@ class ADMMState:
     w: FloatArray
     value: float
     gradient: FloatArray  # the smallest subgradient
+    smooth: FloatArray  # the gradient without the penalty's part
     trial: FloatArray
     models: FloatArray
     duals: FloatArray
@@ -135,7 +136,8 @@ class ADMM:
         """Begin at the point of the penalty's domain that is nearest to ``w``."""
         w = self.penalty.prox(w, 0.0)
         models = np.broadcast_to(w, (self.n_pieces, *w.shape)).copy()
-        return ADMMState(w, np.inf, np.full_like(w, np.inf), w, models, np.zeros_like(models))
+        infinite = np.full_like(w, np.inf)
+        return ADMMState(w, np.inf, infinite, infinite, w, models, np.zeros_like(models))
 
     def point(self, state: ADMMState) -> FloatArray:
         """z."""
@@ -173,6 +175,7 @@ class ADMM:
             w=z,
             value=evaluation.value + self.penalty.value(z),
             gradient=self.penalty.stationarity(z, evaluation.gradient),
+            smooth=evaluation.gradient,
         )
 
     def _scaled(self, state: ADMMState, product: FloatArray) -> ADMMState:

@@ -139,6 +139,7 @@ class CoCoAState:
     w: FloatArray
     value: float
     gradient: FloatArray  # the smallest subgradient
+    smooth: FloatArray  # the gradient without the penalty's part
     trial: FloatArray
     v: FloatArray
     centre: float  # of the intercept
@@ -188,7 +189,9 @@ class CoCoA:
         how = Ascent(self._lambda, self.n_pieces, w.copy() if np.any(slopes) else None)
         centre = float(w[-1]) if self._intercept else 0.0
         infinite = np.full_like(w, np.inf)
-        return CoCoAState(w, np.inf, infinite, w, np.zeros_like(w), centre, first_key(how), how)
+        return CoCoAState(
+            w, np.inf, infinite, infinite, w, np.zeros_like(w), centre, first_key(how), how
+        )
 
     def point(self, state: CoCoAState) -> FloatArray:
         """w of the dual variables, at first the start."""
@@ -239,7 +242,7 @@ class CoCoA:
         if np.isfinite(state.value) and not value < state.value:
             return state
         slope = self.penalty.stationarity(state.trial, at.gradient)
-        return replace(state, w=state.trial, value=value, gradient=slope)
+        return replace(state, w=state.trial, value=value, gradient=slope, smooth=at.gradient)
 
     def _primal(self, v: FloatArray, centre: float) -> FloatArray:
         w = np.sign(v) * np.maximum(np.abs(v) - self.penalty.l1, 0.0) / self._lambda

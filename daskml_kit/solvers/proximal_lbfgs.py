@@ -29,6 +29,7 @@ Stat. Softw. 33, section 2.6 (sweeps over the coordinates in use, then over all)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -102,7 +103,11 @@ class ProximalLBFGS:
         return state.trial
 
     def resumed(
-        self, state: ProximalLBFGSState, before: Kinked, ridge: FloatArray, tol: float
+        self,
+        state: ProximalLBFGSState,
+        before: Kinked,
+        ridge: FloatArray,
+        near: Callable[[ProximalLBFGSState], bool],
     ) -> ProximalLBFGSState:
         """Go on from where another penalty's solve has ended: no evaluation is needed there.
 
@@ -111,8 +116,10 @@ class ProximalLBFGS:
         state : of that solve
         before : its penalty
         ridge : L2 strengths that the smooth part has more now, of the shape of the coefficients
-        tol : as for :func:`~daskml_kit.solvers.solve`; where the end is one here too, there is no step
+        near : whether a state is near enough to the minimum: there is no step then
         """
+        if not np.isfinite(state.value):
+            return state
         w = state.w
         smooth = state.smooth + ridge * w
         value = state.value - before.value(w) + self.penalty.value(w)
@@ -128,8 +135,7 @@ class ProximalLBFGS:
             n_iter=0,
             trouble="",
         )
-        near = float(np.abs(begun.gradient).max(initial=0.0)) <= tol
-        return replace(begun, search=None, target=None) if near else self._directed(begun)
+        return replace(begun, search=None, target=None) if near(begun) else self._directed(begun)
 
     def question(self, state: ProximalLBFGSState) -> Question:
         """An evaluation there, with the Hessian's diagonal at the start and at some of the first steps."""

@@ -246,7 +246,7 @@ def test_impossible_parameters_are_refused_by_name(estimator, message):
 )
 def test_more_features_than_a_gram_matrix_takes(model, monkeypatch):
     """By rounds over the rows: the same errors, penalties and coefficients as from moments."""
-    model = clone(model).set_params(tol=1e-9, max_iter=5_000)
+    model = clone(model).set_params(tol=1e-13, max_iter=5_000)
     by_moments = clone(model).fit(X, Y[:, 0], WEIGHT)
     monkeypatch.setattr(least_squares, "GRAM_FEATURES", 5)
     for rows in (X, sparse.csr_array(X), da.from_array(X, chunks=(40, -1))):
@@ -258,7 +258,7 @@ def test_more_features_than_a_gram_matrix_takes(model, monkeypatch):
         np.testing.assert_allclose(ours.intercept_, by_moments.intercept_, atol=1e-7)
         assert ours.n_rounds_ == len(ours.history_)
     assert {r["name"] for r in ours.history_} <= {
-        "load", "spread", "cell-weights", "halfsquared-gradient", "folds-gradient", "score"
+        "load", "spread", "cell-weights", "folds-means", "halfsquared-gradient", "folds-gradient", "score"
     }  # fmt: skip
     with pytest.raises(InvalidDataError, match="weights of the test rows of split 0 are zero"):
         LassoCV(cv=3).fit(X, Y[:, 0], np.r_[np.zeros(60), np.ones(N - 60)])
@@ -267,6 +267,19 @@ def test_more_features_than_a_gram_matrix_takes(model, monkeypatch):
     with pytest.warns(ConvergenceWarning) as said:
         LassoCV(alphas=3, cv=2, max_iter=1, tol=1e-12).fit(X, Y[:, 0])
     assert "fits of folds stopped before tol=1e-12, max_iter=1." in str(said[0].message)
+
+
+def test_wide_folds_end_whatever_the_units(monkeypatch):
+    """By the duality gap, as with moments; and where no step can be taken."""
+    monkeypatch.setattr(least_squares, "GRAM_FEATURES", 5)
+    small = LassoCV(alphas=[1e-7, 1e-6], cv=3).fit((X + 10.0) * 1e-6, Y[:, 0], WEIGHT)
+    usual = LassoCV(alphas=[0.1, 1.0], cv=3).fit(X + 10.0, Y[:, 0], WEIGHT)
+    np.testing.assert_allclose(small.mse_path_, usual.mse_path_, rtol=1e-9)
+    assert small.n_iter_ == usual.n_iter_ > 0
+    with pytest.warns(ConvergenceWarning) as said:
+        far = LassoCV(alphas=[1.0, 2.0], cv=2).fit(X * 1e160, Y[:, 0])
+    assert "4 of 4 fits of folds stopped before tol=0.0001" in str(said[0].message)
+    assert not far.coef_.any()
 
 
 def test_a_constant_target_has_nothing_to_penalise():

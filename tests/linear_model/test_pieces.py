@@ -249,7 +249,7 @@ REGRESSORS = [
     (Ridge(alpha=300.0, tol=1e-6, max_iter=2_000), ("admm", "giant", "cocoa")),
     (Ridge(alpha=5.0, tol=1e-7, positive=True, max_iter=2_000), ("admm",)),
     (Lasso(alpha=0.05, tol=1e-7, max_iter=2_000), ("admm",)),
-    (ElasticNet(alpha=0.5, tol=1e-5, max_iter=2_000), ("admm", "cocoa")),
+    (ElasticNet(alpha=0.5, tol=1e-8, max_iter=2_000), ("admm", "cocoa")),
     (PoissonRegressor(alpha=0.1, tol=1e-8, max_iter=2_000), ("admm", "giant")),
     (GammaRegressor(alpha=0.1, tol=1e-8, max_iter=2_000), ("giant",)),
     (TweedieRegressor(alpha=0.5, tol=1e-6, max_iter=2_000), ("cocoa",)),

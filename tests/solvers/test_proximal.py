@@ -220,6 +220,10 @@ def test_the_model_of_proximal_lbfgs_is_the_hessian_that_it_says(seed, pairs, l1
     assert np.abs(slope).max() <= 1e-6 * (1.0 + np.abs(gradient).max())
 
 
+def at_rest(state):
+    return np.abs(state.gradient).max() <= 1e-9
+
+
 def test_a_solve_resumed_under_another_penalty_asks_for_nothing_twice():
     function, _ = quadratic(100.0)
     before, after = kinks(6, 0.5), kinks(6, 0.2)
@@ -232,7 +236,7 @@ def test_a_solve_resumed_under_another_penalty_asks_for_nothing_twice():
         return Evaluation(value + 0.05 * float(w @ w), slope + ridge * w, hessian + np.diag(ridge))
 
     solver = ProximalLBFGS(after)
-    state = solver.resumed(first.state, before, ridge, 1e-9)
+    state = solver.resumed(first.state, before, ridge, at_rest)
     here = stiffer(state.w, 1)
     assert state.value == pytest.approx(here.value + after.value(state.w), rel=1e-12)
     np.testing.assert_allclose(state.smooth, here.gradient, atol=1e-12)
@@ -244,5 +248,5 @@ def test_a_solve_resumed_under_another_penalty_asks_for_nothing_twice():
     cold = solve(FunctionObjective(stiffer), solver, np.zeros(6), **asks)
     np.testing.assert_allclose(state.w, cold.w, atol=1e-8)
     assert evaluations < cold.n_evaluations
-    same = solver.resumed(state, after, np.zeros(6), 1e-9)  # nothing has changed: no step
+    same = solver.resumed(state, after, np.zeros(6), at_rest)  # nothing has changed: no step
     assert same.search is None
