@@ -2,8 +2,8 @@
 
 The smooth part is replaced by the model that L-BFGS has of it, which is minimised together with the penalty
 on the driver: it is a diagonal and a few rank-one terms, so a sweep over d coordinates costs ``O(d memory)``
-operations. The unit step is tried first and nearly always accepted: a round an iteration, with messages of
-the model's size.
+operations. Where sweeps creep, the coordinates in use are solved for at once. The unit step is tried first
+and nearly always accepted: a round an iteration, with messages of the model's size.
 
 ====================  =============================================================
 papers                here
@@ -38,14 +38,16 @@ from numba import njit
 
 from daskml_kit.solvers.composite import Kinked, directional
 from daskml_kit.solvers.lbfgs import MIN_CURVATURE, RENEWED
-from daskml_kit.solvers.line_search import LineSearch
+from daskml_kit.solvers.line_search import NOISE, LineSearch
 from daskml_kit.solvers.metric import Diagonal, metric_from
 from daskml_kit.solvers.protocol import Evaluation, Question
 from daskml_kit.solvers.vectors import inner, length, one_thread
 from daskml_kit.typing import Array, FloatArray
 
 _SHARE = 0.1  # of the first residual that the inner problem may leave: 0.01 takes as many rounds
-_SWEEPS = 100
+_SWEEPS = 25
+_FACES = 20  # times that the coordinates in use are solved for at once
+_STILL = 20  # steps that may change the value by rounding only, while the gradient is not halved
 _LEAST_BEND = 1e-8  # of a coordinate's own curvature: below it the rank-one terms are rounding
 
 
@@ -63,6 +65,8 @@ class ProximalLBFGSState:
     target: FloatArray | None = None  # the end of the whole step, zeros and bounds exact
     diagonal: FloatArray | None = None  # of the Hessian, the last that was asked
     lost: bool = False  # no diagonal is asked any more
+    still: int = 0  # steps since the value changed, or the gradient was halved
+    least: float = np.inf  # the largest component of the gradient then
     n_iter: int = 0
     trouble: str = ""
 
@@ -132,6 +136,8 @@ class ProximalLBFGS:
             y=tuple(y + ridge * s for s, y in zip(state.s, state.y, strict=True)),
             diagonal=known,
             lost=True,
+            still=0,
+            least=np.inf,
             n_iter=0,
             trouble="",
         )
@@ -154,7 +160,14 @@ class ProximalLBFGS:
             return self._directed(self._at(state, trial, value, evaluation))
         slope = evaluation.gradient + directional(self.penalty, trial, search.direction)
         if search.accepts(value, slope):
-            return self._directed(self._moved(state, trial, value, evaluation))
+            moved = self._moved(state, trial, value, evaluation)
+            if moved.still >= _STILL:
+                return replace(
+                    moved,
+                    trouble="Steps change the objective by rounding only: centre features that are far from "
+                    "zero.",
+                )
+            return self._directed(moved)
         if not search.exhausted:
             return replace(state, search=search.following(value, slope))
         return self._from_scratch(state, "The line search found no lower value.")
@@ -180,8 +193,12 @@ class ProximalLBFGS:
         s, y = w - state.w, evaluation.gradient - state.smooth
         keep = inner(s, y) > MIN_CURVATURE * length(s) * length(y)
         at = self._at(state, w, value, evaluation)
+        largest = float(np.abs(at.gradient).max(initial=0.0))
+        going = state.value - value > NOISE * abs(value) or largest <= 0.5 * state.least
         return replace(
             at,
+            still=0 if going else state.still + 1,
+            least=largest if going else state.least,
             s=(*state.s, s)[-self.memory :] if keep else state.s,
             y=(*state.y, y)[-self.memory :] if keep else state.y,
             n_iter=state.n_iter + 1,
@@ -247,7 +264,8 @@ def minimise_model(
     """The minimiser z of ``gradient.(z - w) + (z - w)'B(z - w) / 2 + h(z)``, nearly, of the shape of ``w``.
 
     Coordinate descent, until it moves no coordinate by more than its curvature times a tenth of
-    ``residual``, the largest component of the smallest subgradient at ``w``.
+    ``residual``, the largest component of the smallest subgradient at ``w``. Where it creeps, the coordinates
+    in use are solved for at once, as far as none of them leaves its side of zero or its bounds.
     """
     # Copies, which can be written: for Numba a read-only array is a type of its own.
     start, z, slope, l1, lower, upper = (
@@ -256,8 +274,43 @@ def minimise_model(
     )
     bend, left, right = model
     enough = _SHARE * residual
-    descend_model(bend, left, right, start, z, slope, l1, lower, upper, enough, _SWEEPS)
+    for _ in range(_FACES):
+        if descend_model(bend, left, right, start, z, slope, l1, lower, upper, enough, _SWEEPS):
+            break
+        _leap(model, start, z, slope, l1, lower, upper)
     return z.reshape(w.shape)
+
+
+def _leap(
+    model: Model,
+    w: FloatArray,
+    z: FloatArray,
+    gradient: FloatArray,
+    l1: FloatArray,
+    lower: FloatArray,
+    upper: FloatArray,
+) -> None:
+    """Towards the minimum of the coordinates in use, in place; ``O(size pairs^2)`` by Woodbury's identity."""
+    use = np.flatnonzero(((z != 0) | (l1 == 0)) & (z > lower) & (z < upper))
+    side, at = np.sign(z[use]) * (l1[use] > 0), z[use]
+    bend, left, right = model.bend[use], model.left[use], model.right[use]
+    away = z - w
+    with one_thread():
+        pull = gradient[use] + bend * away[use] - left @ (model.right.T @ away) + side * l1[use]
+        bent = left / bend[:, None]
+        inside = np.eye(left.shape[1]) - right.T @ bent
+        try:
+            step = -(pull / bend + bent @ np.linalg.solve(inside, right.T @ (pull / bend)))
+        except np.linalg.LinAlgError:
+            return
+    if not np.isfinite(step).all() or not inner(step, pull) < 0:
+        return
+    low = np.where(side > 0, np.maximum(lower[use], 0.0), lower[use])
+    high = np.where(side < 0, np.minimum(upper[use], 0.0), upper[use])
+    end = np.where(step > 0, high, low)
+    room = np.divide(end - at, step, out=np.full_like(step, np.inf), where=step != 0)
+    share = min(1.0, float(room.min(initial=np.inf)))
+    z[use] = np.where(room <= share, end, at + share * step)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -273,10 +326,16 @@ def descend_model(
     upper: Array,
     enough: float,
     most: int,
-) -> None:
-    """Sweeps over the coordinates of ``z``, in place: all of them, then those that are not at rest."""
+) -> bool:
+    """Sweeps over the coordinates of ``z``, in place: all of them, then those that are not at rest.
+
+    Whether the last sweep moved none by more than ``enough``.
+    """
     size, rank = left.shape
     turned = np.zeros(rank)  # right' (z - w)
+    for j in range(size):
+        for k in range(rank):
+            turned[k] += (z[j] - w[j]) * right[j, k]
     awake = np.ones(size, np.bool_)
     whole = True
     for _ in range(most):
@@ -301,10 +360,11 @@ def descend_model(
                     turned[k] += change * right[j, k]
         if largest <= enough:
             if whole:
-                return
+                return True
             whole = True
         else:
             whole = False
+    return False
 
 
 __all__ = ["ProximalLBFGS", "minimise_model", "model_of"]

@@ -250,3 +250,42 @@ def test_a_solve_resumed_under_another_penalty_asks_for_nothing_twice():
     assert evaluations < cold.n_evaluations
     same = solver.resumed(state, after, np.zeros(6), at_rest)  # nothing has changed: no step
     assert same.search is None
+
+
+def test_a_model_of_features_far_from_zero_is_minimised_all_the_same():
+    """They share one steep direction, along which single coordinates creep; solved for at once they don't."""
+    rng = np.random.default_rng(0)
+    size, penalty = 40, kinks(40, 0.3, -2.0, np.inf)
+    steep = rng.uniform(1.0, 2.0, size)
+    hessian = np.diag(rng.uniform(0.5, 1.5, size)) + 1e4 * np.outer(steep, steep)
+    s = (rng.normal(size=size), steep)
+    gradient, w = rng.normal(size=size), np.zeros(size)
+    state = replace(
+        ProximalLBFGS(penalty).init(w), gradient=gradient, s=s, y=tuple(hessian @ each for each in s),
+        diagonal=np.diag(hessian),
+    )  # fmt: skip
+    model = model_of(state)
+    dense = np.diag(model.bend) - model.left @ model.right.T
+    z = minimise_model(model, gradient, w, penalty, 1e-4)
+    assert (z == 0).any()
+    assert (z > 0).any()
+    slope = penalty.stationarity(z, gradient + dense @ (z - w))
+    assert np.abs(slope).max() <= 1e-4
+
+
+def test_proximal_lbfgs_ends_where_only_rounding_changes():
+    """A gradient that is known to 1e-7 can't be brought to 1e-12: no need to try max_iter times."""
+    rng, noise = np.random.default_rng(0), np.random.default_rng(1)
+    turned = np.linalg.qr(rng.normal(size=(8, 8)))[0]
+    hessian, pull = turned @ np.diag(np.logspace(0, -6, 8)) @ turned.T, rng.normal(size=8)
+
+    def rough(w, order):
+        value = float(w @ hessian @ w / 2 - pull @ w) + 1e6
+        slope = hessian @ w - pull + 1e-7 * noise.normal(size=8)
+        return Evaluation(value, slope, np.diag(np.diag(hessian)))
+
+    with pytest.warns(ConvergenceWarning, match="by rounding only: centre features"):
+        found = solve(
+            FunctionObjective(rough), ProximalLBFGS(kinks(8, 0.01)), np.zeros(8), max_iter=3_000, tol=1e-12
+        )  # fmt: skip
+    assert found.n_iter < 1_000
