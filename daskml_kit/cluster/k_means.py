@@ -82,7 +82,8 @@ class KMeans(StartedModel):
         Iterations of the best run, over all rows. Those on the sample of "k-means||" do not count.
     n_distances_ : int
         Distances from rows to centres computed in the iterations of all runs and the last pass, not in the
-        start; "lloyd" computes ``n n_clusters`` in each. More where bounds were lost with a worker or
+        start; "lloyd" computes ``n n_clusters`` in each. One that a float32 score leaves in doubt is measured
+        again, and counted again. More where bounds were lost with a worker or
         spilled, and with "hamerly" a few more or fewer with other chunks.
     n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
 

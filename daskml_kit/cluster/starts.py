@@ -224,7 +224,9 @@ class Parallel:
 
     def _refined(self, found: Sequence[Sequence[FloatArray]], drawn: Chosen) -> list[FloatArray]:
         sample = Points.of(*sample_of(drawn, self.n_sample))
-        return [sample.refined(starts[:FINALISTS], sample.converged)[0] for starts in found]
+        finals = [starts[:FINALISTS] for starts in found]
+        refine = partial(sample.converged, n_starts=sum(map(len, finals)))
+        return [sample.refined(starts, refine)[0] for starts in finals]
 
 
 # ---------------------------------------------------------------- a round of k-means||

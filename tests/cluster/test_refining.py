@@ -6,7 +6,7 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from daskml_kit.cluster import KMeans, closest, ground, started
+from daskml_kit.cluster import KMeans, closest, ground, refining, started
 from daskml_kit.cluster.refining import LEAST_ROWS_EACH, SHARE, Points, sample_size
 from daskml_kit.cluster.selection import winners
 from daskml_kit.cluster.starts import OVERSAMPLING, ROUNDS
@@ -61,6 +61,20 @@ def test_chunks_change_nothing_of_it(weighted):
     lazy = da.from_array(X, chunks=((*chunks,), (4,)))
     parts = None if weight is None else da.from_array(weight, chunks=((*chunks,),))
     same_fit(whole, KMeans(K, random_state=0, n_init=2).fit(lazy, sample_weight=parts))
+
+
+def test_the_work_of_all_starts_is_bounded(monkeypatch):
+    most, converged = [], Points.lloyd
+
+    def counted(self, start, max_iter, tol):
+        if tol > 0.0:  # on the sample
+            most.append(max_iter)
+        return converged(self, start, max_iter, tol)
+
+    monkeypatch.setattr(Points, "lloyd", counted)
+    monkeypatch.setattr(refining, "WORK", 6 * 20 * (N // SHARE) * K * 4)
+    KMeans(K, random_state=0, n_init=2, max_iter=1).fit(X)
+    assert most == [20] * 6  # three starts of each run
 
 
 def test_far_from_the_origin_it_is_the_same_start():
