@@ -52,7 +52,7 @@ def cluster():
 def test_k_means_goes_on_bit_by_bit(cluster, executor, name, number, at_round):
     model = KMeans(12, random_state=0, algorithm="yinyang")
     lazy = da.from_array(X, chunks=(500, -1))
-    with daskml_kit.config_context(executor=executor):
+    with daskml_kit.config_context(executor=executor, balance="data"):
         calm = clone(model).fit(lazy)
         done = at_round(name, number, lambda: kill(max(pids(cluster).values())))
         model.fit(lazy)

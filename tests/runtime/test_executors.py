@@ -428,7 +428,7 @@ def n_rows(block, params):
 )
 def test_each_round_reads_each_row_once(client, estimator, rounds):
     y = (Y > 0).astype(int)
-    with daskml_kit.record() as run:
+    with daskml_kit.record() as run, daskml_kit.config_context(balance="data"):
         estimator.fit(da.from_array(X, chunks=(70, -1)), da.from_array(y, chunks=90))
     names = [r.name for r in run.rounds]
     if rounds is None:
