@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import dask.config
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, default_client
+
+
+@pytest.fixture(autouse=True)
+def _own_scheduler() -> Iterator[None]:
+    """Of two clients that overlap, the one that closes last leaves its choice behind (distributed 2026.8)."""
+    yield
+    try:
+        default_client()
+    except ValueError:
+        dask.config.config.pop("scheduler", None)
 
 
 @pytest.fixture(scope="session")

@@ -206,7 +206,7 @@ def test_a_worker_may_die_at_any_level(level, lossy, monkeypatch):
                 kill(victim)
 
     monkeypatch.setattr(protocol.FitLog, "emit", emit)
-    survives(lossy, model)
+    survives(model)
 
 
 @pytest.mark.cluster
@@ -221,19 +221,18 @@ def test_a_worker_may_die_while_small_nodes_are_finished(lossy, monkeypatch):
         return futures
 
     monkeypatch.setattr(graph.Plan, "submit", submit)
-    survives(lossy, RandomForestClassifier(3, random_state=0))
+    survives(RandomForestClassifier(3, random_state=0))
     assert killed
 
 
-def survives(client, model):
+def survives(model):
     lazy = da.from_array(X, chunks=(120, 4))
     with daskml_kit.config_context(trees="reduce"):
         spread = clone(model).fit(lazy, da.from_array(Y, chunks=120))
     assert bits(spread) == bits(model.fit(X, Y))
-    client.wait_for_workers(2)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def lossy():
     with local_cluster() as client:
         yield client
