@@ -60,6 +60,6 @@ def test_k_means_goes_on_bit_by_bit(cluster, executor, name, number, at_round):
     np.testing.assert_array_equal(model.cluster_centers_, calm.cluster_centers_)
     assert model.n_iter_ == calm.n_iter_
     np.testing.assert_allclose(model.inertia_, calm.inertia_, rtol=1e-12)
-    if name == "lloyd":  # its bounds had to be found again
-        assert model.n_distances_ > calm.n_distances_
+    if name == "lloyd":  # its bounds had to be found again, and others spare other distances
+        assert model.n_distances_ != calm.n_distances_
     wait_until(lambda: not ours(cluster))

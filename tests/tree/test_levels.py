@@ -26,7 +26,7 @@ from daskml_kit.tree import (
 )
 from daskml_kit.tree.finishing import Small
 from daskml_kit.tree.merging import Part
-from tests.integration.clusters import kill, local_cluster, pids
+from tests.integration.clusters import kill, local_cluster, ours, pids, wait_until
 
 rng = np.random.default_rng(0)
 N = 500
@@ -185,8 +185,8 @@ def test_a_cluster_grows_it_level_by_level(client, executor, small, apart, monke
         spread = clone(model).set_params(max_depth=6).fit(lazy, da.from_array(y, chunks=120))
     assert bits(spread) == bits(clone(model).set_params(max_depth=6).fit(X, y))
     assert names(spread).count("finish-nodes") == (small > 0)
-    keys = client.run_on_scheduler(lambda dask_scheduler: [str(k) for k in dask_scheduler.tasks])
-    assert not [k for k in keys if "finish-nodes" in k or "tree-level" in k]
+    left = ("finish-nodes", "tree-level")
+    wait_until(lambda: not [k for k in ours(client) if any(name in k for name in left)])
 
 
 @pytest.mark.cluster
