@@ -126,9 +126,8 @@ def _in_a_thread(fn: Callable[[], Value]) -> Future[Value]:
     def run() -> None:
         try:
             value = fn()
-        except (
-            BaseException
-        ) as error:  # whatever it is: somebody waits, and asyncio takes not all of them
+        except BaseException as error:
+            # Whatever it is: somebody waits, and asyncio does not take all of them.
             future.set_exception(RuntimeError(repr(error)))
         else:
             future.set_result(value)
