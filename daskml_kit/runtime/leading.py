@@ -6,7 +6,7 @@ pass takes less than that, one worker, the leader, runs the loop and asks the ot
     driver                      leader                              another worker
     steps, state ------------>  steps(...), in a thread of its own
                                   reduce --- reduction, params --->  its parts of the round,
-                                    |  its own parts meanwhile       as for the driver
+                                    |  its own parts meanwhile       in a thread that waits for it
                                   total <-- parts ------------------
                                   ... while go_on()
     state, events <-----------
@@ -25,11 +25,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, NoReturn, Protocol, TypeVar, cast
 
 from distributed.protocol import pickle
 
-from daskml_kit.runtime import graph, serving
+from daskml_kit.runtime import graph, lines, serving
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.events import FitLog, Minutes, RoundEvent
 from daskml_kit.runtime.executor import (
@@ -39,8 +39,9 @@ from daskml_kit.runtime.executor import (
     emit_round,
     for_a_while,
 )
+from daskml_kit.runtime.lines import Line, Offer
 from daskml_kit.runtime.reduction import Reduction
-from daskml_kit.runtime.serving import Errand, Parts, Raised
+from daskml_kit.runtime.serving import Errand, Here, Parts, Raised
 
 SHORT_ROUND_SECONDS = 0.05
 """Rounds with less compute than this are led by a worker: ten times what messages through the driver take."""
@@ -50,6 +51,9 @@ PATIENCE_SECONDS = 30.0
 
 LARGE_ANSWER_BYTES = 1 << 16
 """Above this an answer is pickled in a thread: to hand it over takes as long as to copy so many."""
+
+FOLLOWER = "daskml-follower"
+"""Name of the threads that answer a leader."""
 
 Value = TypeVar("Value")
 
@@ -90,6 +94,17 @@ class BatchBrokenError(Exception):
 def follow(dask_worker: Any) -> None:
     """Be ready for the requests of leaders."""
 
+    async def daskml_line(errand: bytes) -> bytes | None:
+        """Rounds of one errand in a thread, while its caller wants some; None where bundles are elsewhere."""
+        asked: Errand = pickle.loads(errand)
+        bundles = serving.present(dask_worker, asked)
+        if len(bundles) < len(asked.bundles):
+            return None
+        # Held for the batch: a bundle that moves meanwhile is the same value still.
+        serve = functools.partial(_rounds, asked, graph.called(dask_worker.address), bundles)
+        offer: bytes = pickle.dumps(lines.open_door(dask_worker, serve, FOLLOWER))
+        return offer
+
     async def daskml_round(errand: bytes, payload: bytes) -> bytes:
         said = await serving.serve(dask_worker, pickle.loads(errand), payload)
         answer: bytes
@@ -100,7 +115,14 @@ def follow(dask_worker: Any) -> None:
             answer = pickle.dumps(said)
         return answer
 
-    dask_worker.handlers[daskml_round.__name__] = daskml_round
+    for handler in (daskml_line, daskml_round):
+        dask_worker.handlers[handler.__name__] = handler
+
+
+def _rounds(errand: Errand, address: str, bundles: Here, line: Line) -> None:
+    while True:
+        payload = line.receive(PATIENCE_SECONDS)
+        line.send(pickle.dumps(serving.attempt_pickled(payload, errand, address, bundles)))
 
 
 # ---------------------------------------------------------------- on the leader
@@ -136,6 +158,59 @@ def _in_a_thread(fn: Callable[[], Value]) -> Future[Value]:
     return future
 
 
+class Follower(Protocol):
+    """Another worker, as its leader sees it. Whatever goes wrong with it is an exception."""
+
+    def ask(self, payload: bytes) -> None:
+        """For its parts of a round."""
+
+    def answer(self, end: float) -> bytes | bytearray:
+        """What it says, until then by the monotonic clock."""
+
+    def close(self) -> None:
+        """Nothing more is asked."""
+
+
+class OnLine:
+    """A follower in a thread at the other end of a line."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self.ask, self.close = line.send, line.close
+
+    def answer(self, end: float) -> bytes | bytearray:
+        return self._line.receive(end - time.monotonic())
+
+
+class OnCall:
+    """A follower that is asked over the connections that workers have with each other anyway."""
+
+    def __init__(
+        self, worker: Any, loop: asyncio.AbstractEventLoop, address: str, errand: bytes
+    ) -> None:
+        self._worker, self._loop, self._address, self._errand = worker, loop, address, errand
+        self._request: Future[bytes | None] | None = None
+
+    def ask(self, payload: bytes) -> None:
+        call = self._worker.rpc(self._address).daskml_round(errand=self._errand, payload=payload)
+        self._request = asyncio.run_coroutine_threadsafe(call, self._loop)
+
+    def answer(self, end: float) -> bytes:
+        assert self._request is not None
+        answer = self._request.result(max(end - time.monotonic(), 0.0))
+        if answer is None:
+            raise RuntimeError(f"{self._address} does not follow")
+        return answer
+
+    def close(self) -> None:
+        if self._request is not None:
+            self._request.cancel()
+
+
+_behind_walls: set[str] = set()
+"""Addresses that this process knows to let it in nowhere but at the workers' own ports."""
+
+
 class Leader:
     """The executor of steps that a worker leads: it can only reduce, and only the data set it was given."""
 
@@ -149,11 +224,12 @@ class Leader:
         self._errand = errands[self._address]
         # Held for the batch: a bundle that moves meanwhile is the same value still.
         self._bundles = serving.present(worker, self._errand)
-        self._others = {
+        self._errands = {
             address: pickle.dumps(errand)
             for address, errand in errands.items()
             if address != self._address
         }
+        self._others: list[Follower] = []
         self._n_bundles = sum(len(errand.bundles) for errand in errands.values())
         self._broken = len(self._bundles) < len(self._errand.bundles)
         self._data: BlockDataset | None = None
@@ -167,6 +243,7 @@ class Leader:
             return None
         try:
             self._data = BlockDataset([], facts)
+            self._others = [] if self._broken else self._called()
             me = cast(Executor, self)
             state = steps(me, self._data, state, lambda: in_time() and not self._broken)
             led = Led(state, tuple(self.log.rounds), began)
@@ -175,6 +252,8 @@ class Leader:
                 return None
             error = serving.raised(raised, self._address).error
             led = Led(None, tuple(self.log.rounds), began, error)
+        finally:
+            self._hang_up()
         answer: bytes | None = None if self._broken else pickle.dumps(led)
         return answer
 
@@ -208,8 +287,9 @@ class Leader:
     def end(self) -> None:
         """No more rounds: the worker closes, or nobody waits for them."""
         self._broken = True
+        self._hang_up()
         # An error that broke the batch may hold this object until Python looks for cycles.
-        self._bundles, self._others, self._data = [], {}, None
+        self._bundles, self._others, self._data = [], [], None
 
     def _stamped(
         self, reduction: Reduction[Any, Any, Any], params: Any
@@ -217,52 +297,61 @@ class Leader:
         """All parts in order, and the bytes that travelled for them."""
         if self._broken:
             raise BatchBrokenError
-        requests: list[Future[bytes | None]] = []
-        payload = b""
-        if self._others:
-            payload = pickle.dumps((reduction, params))
-            requests = [self._request(address, payload) for address in self._others]
+        others = self._others
+        payload = pickle.dumps((reduction, params)) if others else b""
         try:
-            parts = self._own(reduction, params)
-            sent = len(payload) * len(requests)
-            for said in self._answers(requests):
-                parts += said
-                sent += sum(part.part_bytes for _, part in said)
-        except BaseException:
-            for request in requests:
-                request.cancel()
-            raise
-        if sum(len(part.events) for _, part in parts) < self._n_bundles:
+            for other in others:
+                other.ask(payload)
+            own = serving.attempt(reduction, params, self._errand, self._address, self._bundles)
+            end = time.monotonic() + PATIENCE_SECONDS
+            # All answers are taken before an error is raised: steps may go on after it.
+            answers = [own, *(pickle.loads(other.answer(end)) for other in others)]
+        except Exception:  # whatever went wrong on the way: ordinary rounds find out
             self._break_off()
-        return [part for _, part in serving.in_order([parts])], sent
-
-    def _request(self, address: str, payload: bytes) -> Future[bytes | None]:
-        """Ask another worker, over the connections that it has with this one anyway."""
-        call = self._worker.rpc(address).daskml_round(errand=self._others[address], payload=payload)
-        return asyncio.run_coroutine_threadsafe(call, self._loop)
-
-    def _own(self, reduction: Reduction[Any, Any, Any], params: Any) -> Parts:
-        """This worker's parts; this thread takes its share."""
-        run = functools.partial(serving.run_lane, reduction, params, self._errand, self._address)
-        mine, *rest = serving.dealt(self._errand, self._bundles)
-        lanes = [serving.lanes().submit(run, lane) for lane in rest]
-        parts = serving.in_order([run(mine), *(lane.result() for lane in lanes)])
-        return serving.merged(reduction, parts) if self._errand.merged else parts
-
-    def _answers(self, requests: Sequence[Future[bytes | None]]) -> Iterator[Parts]:
-        """What the others say. An error of the reduction is raised here as it was there."""
-        end = time.monotonic() + PATIENCE_SECONDS
-        for request in requests:
-            try:
-                answer = request.result(max(end - time.monotonic(), 0.0))
-            except Exception:  # whatever went wrong on the way: ordinary rounds find out
-                self._break_off()
-            if answer is None:  # a worker that does not follow: started anew under its old address
-                self._break_off()
-            said: Parts | Raised = pickle.loads(answer)
+        parts: Parts = []
+        for said in answers:
             if isinstance(said, Raised):
                 raise said.error
-            yield said
+            parts += said
+        if sum(len(part.events) for _, part in parts) < self._n_bundles:
+            self._break_off()
+        sent = len(payload) * len(others) + sum(
+            part.part_bytes for said in answers[1:] for _, part in said
+        )
+        return [part for _, part in serving.in_order([parts])], sent
+
+    def _called(self) -> list[Follower]:
+        """The other workers, ready for rounds: all of them open their doors at the same time."""
+        known = [address for address in self._errands if address not in _behind_walls]
+        offers = dict(zip(known, self._offers(known), strict=True))
+        return [self._follower(address, offers.get(address)) for address in self._errands]
+
+    def _offers(self, addresses: Sequence[str]) -> list[Offer]:
+        rpc, errands = self._worker.rpc, self._errands
+
+        async def ask() -> list[bytes | None]:
+            doors = (rpc(address).daskml_line(errand=errands[address]) for address in addresses)
+            return list(await asyncio.gather(*doors))
+
+        request = asyncio.run_coroutine_threadsafe(ask(), self._loop)
+        try:
+            # None: bundles are elsewhere, or the worker does not follow, started anew under its old address.
+            return [pickle.loads(cast(bytes, offer)) for offer in request.result(PATIENCE_SECONDS)]
+        except Exception:  # whatever went wrong on the way: ordinary rounds find out
+            request.cancel()
+            self._break_off()
+
+    def _follower(self, address: str, offer: Offer | None) -> Follower:
+        if offer is not None:
+            try:
+                return OnLine(lines.call(self._worker, address, offer))
+            except OSError:
+                _behind_walls.add(address)
+        return OnCall(self._worker, self._loop, address, self._errands[address])
+
+    def _hang_up(self) -> None:
+        for other in self._others:
+            other.close()
 
     def _break_off(self) -> NoReturn:
         self._broken = True

@@ -97,6 +97,33 @@ def dealt(errand: Errand, bundles: Here) -> list[Here]:
     return [bundles[j :: errand.threads] for j in range(min(errand.threads, len(bundles)))]
 
 
+def attempt(
+    reduction: Reduction[Any, Any, Any], params: Any, errand: Errand, address: str, bundles: Here
+) -> Parts | Raised:
+    """The errand with what is here, for a thread that waits for it: it takes its share."""
+    mine, *rest = dealt(errand, bundles)
+    run = functools.partial(_caught, address, run_lane, reduction, params, errand, address)
+    lent = [lanes().submit(run, lane) for lane in rest]
+    found: list[Parts] = []
+    for said in (run(mine), *(lane.result() for lane in lent)):
+        if isinstance(said, Raised):
+            return said
+        found.append(said)
+    parts = in_order(found)
+    return _caught(address, merged, reduction, parts) if errand.merged else parts
+
+
+def attempt_pickled(
+    payload: bytes | bytearray, errand: Errand, address: str, bundles: Here
+) -> Parts | Raised:
+    """The same of a pickled reduction and its parameters."""
+    try:
+        reduction, params = pickle.loads(payload)
+    except BaseException as error:
+        return raised(error, address)
+    return attempt(reduction, params, errand, address, bundles)
+
+
 def run_lane(
     reduction: Reduction[Any, Any, Any], params: Any, errand: Errand, address: str, bundles: Here
 ) -> Parts:
@@ -160,15 +187,14 @@ __all__ = [
     "Here",
     "Parts",
     "Raised",
-    "dealt",
+    "attempt",
+    "attempt_pickled",
     "in_order",
     "keep_log_short",
     "lanes",
-    "merged",
     "parts_bytes",
     "present",
     "raised",
-    "run_lane",
     "serve",
     "serve_round",
 ]

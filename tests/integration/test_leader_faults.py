@@ -8,6 +8,7 @@ import time
 import uuid
 from contextlib import suppress
 from functools import partial
+from urllib.parse import urlsplit
 
 import dask.array as da
 import numpy as np
@@ -45,17 +46,22 @@ def gram(order, block, w):
     return block.X.T @ (block.X @ w)
 
 
+def give(order, victim):
+    given = order.with_name("given")
+    if not given.exists():
+        given.touch()
+        order.touch()
+        if victim == "leader":
+            obeys(order)
+
+
 def power(order, victim, executor, data, state, go_on):
     """The power method. An order is given once, at step ``AT`` of a batch."""
     w, where = state
     asked = Reduction("gram", partial(gram, order if victim == "other" else None), np.add)
     while len(where) < LENGTH:
-        given = order.with_name("given")
-        if len(where) == AT and leads() and not given.exists():
-            given.touch()
-            order.touch()
-            if victim == "leader":
-                obeys(order)
+        if order is not None and len(where) == AT and leads():
+            give(order, victim)
         w = executor.reduce(data, asked, w)
         w, where = w / np.linalg.norm(w), (*where, leads())
         if not go_on():
@@ -108,6 +114,20 @@ def test_killed_in_the_middle_of_a_batch(cluster, victim, tmp_path):
     assert names == ["gram"] * LENGTH  # what the lost batch did was not counted
     assert where[-1]  # led again
     wait_until(lambda: not ours(cluster))
+
+
+def test_led_over_encrypted_lines():
+    with local_cluster(2, processes=False, protocol="tls", security=True):
+        data, executor = open_dataset(
+            da.from_array(X, chunks=(50, -1)), spec=Spec(), log=FitLog("Tester")
+        )
+        with data:
+            w, where = lead(executor, data, partial(power, None, None))
+        executor.close()
+        assert {urlsplit(address).scheme for address in executor.workers} == {"tls"}
+        assert not leading._behind_walls & set(executor.workers)
+    np.testing.assert_allclose(w, expected(), rtol=1e-12)
+    assert sum(where) >= LENGTH - 2
 
 
 def counted(part, directory):

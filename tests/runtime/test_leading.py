@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from unittest import mock
 
 import dask.array as da
 import numpy as np
@@ -16,7 +17,7 @@ from distributed import get_client
 
 import daskml_kit
 from daskml_kit.linear_model import LogisticRegression
-from daskml_kit.runtime import leading
+from daskml_kit.runtime import leading, lines
 from daskml_kit.runtime.actors import ActorExecutor
 from daskml_kit.runtime.block import Bundle
 from daskml_kit.runtime.events import FitLog
@@ -141,12 +142,35 @@ def test_short_rounds_are_led_by_a_worker(fit, edges):
     assert len(moved) == 1
 
 
+def walled(on):
+    """No port but Dask's own can be reached from this process, or each can again."""
+    leading._behind_walls.clear()
+    refusing = mock.patch.object(lines, "call", side_effect=ConnectionRefusedError)
+    if on:
+        refusing.start()
+    else:
+        mock.patch.stopall()
+
+
+def test_workers_that_only_dask_reaches_are_asked_through_dask(fit, client):
+    data, executor = fit(MANY)
+    client.run(walled, True)
+    try:
+        w, where = lead(executor, data)
+        (known,) = {tuple(k) for k in client.run(lambda: leading._behind_walls).values() if k}
+    finally:
+        client.run(walled, False)
+    np.testing.assert_allclose(w, expected(MANY), rtol=1e-12)
+    assert len(led(where)) >= LENGTH - 2
+    assert set(known) < set(executor.workers)  # not to be tried again
+
+
 def state_of(dask_worker):
     """What a led fit could leave behind."""
     gc.collect()
     return {
         "leaders": sum(isinstance(o, leading.Leader) for o in gc.get_objects()),
-        "threads": [t.name for t in threading.enumerate() if t.name == LEADER],
+        "threads": [t.name for t in threading.enumerate() if t.name in (LEADER, leading.FOLLOWER)],
         "busy": dask_worker.rpc.active,
         "open": dask_worker.rpc.open,
         "keys": [str(k) for k in dask_worker.data],
@@ -277,7 +301,10 @@ def test_errors_hold_no_data(client):
 
 
 def unfollow(dask_worker):
-    return dask_worker.handlers.pop("daskml_round", None) is not None
+    followed = "daskml_line" in dask_worker.handlers
+    for name in ("daskml_line", "daskml_round"):
+        dask_worker.handlers.pop(name, None)
+    return followed
 
 
 def impatient(seconds):
