@@ -50,6 +50,7 @@ class Forest(TreeEstimator):
     oob_score: Any
     n_jobs: Any
     random_state: Any
+    verbose: int
     warm_start: bool
     max_samples: Any
     ccp_alpha: float
@@ -147,12 +148,20 @@ class Forest(TreeEstimator):
 
     def _check_parameters(self) -> None:
         check_number("n_estimators", self.n_estimators, least=1, whole=True)
+        check_number("verbose", self.verbose, least=0, whole=True)
+        for name in ("bootstrap", "warm_start"):
+            if not isinstance(getattr(self, name), bool | np.bool_):
+                raise InvalidParameterError(
+                    f"{name} must be True or False, got {getattr(self, name)!r}."
+                )
         if not isinstance(self.oob_score, bool | np.bool_) and not callable(self.oob_score):
             raise InvalidParameterError(
                 f"oob_score must be True, False or a callable, got {self.oob_score!r}."
             )
-        if self.n_jobs is not None and not isinstance(self.n_jobs, Integral):
-            raise InvalidParameterError(f"n_jobs must be an integer or None, got {self.n_jobs!r}.")
+        if self.n_jobs is not None and not (isinstance(self.n_jobs, Integral) and self.n_jobs):
+            raise InvalidParameterError(
+                f"n_jobs must be an integer other than 0, or None, got {self.n_jobs!r}."
+            )
         if self.oob_score and not self.bootstrap:
             raise InvalidParameterError(
                 "Out of bag estimation only available if bootstrap=True: without it each tree sees all rows."

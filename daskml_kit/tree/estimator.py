@@ -298,9 +298,10 @@ def is_count(value: Any, least: int) -> bool:
     return isinstance(value, Integral) and int(value) >= least
 
 
-def is_share(value: Any) -> bool:
-    """Whether ``value`` is a number above 0 and at most 1, and no integer."""
-    return isinstance(value, Real) and not isinstance(value, Integral) and 0 < float(value) <= 1
+def is_share(value: Any, *, of_all: bool = True) -> bool:
+    """Whether ``value`` is a number above 0 and at most 1, and no integer. Not ``of_all``: below 1."""
+    real = isinstance(value, Real) and not isinstance(value, Integral)
+    return real and 0 < float(value) <= 1 and (of_all or float(value) < 1)
 
 
 def check_bins(max_bins: Any) -> None:
@@ -311,10 +312,12 @@ def check_bins(max_bins: Any) -> None:
 
 
 def check_rows(name: str, value: Any, least: int) -> None:
-    """Refuse what is neither a count of rows nor a share of them."""
-    if not is_count(value, least) and not is_share(value):
+    """Refuse what is neither a count of rows nor a share of them; a leaf of all rows (``least`` 1), too."""
+    of_all = least > 1
+    if not is_count(value, least) and not is_share(value, of_all=of_all):
+        most = "at most" if of_all else "below"
         raise InvalidParameterError(
-            f"{name} must be an integer >= {least} or a share above 0 and at most 1, got {value!r}."
+            f"{name} must be an integer >= {least} or a share above 0 and {most} 1, got {value!r}."
         )
 
 

@@ -186,6 +186,10 @@ def test_a_cluster_grows_the_same_forest(client):
         ({"top_k": 0}, "top_k"),
         ({"oob_score": "yes"}, "oob_score must be"),
         ({"n_jobs": 1.5}, "n_jobs must be"),
+        ({"n_jobs": 0}, "other than 0"),
+        ({"bootstrap": None}, "bootstrap must be True or False"),
+        ({"warm_start": "yes"}, "warm_start must be True or False"),
+        ({"verbose": -1}, "verbose must be"),
     ],
 )
 def test_impossible_parameters_are_named(given, words):

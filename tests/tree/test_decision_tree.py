@@ -159,6 +159,7 @@ def test_sparse_rows_give_the_tree_of_dense_ones():
         ({"max_bins": 1}, "max_bins"),
         ({"max_bins": 70_000}, "at most 65535"),
         ({"min_samples_leaf": 0}, "min_samples_leaf"),
+        ({"min_samples_leaf": 1.0}, "share above 0 and below 1"),
         ({"min_samples_split": 1}, "min_samples_split"),
         ({"min_weight_fraction_leaf": 0.6}, "at most 0.5"),
         ({"min_impurity_decrease": -1}, "min_impurity_decrease"),
