@@ -286,7 +286,7 @@ class ActorExecutor(GraphExecutor):
 
     def _ask(self, errands: dict[str, Errand], payload: bytes) -> dict[int, graph.Stamped]:
         """The parts that came back. None from a worker that is gone."""
-        answers = self._await(self._knock(errands, payload), errands) or {}
+        answers = self.ask(serve_round, errands, payload, workers=errands) or {}
         parts: dict[int, graph.Stamped] = {}
         for said in answers.values():
             if isinstance(said, Raised):
@@ -294,6 +294,15 @@ class ActorExecutor(GraphExecutor):
             if not isinstance(said, BaseException):
                 parts |= dict(said)
         return parts
+
+    def ask(
+        self, fn: Callable[..., Any], *args: Any, workers: Collection[str]
+    ) -> dict[str, Any] | None:
+        """What each worker says that runs a coroutine function, or what went wrong on the way there or back.
+
+        None if one of them is lost meanwhile.
+        """
+        return self._await(self._knock(fn, args, workers), workers)
 
     def _await(self, call: Coroutine[Any, Any, Result], workers: Collection[str]) -> Result | None:
         """What the workers answer; None if one of them is lost meanwhile."""
@@ -315,12 +324,12 @@ class ActorExecutor(GraphExecutor):
         finally:
             future.cancel()
 
-    async def _knock(self, errands: dict[str, Errand], payload: bytes) -> dict[str, Any]:
-        """The answer of each worker, or what went wrong on the way there or back."""
+    async def _knock(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], workers: Collection[str]
+    ) -> dict[str, Any]:
         answers: dict[str, Any] = await self.client.run(
-            serve_round, errands, payload,
-            workers=list(errands), on_error="return", asynchronous=True,
-        )  # fmt: skip
+            fn, *args, workers=list(workers), on_error="return", asynchronous=True
+        )
         return answers
 
     def _bring_back(self, data: BlockDataset, missing: set[int]) -> None:

@@ -39,7 +39,7 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.sizeof import sizeof
 from distributed.comm.addressing import resolve_address
 
-from daskml_kit.runtime.block import Bundle
+from daskml_kit.runtime.block import Block, Bundle
 from daskml_kit.runtime.drawing import Drawing, Node, short
 from daskml_kit.runtime.events import TaskEvent
 from daskml_kit.runtime.ingest import BlockFacts, Labelling, Loaded, Spec, assemble, load
@@ -202,6 +202,30 @@ def _upstream_pins(
     return {k: at for k, at in once.items() if _runs(tasks[k])}
 
 
+Parts: TypeAlias = "tuple[distributed.Future[Any] | None, ...]"
+"""The X, y and weights of a part, as far as there are any."""
+
+
+def resident_parts(source: DaskSource) -> list[Parts] | None:
+    """The parts, if nothing of them is still to be computed; else None."""
+    out: list[Parts] = []
+    for i in range(len(source.X)):
+        lists = (source.X, source.y, source.weight)
+        nodes = [None if keys is None else _followed(source.graph, keys[i]) for keys in lists]
+        if not all(node is None or isinstance(node, distributed.Future) for node in nodes):
+            return None
+        out.append(tuple(nodes))
+    return out
+
+
+def _followed(tasks: Mapping[Key, Any], key: Key) -> Any:
+    """What stands behind a key that may be another name of another one."""
+    node = tasks.get(key)
+    while isinstance(node, Alias):
+        node = tasks.get(node.target)
+    return node
+
+
 MANY_INPUTS = 64
 """A part made of more resident pieces than this (after a shuffle) is at home nowhere."""
 
@@ -232,13 +256,20 @@ def _runs(node: GraphNode) -> bool:
     return isinstance(node, Task) and not isinstance(node, Alias)
 
 
+Make: TypeAlias = Callable[[Sequence[Piece], "Labelling | None", Sequence[Any]], Bundle]
+
+
 def assemble_plan(
-    loaded: Sequence[distributed.Future[Any]],
+    parts: Sequence[Parts] | Sequence[distributed.Future[Any]],
     bundles: Sequence[Sequence[Piece]],
     homes: Sequence[str],
     labelling: Labelling | None,
+    make: Make = assemble,
 ) -> Plan:
-    """Make bundle i of the pieces ``bundles[i]`` on worker ``homes[i]``."""
+    """``make(pieces, labelling, their parts)`` bundle i of the pieces ``bundles[i]`` on worker ``homes[i]``.
+
+    ``parts`` are loaded blocks, or what ``make`` makes of parts as they came.
+    """
     name = _name("bundle")
     tasks: dict[Key, GraphNode] = {}
     pins: dict[Key, str] = {}
@@ -246,10 +277,14 @@ def assemble_plan(
         key = (name, i)
         own = _restrict(labelling, pieces)
         tasks[key] = Task(
-            key, assemble, list(pieces), own, List(*(loaded[p.block] for p in pieces))
+            key, make, list(pieces), own, List(*(_needed(parts[p.block]) for p in pieces))
         )
         pins[key] = home
     return Plan(tasks, pins, list(tasks))
+
+
+def _needed(part: Any) -> Any:
+    return List(*part) if isinstance(part, tuple) else part
 
 
 def _restrict(labelling: Labelling | None, pieces: Sequence[Piece]) -> Labelling | None:
@@ -490,6 +525,26 @@ def map_plan(sites: Sequence[Site], fn: Callable[[Bundle, Any], Bundle], params:
         key = (name, i)
         tasks[key] = Task(key, fn, site.handle, params)
         pins[key] = site.worker
+    return Plan(tasks, pins, list(tasks))
+
+
+def all_rows(lane: int, bundles: Sequence[Bundle]) -> Bundle:
+    """All rows, in their order, as one block whose index is the lane's number."""
+    blocks = sorted((block for bundle in bundles for block in bundle), key=lambda b: b.start)
+    whole = Bundle(tuple(blocks)).joined().blocks[0]
+    return Bundle((Block(whole.X, whole.y, whole.weight, whole.start, lane),))
+
+
+def copies_plan(sites: Sequence[Site], lanes: Sequence[str]) -> Plan:
+    """All rows of all bundles on each of some workers; an output for each."""
+    name = _name("copy")
+    bundles = List(*(site.handle for site in sites))
+    tasks: dict[Key, GraphNode] = {}
+    pins: dict[Key, str] = {}
+    for i, address in enumerate(lanes):
+        key = (name, i)
+        tasks[key] = Task(key, all_rows, i, bundles)
+        pins[key] = address
     return Plan(tasks, pins, list(tasks))
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import dask.threaded
@@ -23,6 +25,7 @@ from daskml_kit.runtime.config import setting
 from daskml_kit.runtime.dataset import BlockDataset, BundleRef
 from daskml_kit.runtime.events import FitEvent, FitLog, TaskEvent
 from daskml_kit.runtime.executor import Executor, emit_round
+from daskml_kit.runtime.in_place import assembly, forget, visited
 from daskml_kit.runtime.ingest import (
     BlockFacts,
     DataFacts,
@@ -177,16 +180,19 @@ def _open_remote(
 ) -> BlockDataset:
     started, begun = time.time(), time.perf_counter()
     client, workers = executor.client, list(executor.workers.values())
-    sizes = source.sizes
-    held = _held(client, source, workers)
+    resident = graph.resident_parts(source)
+    where = _whereabouts(client, source, resident)
     place = even_out if executor.balance == "even" else settle
-    homes = [workers[j].address for j in place(sizes, held, workers)]
-    plan, _ = graph.load_plan(source, spec, homes)
-    futures = plan.submit(client)
-    n = len(homes)
-    try:
-        known: list[tuple[BlockFacts, str]] = client.gather(futures[n:])
-        blocks = [facts for facts, _ in known]
+    homes = [
+        workers[j].address for j in place(source.sizes, _held(source, where, workers), workers)
+    ]
+    checked = None
+    if resident is not None and edges is None and isinstance(executor, ActorExecutor):
+        checked = _checked_in_place(executor, resident, spec, where, homes)
+    if checked is None:
+        checked = _checked_by_tasks(client, source, spec, homes)
+    with checked:
+        blocks = checked.blocks
         facts = merge_facts(blocks, spec)
         labelling = _labelling(facts, blocks, class_weights)
         pieces = _pieces(facts, blocks)
@@ -195,29 +201,98 @@ def _open_remote(
             if edges is None
             else _regrouped(executor, pieces, homes, edges(facts))
         )
-        bundles = _assembled(executor, futures[:n], groups, at, labelling)
+        bundles = _assembled(executor, checked, groups, at, labelling)
         data = kind(bundles, facts, fixed=edges is not None)
-    finally:
-        for future in futures:
-            future.release()
     threads = {a: w.n_threads for a, w in executor.workers.items()}
-    tasks = _load_events(blocks, [at for _, at in known], threads)
+    tasks = _load_events(blocks, checked.at, threads)
     _opened(executor.log, data, started, time.perf_counter() - begun, tasks)
     executor.settle(data)
     return data
 
 
+@dataclass(frozen=True, eq=False)
+class _Checked:
+    """Parts that were checked, and how bundles are made of them; a context that lets go of them."""
+
+    blocks: list[BlockFacts]
+    at: list[str]  # the worker that checked each
+    parts: Sequence[Any]  # what a bundle's task depends on
+    make: Callable[[Sequence[Sequence[Piece]]], graph.Make]  # of all groups of pieces
+    futures: Sequence[distributed.Future[Any]] = ()
+    give_up: Callable[[], None] = lambda: None  # where there will be no bundles
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.release()
+        if kind is not None:
+            self.give_up()
+
+    def release(self) -> None:
+        """Let go of loaded parts: each goes as soon as its bundles are made."""
+        for future in self.futures:
+            future.release()
+
+
+def _checked_by_tasks(
+    client: distributed.Client, source: DaskSource, spec: Spec, homes: Sequence[str]
+) -> _Checked:
+    """Parts computed and checked by tasks of one graph."""
+    plan, _ = graph.load_plan(source, spec, homes)
+    futures = plan.submit(client)
+    loaded, n = futures[: len(homes)], len(homes)
+    try:
+        known: list[tuple[BlockFacts, str]] = client.gather(futures[n:])
+    except BaseException:
+        for part in loaded:
+            part.release()
+        raise
+    finally:
+        for fact in futures[n:]:
+            fact.release()
+    blocks, at = [facts for facts, _ in known], [address for _, address in known]
+    return _Checked(blocks, at, loaded, lambda _: assemble, loaded)
+
+
+def _checked_in_place(
+    executor: ActorExecutor,
+    parts: Sequence[graph.Parts],
+    spec: Spec,
+    where: Mapping[Any, Collection[str]],
+    homes: Sequence[str],
+) -> _Checked | None:
+    """Parts that their workers hold already, checked without a task; None where that is not so."""
+    keys = [tuple(None if f is None else f.key for f in part) for part in parts]
+    for part, home in zip(keys, homes, strict=True):
+        if any(key is not None and home not in where.get(key, ()) for key in part):
+            return None
+    seen = visited(executor, spec, keys, homes)
+    if seen is None:
+        return None
+    token, blocks = seen
+    give_up = partial(forget, executor, token, frozenset(homes))
+    return _Checked(blocks, list(homes), parts, partial(assembly, token, spec), give_up=give_up)
+
+
+def _whereabouts(
+    client: distributed.Client, source: DaskSource, resident: Sequence[graph.Parts] | None
+) -> dict[Any, Collection[str]]:
+    """The workers that hold what X is, or is made of; y and weights too where all of them are resident."""
+    made_of = graph.resident_inputs(source) if resident is None else resident
+    futures = {f.key: f for part in made_of for f in part if f is not None}
+    distributed.wait(list(futures.values()))  # persist() returns before anything is anywhere
+    found: dict[Any, Collection[str]] = client.who_has(list(futures.values())) if futures else {}
+    return found
+
+
 def _held(
-    client: distributed.Client, source: DaskSource, workers: Sequence[WorkerInfo]
+    source: DaskSource, where: Mapping[Any, Collection[str]], workers: Sequence[WorkerInfo]
 ) -> list[int | None]:
     """The worker that holds each part of X, or most of what it is made of; None where nothing is."""
-    made_of = graph.resident_inputs(source)
-    present = list({f.key: f for futures in made_of for f in futures}.values())
-    distributed.wait(present)  # persist() returns before anything is anywhere
-    where = client.who_has(present) if present else {}
     position = {w.address: i for i, w in enumerate(workers)}
     out: list[int | None] = []
-    for futures in made_of:
+    for futures in graph.resident_inputs(source):
         votes = Counter(position[a] for f in futures for a in where.get(f.key, ()) if a in position)
         out.append(votes.most_common(1)[0][0] if votes else None)
     return out
@@ -255,14 +330,14 @@ def _regrouped(
 
 def _assembled(
     executor: GraphExecutor,
-    loaded: Sequence[distributed.Future[Any]],
+    checked: _Checked,
     groups: Sequence[Sequence[Piece]],
     at: Sequence[str],
     labelling: Labelling | None,
 ) -> list[BundleRef]:
-    futures = graph.assemble_plan(loaded, groups, at, labelling).submit(executor.client)
-    for part in loaded:  # now, not later: each goes as soon as its bundles are made
-        part.release()
+    plan = graph.assemble_plan(checked.parts, groups, at, labelling, checked.make(groups))
+    futures = plan.submit(executor.client)
+    checked.release()  # now, not later
     distributed.wait(futures)
     return placed(executor.client, futures, groups, at)
 

@@ -13,7 +13,7 @@ import dask.array as da
 import numpy as np
 import psutil
 import pytest
-from distributed import Client
+from distributed import Client, futures_of, wait
 
 import daskml_kit
 from daskml_kit.exceptions import DataLostError
@@ -160,9 +160,16 @@ def test_killed_while_loading(victim, tmp_path, executor):
     watch.join()
 
 
-def test_killed_between_rounds(victim, at_round, executor):
+@pytest.mark.parametrize("persisted", [False, True])
+def test_killed_between_rounds(victim, nannies, at_round, executor, persisted):
+    """Parts that were persisted were checked without tasks: those of bundles check what was lost again."""
+    rows = lazy()
+    if persisted:
+        rows = nannies.persist(list(rows))
+        wait(rows)
+        nannies.replicate(futures_of(rows))
     done = at_round(3, lambda: kill(victim))
-    check(LogisticRegression(**ESTIMATOR).fit(*lazy()))
+    check(LogisticRegression(**ESTIMATOR).fit(*rows))
     assert done
 
 
