@@ -15,7 +15,14 @@ import numpy as np
 
 from daskml_kit.kernels import assign, nearest
 from daskml_kit.kernels.aim import Aim, aim_at
-from daskml_kit.kernels.bounds import Bounds, move_bounds, no_bounds, own_inertia
+from daskml_kit.kernels.bounds import (
+    Bounds,
+    Course,
+    course_from,
+    move_bounds,
+    no_bounds,
+    own_inertia,
+)
 from daskml_kit.kernels.exact_sums import Grid, resolved
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.reduction import Reduction
@@ -41,6 +48,27 @@ class At:
         """What the bounds ask of the centres, once for all blocks of a task."""
         assert self.groups is not None
         return aim_at(self.centers, self.groups, self.origin)
+
+    @cached_property
+    def start(self) -> Course:
+        """Of blocks that know nothing yet."""
+        assert self.groups is not None
+        return course_from(self.centers, self.groups, self.grid)
+
+    @cached_property
+    def _courses(self) -> dict[int, tuple[Course, Course | None]]:
+        return {}
+
+    def course(self, known: Course) -> Course | None:
+        """What is known on to these centres, once for all blocks of a task; None where it is of no use."""
+        assert self.groups is not None
+        found = self._courses.get(id(known))
+        if found is None:
+            fits = known.fits(self.groups, self.grid)
+            # With what it is made of, which keeps the name; the first of several threads names it for all.
+            made = known, known.to(self.aim.centers) if fits else None
+            found = self._courses.setdefault(id(known), made)
+        return found[1]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return At, (self.centers, self.origin, self.grid, self.groups, self.run)
@@ -96,11 +124,11 @@ def _key(at: At) -> str:
 def _known(block: Block, at: At) -> tuple[Bounds, int]:
     """What the block knows at the centres, and the distances that this took."""
     # Taken out meanwhile: a pass that is broken off leaves nothing behind that is half right.
-    known = block.scratch.pop(_key(at), None)
-    assert at.groups is not None
-    if known is None or not known.fits(at.groups, at.grid):
-        known = no_bounds(block.n_rows, at.centers, at.groups, at.grid)
-    n_distances = move_bounds(np.asarray(block.X), block.weight, at.aim, known)
+    known: Bounds | None = block.scratch.pop(_key(at), None)
+    course = None if known is None else at.course(known.course)
+    if known is None or course is None:
+        known, course = no_bounds(block.n_rows, at.start), at.course(at.start)
+    n_distances = move_bounds(np.asarray(block.X), block.weight, at.aim, known, course)
     block.scratch[_key(at)] = known
     return known, n_distances
 

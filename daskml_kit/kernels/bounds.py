@@ -17,7 +17,8 @@ decided on distances computed directly, sums because they are exact (:mod:`daskm
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -34,26 +35,67 @@ FAR = 1e4
 rounded too coarsely."""
 
 
-@dataclass
-class Bounds:
-    """What is known of the rows of one block, at some centres. About ``12 + 4 t`` bytes a row."""
+@dataclass(frozen=True, eq=False)
+class Course:
+    """Where centres are, and how far they have gone since bounds were first found.
+
+    A value that all blocks share which have seen the same centres: it is moved once for all of them.
+    """
 
     members: IntArray
     """(t, width) int64: the centres of each group, -1 where a group is not full."""
     grid: Grid
     centers: FloatArray
-    """(k, d) float64 that everything below is right for."""
-    rows: Known
-    own: FloatArray = field(init=False)
+    """(k, d) float64"""
+    own: FloatArray
     """(k,) the way that each centre has gone."""
-    others: FloatArray = field(init=False)
+    others: FloatArray
     """(k,) the way of the farthest of all others, pass by pass."""
-    groups: FloatArray = field(init=False)
+    groups: FloatArray
     """(t,) the way of the farthest of each group, pass by pass."""
 
-    def __post_init__(self) -> None:
-        k, t = len(self.centers), len(self.members)
-        self.own, self.others, self.groups = np.zeros(k), np.zeros(k), np.zeros(t)
+    @cached_property
+    def way(self) -> Way:
+        """The same ways for the loop."""
+        return Way(*(as_float32(way) for way in (self.own, self.others, self.groups)))
+
+    def fits(self, members: IntArray, grid: Grid) -> bool:
+        """Whether it is of these groups and grids, and bounds along it are still worth something."""
+        pairs = ((self.members, members), *zip(self.grid, grid, strict=True))
+        fresh = float(self.others.max()) <= FAR * float(np.abs(self.centers).max())
+        return fresh and all(np.array_equal(a, b) for a, b in pairs)
+
+    def to(self, centers: FloatArray) -> Course:
+        """On to other centres."""
+        gaps = centers - self.centers
+        moved = np.sqrt(np.einsum("kj,kj->k", gaps, gaps)) * (1.0 + 1e-6) + bounds_tiles.TINY
+        first = int(np.argmax(moved))
+        farthest = np.full(len(moved), moved[first])
+        farthest[first] = np.delete(moved, first).max(initial=0.0)
+        groups = np.where(self.members >= 0, moved[self.members], 0.0).max(axis=1)
+        return replace(
+            self,
+            centers=frozen(np.array(centers)),
+            own=self.own + moved,
+            others=self.others + farthest,
+            groups=self.groups + groups,
+        )
+
+
+def course_from(centers: Array, members: IntArray, grid: Grid) -> Course:
+    """Of centres that have gone nowhere yet."""
+    k, t = len(centers), len(members)
+    centers = frozen(np.array(centers, np.float64))
+    return Course(members, grid, centers, np.zeros(k), np.zeros(k), np.zeros(t))
+
+
+@dataclass
+class Bounds:
+    """What is known of the rows of one block, at some centres. About ``12 + 4 t`` bytes a row."""
+
+    course: Course
+    """To the centres that everything below is right for."""
+    rows: Known
 
     @property
     def label(self) -> IntArray:
@@ -65,39 +107,20 @@ class Bounds:
         """(k, 2, d + 1) exact sums of rows and weights."""
         return self.rows.sums
 
-    def fits(self, members: IntArray, grid: Grid) -> bool:
-        """Whether it was made for these groups and grids, and is still worth something."""
-        pairs = ((self.members, members), *zip(self.grid, grid, strict=True))
-        fresh = float(self.others.max()) <= FAR * float(np.abs(self.centers).max())
-        return fresh and all(np.array_equal(a, b) for a, b in pairs)
-
     def upper(self) -> FloatArray:
         """(n,) at least the distance of each row to its centre."""
-        return self.rows.upper + self.own[self.label]
+        return self.rows.upper + self.course.own[self.label]
 
     def lower(self) -> FloatArray:
         """(n, t) at most the distance to any other centre of a group."""
         if self.rows.lower.shape[1] == 0:
-            return (self.rows.others - self.others[self.label])[:, None]
-        return np.asarray(self.rows.lower - self.groups)
-
-    def move(self, centers: FloatArray) -> Way:
-        """Notes the way to other centres."""
-        gaps = centers - self.centers
-        moved = np.sqrt(np.einsum("kj,kj->k", gaps, gaps)) * (1.0 + 1e-6) + bounds_tiles.TINY
-        self.own += moved
-        first = int(np.argmax(moved))
-        farthest = np.full(len(moved), moved[first])
-        farthest[first] = np.delete(moved, first).max(initial=0.0)
-        self.others += farthest
-        self.groups += np.where(self.members >= 0, moved[self.members], 0.0).max(axis=1)
-        self.centers = np.array(centers)
-        return Way(*(as_float32(way) for way in (self.own, self.others, self.groups)))
+            return (self.rows.others - self.course.others[self.label])[:, None]
+        return np.asarray(self.rows.lower - self.course.groups)
 
 
-def no_bounds(n_rows: int, centers: Array, members: IntArray, grid: Grid) -> Bounds:
+def no_bounds(n_rows: int, course: Course) -> Bounds:
     """State of a block before its first pass."""
-    (k, d), t = centers.shape, len(members)
+    (k, d), t = course.centers.shape, len(course.members)
     rows = Known(
         np.full(n_rows, -1, np.int32),
         np.zeros(n_rows, np.float32),
@@ -105,7 +128,7 @@ def no_bounds(n_rows: int, centers: Array, members: IntArray, grid: Grid) -> Bou
         np.zeros((n_rows, t if t > 1 else 0), np.float32),
         empty_sums(k, d),
     )
-    return Bounds(members, grid, np.array(centers, np.float64), rows)
+    return Bounds(course, rows)
 
 
 def bounds_bytes(n_rows: int, n_groups: int) -> int:
@@ -113,7 +136,9 @@ def bounds_bytes(n_rows: int, n_groups: int) -> int:
     return n_rows * (12 + (4 * n_groups if n_groups > 1 else 0))
 
 
-def move_bounds(X: Array, weight: Array | None, aim: Aim, known: Bounds) -> int:
+def move_bounds(
+    X: Array, weight: Array | None, aim: Aim, known: Bounds, course: Course | None = None
+) -> int:
     """Brings ``known`` to other centres; returns how many distances were computed.
 
     Parameters
@@ -122,6 +147,7 @@ def move_bounds(X: Array, weight: Array | None, aim: Aim, known: Bounds) -> int:
     weight : (n,) weights at least 0, or None for ones; the same at every call
     aim : the centres
     known : changed in place
+    course : that of ``known`` on to the centres of ``aim``, where the caller has it for several blocks
 
     Raises
     ------
@@ -140,9 +166,10 @@ def move_bounds(X: Array, weight: Array | None, aim: Aim, known: Bounds) -> int:
     check_block(X)
     n, d = X.shape
     as_centers(aim.centers, d)
-    way, grid = known.move(aim.centers), [frozen(part) for part in known.grid]
-    weights, room = as_column(weight, "weight", n), room_for(d, *known.members.shape)
-    return int(bounds_tiles.bounded(frozen(X), weights, aim, way, known.rows, *grid, room))
+    course = known.course = course or known.course.to(aim.centers)
+    grid = [frozen(part) for part in course.grid]
+    weights, room = as_column(weight, "weight", n), room_for(d, *course.members.shape)
+    return int(bounds_tiles.bounded(frozen(X), weights, aim, course.way, known.rows, *grid, room))
 
 
 def room_for(d: int, n_groups: int, width: int) -> Work:
@@ -174,12 +201,14 @@ def own_inertia(X: Array, weight: Array | None, known: Bounds) -> float:
     """Weighted sum of squared distances of rows to their nearest centres: one distance a row."""
     weights = as_column(weight, "weight", len(X))
     label = frozen(known.label)
-    return float(bounds_tiles.own_squares(frozen(X), weights, frozen(known.centers), label))
+    return float(bounds_tiles.own_squares(frozen(X), weights, known.course.centers, label))
 
 
 __all__ = [
     "Bounds",
+    "Course",
     "bounds_bytes",
+    "course_from",
     "move_bounds",
     "no_bounds",
     "own_inertia",

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from daskml_kit.kernels import assign, naive
 from daskml_kit.kernels.aim import aim_at
-from daskml_kit.kernels.bounds import move_bounds, no_bounds, own_inertia
+from daskml_kit.kernels.bounds import course_from, move_bounds, no_bounds, own_inertia
 from daskml_kit.kernels.exact_sums import empty_sums, grid_for, resolved
 
 
@@ -47,10 +47,13 @@ def test_bounds_change_nothing(n, d, k, width, whole, dtype, weighted, scale, se
     weight = rng.uniform(0, 3, n) if weighted else None
     grid = grid_for(np.append(np.full(d, 5.0 * scale), 1.0) * 3.0, n)
     centers = (rng.integers(-3, 4, (k, d)) if whole else rng.normal(size=(k, d))) * scale
-    known, origin = no_bounds(n, centers, groups_of(k, width), grid), X.mean(axis=0) if n else None
+    known, origin = (
+        no_bounds(n, course_from(centers, groups_of(k, width), grid)),
+        X.mean(axis=0) if n else None,
+    )
     for step in (0.0, 0.5, 0.1, 0.01, 0.0, 1.0):  # far, near, not at all, back again
         centers = centers + step * scale * rng.normal(size=centers.shape)
-        move_bounds(X, weight, aim_at(centers, known.members, origin), known)
+        move_bounds(X, weight, aim_at(centers, known.course.members, origin), known)
         expected = assign(X, weight, centers, grid, with_labels=True)
         np.testing.assert_array_equal(known.label, expected.labels)
         np.testing.assert_array_equal(known.sums, expected.sums)
@@ -62,10 +65,13 @@ def test_bounds_change_nothing_far_from_the_origin():
     X = (X + 1e3).astype(np.float32)
     centers = X[:200].astype(float)
     grid = grid_for(np.append(np.full(50, 1.1e3), 1.0), len(X))
-    known, origin = no_bounds(len(X), centers, groups_of(200, 16), grid), X.mean(axis=0)
+    known, origin = (
+        no_bounds(len(X), course_from(centers, groups_of(200, 16), grid)),
+        X.mean(axis=0),
+    )
     for step in (0.0, 0.3, 0.01, 0.0):
         centers = centers + step * rng.normal(size=centers.shape)
-        move_bounds(X, None, aim_at(centers, known.members, origin), known)
+        move_bounds(X, None, aim_at(centers, known.course.members, origin), known)
         expected = assign(X, None, centers, grid, with_labels=True)
         np.testing.assert_array_equal(known.label, expected.labels)
         np.testing.assert_array_equal(known.sums, expected.sums)
@@ -78,10 +84,10 @@ def test_bounds_change_nothing_where_squares_underflow(narrow):
     X = np.concatenate([near * 10.0**narrow, rng.normal(size=(20, 2))])
     centers = np.concatenate([X[:8], X[60:68]])
     grid = grid_for(np.append(np.abs(X).max(axis=0) * 2, 1.0), len(X))
-    known = no_bounds(len(X), centers, groups_of(16, 8), grid)
+    known = no_bounds(len(X), course_from(centers, groups_of(16, 8), grid))
     for step in (0.5, 0.3, 0.3):
         centers = centers * rng.normal(1.0, step, size=centers.shape)
-        move_bounds(X, None, aim_at(centers, known.members, np.zeros(2)), known)
+        move_bounds(X, None, aim_at(centers, known.course.members, np.zeros(2)), known)
         expected = assign(X, None, centers, grid, with_labels=True)
         np.testing.assert_array_equal(known.label, expected.labels)
 
@@ -89,7 +95,7 @@ def test_bounds_change_nothing_where_squares_underflow(narrow):
 def test_bounds_are_bounds():
     X, rng = data(200, 5, 0, False)
     groups, centers = groups_of(20, 8), rng.normal(size=(20, 5))
-    known = no_bounds(200, centers, groups, grid_for(np.full(6, 5.0), 200))
+    known = no_bounds(200, course_from(centers, groups, grid_for(np.full(6, 5.0), 200)))
     for _ in range(6):
         centers = centers + 0.05 * rng.normal(size=centers.shape)
         move_bounds(X, None, aim_at(centers, groups), known)
@@ -105,9 +111,12 @@ def test_bounds_are_bounds():
 def test_centres_that_hardly_move_cost_few_distances(k, width, most):
     X, rng = data(2_000, 6, 1, False)
     centers = X[:k].copy()
-    known = no_bounds(len(X), centers, groups_of(k, width), grid_for(np.full(7, 5.0), len(X)))
+    known = no_bounds(
+        len(X), course_from(centers, groups_of(k, width), grid_for(np.full(7, 5.0), len(X)))
+    )
     aim, moved = (
-        aim_at(c, known.members) for c in (centers, centers + 1e-3 * rng.normal(size=centers.shape))
+        aim_at(c, known.course.members)
+        for c in (centers, centers + 1e-3 * rng.normal(size=centers.shape))
     )
     first = move_bounds(X, None, aim, known)
     assert first >= len(X) * k

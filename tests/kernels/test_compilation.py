@@ -69,7 +69,7 @@ import numpy as np
 from daskml_kit.kernels import assign, linear_sums, linear_tiles, moments, moments_tiles
 from daskml_kit.kernels import bounds_tiles, nearest_tiles
 from daskml_kit.kernels.aim import aim_at
-from daskml_kit.kernels.bounds import move_bounds, no_bounds
+from daskml_kit.kernels.bounds import course_from, move_bounds, no_bounds
 from daskml_kit.kernels.exact_sums import grid_for
 from daskml_kit.losses import Binomial, Multinomial
 X, y = np.ones((5, 12)), np.ones(5)
@@ -80,7 +80,7 @@ moments(X, y, None)
 grid = grid_for(np.ones(13), 5)
 assign(X, None, X, grid)
 groups = np.r_[:5, -1, -1, -1][None]
-move_bounds(X, None, aim_at(X, groups), no_bounds(5, X, groups, grid))
+move_bounds(X, None, aim_at(X, groups), no_bounds(5, course_from(X, groups, grid)))
 kernels = (
     linear_tiles.single_output, linear_tiles.several_outputs, moments_tiles.dense,
     nearest_tiles.dense, bounds_tiles.bounded,
