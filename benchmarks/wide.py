@@ -8,7 +8,7 @@ import warnings
 
 import dask.array as da
 import numpy as np
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, wait
 from sklearn import linear_model
 from sklearn.base import clone
 
@@ -21,25 +21,30 @@ N_USED, N_CHUNKS, SHARE = 100, 10, 0.2
 EPOCHS = 8  # most of SAGA's, which would take many minutes to its tolerance
 
 
+def columns_of(chunk: int) -> np.ndarray:
+    """One chunk's columns in float32, each in one piece of memory, as both libraries' descent wants them."""
+    rng = np.random.default_rng([0, chunk])
+    return rng.standard_normal((N_COLUMNS // N_CHUNKS, N_ROWS), dtype=np.float32).T
+
+
 def numbers() -> np.ndarray:
-    """X in float32, by column in memory, as scikit-learn's coordinate descent wants it."""
+    """All of them."""
     out = np.empty((N_COLUMNS, N_ROWS), dtype=np.float32)
-    rng = np.random.default_rng(0)
-    for row in out:
-        rng.standard_normal(dtype=np.float32, out=row)
+    width = N_COLUMNS // N_CHUNKS
+    for chunk in range(N_CHUNKS):
+        out[chunk * width : (chunk + 1) * width] = columns_of(chunk).T
     return out.T
 
 
-def distributed_columns(client: Client, X: np.ndarray) -> da.Array:
-    """The same numbers, each chunk of columns on a worker."""
-    width = N_COLUMNS // N_CHUNKS
-    parts = []
-    for j in range(N_CHUNKS):
-        piece = client.scatter(X[:, j * width : (j + 1) * width], hash=False)
-        shape = (N_ROWS, width)
+def distributed_columns(client: Client) -> da.Array:
+    """The same numbers, each chunk of columns on the worker that made it, as many on either."""
+    workers = sorted(client.scheduler_info()["workers"])
+    shape, parts = (N_ROWS, N_COLUMNS // N_CHUNKS), []
+    for chunk in range(N_CHUNKS):
+        piece = client.submit(columns_of, chunk, workers=[workers[chunk % len(workers)]])
         parts.append(da.from_delayed(piece, shape, dtype=np.float32))  # type: ignore[arg-type]
     data = da.concatenate(parts, axis=1).persist()
-    data[:1, :1].compute()
+    wait(data)
     return data
 
 
@@ -77,7 +82,7 @@ def report() -> str:
         LocalCluster(2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
     ):
-        data = distributed_columns(client, X)
+        data = distributed_columns(client)
         few = data[:, : 3 * N_COLUMNS // N_CHUNKS]
         for name, (ours, theirs, target, objective) in pairs.items():
             clone(ours).fit(few, target)  # kernels are compiled, and loaded on the workers

@@ -28,11 +28,14 @@ import numpy as np
 from numba.extending import register_jitable
 
 from daskml_kit.kernels.blocks import FASTMATH, as_rows, compiled, frozen
-from daskml_kit.kernels.column_words import add_column, add_plain, column_dot, column_sums
+from daskml_kit.kernels.column_words import (
+    add_column,
+    add_plain,
+    column_dot,
+    column_square,
+    column_sums,
+)
 from daskml_kit.typing import Array, FloatArray, IntArray, Matrix
-
-FLAT = 1e-13
-"""A column whose centred squares are a smaller share of its squares is constant, up to rounding."""
 
 
 class ColumnStep(NamedTuple):
@@ -72,8 +75,7 @@ def descend_columns(
     sigma : how far the curvature is stretched, for what the other blocks do at the same time
     centred : whether there is an intercept
     positive : whether coefficients must be at least 0
-    max_sweeps : the first over the columns kept, the others over those that moved or are not zero; 0 for the
-        gradient alone
+    max_sweeps : the first over the columns kept, the others over those that moved or are not zero
     enough : sweeps end when the largest squared step, in units of the objective, is below this share of the
         first sweep's
 
@@ -83,7 +85,8 @@ def descend_columns(
 
     Notes
     -----
-    The first sweep reads each column once from memory, for gradient, curvature and update together. Memory:
+    The first sweep reads each column once from memory (and again from the cache), for gradient, curvature
+    and update together. Memory:
     two vectors of n and five of d. Releases the GIL.
 
     Examples
@@ -135,16 +138,13 @@ def _descend(
     n_active, offset, first = 0, 0.0, 0.0
     for at in range(kept.size):
         j = kept[at]
-        fixed, slope, linear, second = column_sums(rows, j, gradient, moving, curvature)
+        fixed, slope, linear = column_sums(rows, j, gradient, moving, curvature)
         if total > 0.0:
             means[j] = linear / total
             slope += sigma * offset * linear
-        centred = second - means[j] * linear
-        squares[j] = centred if centred > FLAT * second else 0.0
+        squares[j] = column_square(rows, j, means[j], curvature, total)
         pull[j] = fixed
-        after = coef[j]
-        if max_sweeps > 0:
-            after = minimiser(coef[j], slope, sigma * squares[j], l1, l2, positive)
+        after = minimiser(coef[j], slope, sigma * squares[j], l1, l2, positive)
         if after != coef[j]:
             first = max(first, (after - coef[j]) ** 2 * (sigma * squares[j] + l2))
             offset -= (after - coef[j]) * means[j]

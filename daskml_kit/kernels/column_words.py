@@ -9,35 +9,56 @@ from daskml_kit.kernels.blocks import CsrRows
 from daskml_kit.kernels.rows import by_form
 from daskml_kit.typing import Array
 
+FLAT = 1e-13
+"""A column whose deviation is a smaller share of its mean is constant, up to rounding; so is a sparse one
+whose centred squares are a smaller share of its squares."""
+
 
 def dense_sums(
     rows: Array, j: int, gradient: Array, moving: Array, curvature: Array
-) -> tuple[float, float, float, float]:
-    """Of the column x: ``x.gradient``, ``x.moving``, ``x.curvature`` and ``x^2.curvature``, in one read."""
-    fixed, pull, first, second = 0.0, 0.0, 0.0, 0.0
+) -> tuple[float, float, float]:
+    """Of the column x: ``x.gradient``, ``x.moving`` and ``x.curvature``, in one read."""
+    fixed, pull, first = 0.0, 0.0, 0.0
     for i in range(rows.shape[1]):
         x = rows[j, i]
-        scaled = curvature[i] * x
         fixed += gradient[i] * x
         pull += moving[i] * x
-        first += scaled
-        second += scaled * x
-    return fixed, pull, first, second
+        first += curvature[i] * x
+    return fixed, pull, first
 
 
 def sparse_sums(
     rows: CsrRows, j: int, gradient: Array, moving: Array, curvature: Array
-) -> tuple[float, float, float, float]:
+) -> tuple[float, float, float]:
     """The same over the stored values."""
-    fixed, pull, first, second = 0.0, 0.0, 0.0, 0.0
+    fixed, pull, first = 0.0, 0.0, 0.0
     for p in range(rows.starts[j], rows.starts[j + 1]):
         i, x = rows.columns[p], rows.values[p]
-        scaled = curvature[i] * x
         fixed += gradient[i] * x
         pull += moving[i] * x
-        first += scaled
-        second += scaled * x
-    return fixed, pull, first, second
+        first += curvature[i] * x
+    return fixed, pull, first
+
+
+def dense_square(rows: Array, j: int, mean: float, curvature: Array, total: float) -> float:
+    """``sum_i curvature_i (x_i - mean)^2``; 0 for a column that is constant, up to rounding.
+
+    About the mean, so that a column far from zero keeps its digits; it is in the cache by now.
+    """
+    square = 0.0
+    for i in range(rows.shape[1]):
+        gap = rows[j, i] - mean
+        square += curvature[i] * gap * gap
+    return square if square > FLAT * FLAT * mean * mean * total else 0.0
+
+
+def sparse_square(rows: CsrRows, j: int, mean: float, curvature: Array, total: float) -> float:
+    """The same, from the squares of the stored values."""
+    second = 0.0
+    for p in range(rows.starts[j], rows.starts[j + 1]):
+        second += curvature[rows.columns[p]] * rows.values[p] * rows.values[p]
+    square = second - mean * mean * total
+    return square if square > FLAT * second else 0.0
 
 
 def dense_dot(rows: Array, j: int, vector: Array) -> float:
@@ -81,8 +102,9 @@ def sparse_add_plain(rows: CsrRows, j: int, scale: float, vector: Array) -> None
 
 
 column_sums = by_form(dense_sums, sparse_sums)
+column_square = by_form(dense_square, sparse_square)
 column_dot = by_form(dense_dot, sparse_dot)
 add_column = by_form(dense_add, sparse_add)
 add_plain = by_form(dense_add_plain, sparse_add_plain)
 
-__all__ = ["add_column", "add_plain", "column_dot", "column_sums"]
+__all__ = ["add_column", "add_plain", "column_dot", "column_square", "column_sums"]

@@ -18,6 +18,7 @@ from daskml_kit.kernels.column_descent import (
     descend_columns,
     normal_product,
 )
+from daskml_kit.kernels.column_pulls import look_at_columns
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.typing import Array, FloatArray, IntArray
@@ -173,18 +174,49 @@ def _memory(block: Block, solve: int) -> _Memory:
 
 
 def _answer(block: Block, ask: Ask, memory: _Memory) -> Answer:
-    n = block.X.shape[1]
-    l1, l2 = ask.strengths
-    curvature = np.broadcast_to(ask.bound if memory.norms is None else ask.curvature, n)
     _screen(ask, memory)
     kept = np.flatnonzero(~memory.out)
+    moved = (
+        _descended(block, ask, memory, kept)
+        if ask.max_sweeps
+        else _looked(block, ask, memory, kept)
+    )
+    l1 = ask.strengths[0]
+    assert memory.pull is not None
+    pull = memory.pull[kept]
+    reach = pull if ask.positive else np.abs(pull)
+    return moved._replace(
+        largest=float(reach.max(initial=0.0)),
+        excess=float(np.sum(np.maximum(reach - l1, 0.0) ** 2)),
+        violation=_violation(memory.point[kept], pull, ask),
+        leaders=_leaders(block, ask, memory, kept),
+        kept=len(kept),
+    )
+
+
+def _looked(block: Block, ask: Ask, memory: _Memory, kept: IntArray) -> Answer:
+    """The gradient, and at first how large the columns are."""
+    bound = np.broadcast_to(ask.bound, block.X.shape[1]) if memory.norms is None else None
+    look = look_at_columns(block.X, ask.gradient, kept=kept, curvature=bound, centred=ask.centred)
+    if look.squares is not None:
+        memory.norms = np.sqrt(look.squares)
+    memory.pull = -look.gradient
+    return _nothing(())
+
+
+def _descended(block: Block, ask: Ask, memory: _Memory, kept: IntArray) -> Answer:
+    """The same, and the proposal."""
+    l1, l2 = ask.strengths
+    curvature = np.broadcast_to(
+        ask.bound if memory.norms is None else ask.curvature, block.X.shape[1]
+    )
     step = descend_columns(
         block.X, memory.point, ask.gradient, curvature, ask.strengths, kept=kept, sigma=ask.sigma,
         centred=ask.centred, positive=ask.positive, max_sweeps=ask.max_sweeps, enough=ask.enough,
     )  # fmt: skip
     if memory.norms is None:
         memory.norms = np.sqrt(step.squares)
-    memory.pull = pull = -step.gradient
+    memory.pull = -step.gradient
     memory.proposals[ask.version] = step.coef
     memory.proposals = {v: p for v, p in memory.proposals.items() if v > ask.version - MEMORY}
     at = np.flatnonzero(step.coef != memory.point)
@@ -194,18 +226,11 @@ def _answer(block: Block, ask: Ask, memory: _Memory) -> Answer:
     before, after = memory.point[at], step.coef[at]
     model += l1 * float(np.abs(before).sum() - np.abs(after).sum())
     model += 0.5 * l2 * float(before @ before - after @ after)
-    reach = pull[kept] if ask.positive else np.abs(pull[kept])
-    return Answer(
+    return _nothing(())._replace(
         product=step.product,
         stretched=stretched,
         decrease=model,
-        largest=float(reach.max(initial=0.0)),
-        excess=float(np.sum(np.maximum(reach - l1, 0.0) ** 2)),
-        violation=_violation(memory.point[kept], pull[kept], ask),
         moved=(Slice(block.start, block.n_rows, at, step.coef[at]),),
-        leaders=_leaders(block, ask, memory, kept),
-        forgotten=(),
-        kept=len(kept),
     )
 
 

@@ -235,7 +235,8 @@ def resident_inputs(source: DaskSource) -> list[list[distributed.Future[Any]]]:
     futures = {k: v for k, v in source.graph.items() if isinstance(v, distributed.Future)}
     if not futures:
         return [[] for _ in source.X]
-    tasks = convert_legacy_graph({k: v for k, v in source.graph.items() if k not in futures})
+    others = {k: v for k, v in source.graph.items() if k not in futures}
+    tasks = convert_legacy_graph(others, source.graph.keys())  # what needs a future says so, too
     out = []
     for part in source.X:
         found: list[distributed.Future[Any]] = []

@@ -11,6 +11,7 @@ from daskml_kit.kernels.column_descent import (
     descend_columns,
     normal_product,
 )
+from daskml_kit.kernels.column_pulls import look_at_columns
 
 rng = np.random.default_rng(3)
 N, D = 30, 9
@@ -72,9 +73,23 @@ def test_a_sweep_is_the_naive_one(form, centred):
                 other = done.coef.copy()
                 other[j] += nudge
                 assert objective(other, l1, l2, sigma, centred) > least
-        still = descend_columns(block, START, G, H, (l1, l2), max_sweeps=0)
-        np.testing.assert_array_equal(still.coef, START)
-        np.testing.assert_allclose(still.gradient, X.T @ G, atol=1e-12)
+        look = look_at_columns(block, G, kept=kept, curvature=H, centred=centred)
+        np.testing.assert_allclose(look.gradient, step.gradient, atol=1e-12)
+        np.testing.assert_allclose(look.squares, step.squares, rtol=1e-12)
+        assert look_at_columns(block, G).squares is None
+        np.testing.assert_allclose(look_at_columns(block, G).gradient, X.T @ G, atol=1e-12)
+
+
+def test_a_column_far_from_zero_keeps_its_digits():
+    far = np.ascontiguousarray(X.T) + 1e8
+    near = far - 1e8  # what of X the addition left
+    for at in (near, far):
+        look = look_at_columns(at, G, curvature=H)
+        step = descend_columns(at, np.zeros(D), G, H, (0.1, 0.0))
+        want = look_at_columns(near, G, curvature=H).squares
+        np.testing.assert_allclose(look.squares, want, rtol=1e-6)
+        np.testing.assert_allclose(step.squares, want, rtol=1e-6)
+        np.testing.assert_array_equal(want == 0, np.arange(D) == 7)
 
 
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_array], ids=["dense", "csr"])

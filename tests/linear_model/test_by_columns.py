@@ -374,6 +374,19 @@ def test_the_dual_is_a_bound_and_meets_the_optimum(loss, strengths):
         assert f <= f_nudged
 
 
+def test_columns_in_one_piece_are_not_copied():
+    by_column = np.asfortranarray(X)
+    assert np.shares_memory(columns.transposed([[by_column]]), by_column)
+    cut = columns._some_columns(by_column, 3, 7)
+    assert cut.flags.f_contiguous
+    assert not np.shares_memory(cut, by_column)
+    wide = np.arange(600 * 300.0).reshape(300, 600)
+    for chunks in ([[wide]], [[wide[:, :7], wide[:, 7:]]], [[wide[:100]], [wide[100:]]]):
+        turned = columns.transposed(chunks)
+        np.testing.assert_array_equal(turned, wide.T)
+        assert turned.flags.c_contiguous
+
+
 @pytest.mark.cluster
 @pytest.mark.parametrize("executor", ["graph", "actor"])
 def test_on_a_cluster(client, executor):
@@ -397,4 +410,8 @@ def test_on_a_cluster(client, executor):
         np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=near * scale)
     workers = set(client.scheduler_info()["workers"])
     assert {t.worker for r in run.rounds if "columns" in r.name for t in r.tasks} <= workers
+    assert max(t.nbytes for r in run.rounds for t in r.tasks) < 0.7 * X.nbytes
+    whole = da.from_array(X, chunks=(-1, 50)).persist()
+    Lasso(0.05, solver="columns").fit(whole, Y[:, 0])
+    assert {len(at) for at in client.who_has(whole).values()} == {1}  # nobody fetched a chunk
     np.testing.assert_allclose(models[0].predict(data).compute(), models[0].predict(X), atol=1e-10)
