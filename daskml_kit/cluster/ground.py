@@ -91,17 +91,14 @@ def survey(
 
 
 def _survey_chunk(asked: Sequence[tuple[Asked, Limits]], block: Block, seed: int) -> Survey:
-    mass = np.ones(block.n_rows) if block.weight is None else block.weight
-    drawn = tuple(
-        winners(block, mass, seed, one.purpose, one.size, limits.of(block)) for one, limits in asked
-    )
+    drawn = tuple(winners(block, seed, one, limits.of(block)) for one, limits in asked)
     found = columns(block.X)
     weighted = (
         Spread(float(block.n_rows), found.mean, float(found.squares.sum()))
         if block.weight is None
-        else spread(block.X, mass, found.mean)
+        else spread(block.X, block.weight, found.mean)
     )
-    return Survey(found, weighted, float(mass.max(initial=0.0)), drawn)
+    return Survey(found, weighted, block.heaviest, drawn)
 
 
 def _survey_combined(asked: Sequence[Asked], a: Survey, b: Survey) -> Survey:

@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from daskml_kit.kernels.race import runners
 from daskml_kit.runtime.block import Block
-from daskml_kit.runtime.random import exponential, uniform
+from daskml_kit.runtime.random import key_of
 from daskml_kit.typing import Array, FloatArray, IntArray
 
 
@@ -51,19 +52,20 @@ class Chosen(NamedTuple):
 
 def smallest(block: Block, keys: FloatArray, size: int) -> Chosen:
     """The ``size`` rows of a block with the smallest keys; infinite ones never count."""
-    local = _smallest(keys, size)
+    local = np.flatnonzero(np.isfinite(keys))
+    return taken(block, local, keys[local], size)
+
+
+def taken(block: Block, local: IntArray, keys: FloatArray, size: int) -> Chosen:
+    """Those ``size`` of some rows of a block, in their order there, that have the smallest keys."""
+    if size < len(local):
+        few = keys <= np.partition(keys, size - 1)[size - 1]
+        local, keys = local[few], keys[few]
+    order = np.argsort(keys, kind="stable")[:size]
+    local = local[order]
     points = block.X[local] if isinstance(block.X, np.ndarray) else block.X[local].toarray()
     weights = np.ones(len(local)) if block.weight is None else block.weight[local]
-    return Chosen(keys[local], local + block.start, points, weights)
-
-
-def _smallest(keys: FloatArray, size: int) -> IntArray:
-    local = np.flatnonzero(np.isfinite(keys))
-    if size < len(local):
-        usable = keys[local]
-        local = local[usable <= np.partition(usable, size - 1)[size - 1]]
-    order: IntArray = local[np.argsort(keys[local], kind="stable")][:size]
-    return order
+    return Chosen(keys[order], local + block.start, points, weights)
 
 
 def ample(size: int) -> float:
@@ -71,27 +73,23 @@ def ample(size: int) -> float:
     return size + 6.0 * float(np.sqrt(size)) + 20.0
 
 
-def winners(
-    block: Block, mass: FloatArray, seed: int, purpose: str, size: int, limit: float | None = None
-) -> Chosen:
-    """The ``size`` rows of a block with the smallest keys of its race.
+def winners(block: Block, seed: int, asked: Asked, limit: float = float("inf")) -> Chosen:
+    """The rows of a block that win a race by weight, of those with keys below ``limit``.
 
-    Only rows that may have a key below ``limit`` are raced: below the one given, or below one that ample rows
-    don't reach. Should too few be found then, all are.
+    Where that is not known they are sought below a key that ample rows don't reach; should too few be
+    found, among all.
     """
-    total = float(mass.sum())
-    below = ample(size) / total if limit is None and total > 0.0 else limit
-    if below is None or not np.isfinite(below):
-        return smallest(block, race(block, mass, seed, purpose), size)
-    chance = uniform(seed, purpose, block.rows)
-    local = np.flatnonzero(chance < below * mass)  # a unit exponential is more than its uniform
-    drawn = -np.log1p(-chance[local]) / mass[local]
-    near = drawn < below
-    if limit is None and np.count_nonzero(near) < size:
-        return smallest(block, race(block, mass, seed, purpose), size)
-    keys = np.full(block.n_rows, np.inf)
-    keys[local[near]] = drawn[near]
-    return smallest(block, keys, size)
+    total, key = block.weight_sum, key_of(seed, asked.purpose)
+    below = limit
+    if not np.isfinite(limit) and total > 0.0:
+        below = ample(asked.size) / total
+    local, chance = runners(key, block.rows, below, None, block.weight)
+    keys = raced(chance, 1.0 if block.weight is None else block.weight[local])
+    near = keys < below
+    if below < limit and np.count_nonzero(near) < asked.size:
+        keys = race(block, block.weight, seed, asked.purpose)
+        return smallest(block, keys, asked.size)
+    return taken(block, local[near], keys[near], asked.size)
 
 
 def merged(size: int, a: Chosen, b: Chosen) -> Chosen:
@@ -102,12 +100,22 @@ def merged(size: int, a: Chosen, b: Chosen) -> Chosen:
     return Chosen(keys[order], rows[order], points[order], weights[order])
 
 
-def race(block: Block, mass: Array, seed: int, purpose: str) -> FloatArray:
-    """``E_i / mass_i`` (n,), infinite where the mass is 0: such a row is never drawn."""
+def race(block: Block, mass: Array | None, seed: int, purpose: str) -> FloatArray:
+    """``E_i / mass_i`` (n,), infinite where the mass is 0: such a row is never drawn. None: all are 1."""
     keys = np.full(block.n_rows, np.inf)
-    with np.errstate(over="ignore"):  # a mass too small to divide by is no mass
-        np.divide(exponential(seed, purpose, block.rows), mass, out=keys, where=mass > 0)
+    local, chance = runners(key_of(seed, purpose), block.rows, np.inf, mass)
+    keys[local] = raced(chance, 1.0 if mass is None else mass[local])
     return keys
 
 
-__all__ = ["Asked", "Chosen", "merged", "race", "smallest", "winners"]
+def raced(chance: FloatArray, mass: Array | float) -> FloatArray:
+    """Keys of rows with these uniform numbers: unit exponentials, at least as large, over the mass.
+
+    Not finite where the mass is 0 or too small to divide by.
+    """
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        keys: FloatArray = -np.log1p(-chance) / mass
+    return keys
+
+
+__all__ = ["Asked", "Chosen", "ample", "merged", "race", "raced", "smallest", "taken", "winners"]

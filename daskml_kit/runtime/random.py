@@ -10,6 +10,7 @@ Salmon, Moraes, Dror, Shaw (2011). Parallel random numbers: as easy as 1, 2, 3. 
 
 from __future__ import annotations
 
+import functools
 import zlib
 from numbers import Integral
 from typing import Any
@@ -38,10 +39,20 @@ def seed_from(random_state: Any) -> int:
     )
 
 
-def _stream(seed: int, purpose: str, start: int) -> np.random.Generator:
+@functools.lru_cache(maxsize=256)
+def _keys(seed: int, purpose: str) -> tuple[int, int]:
     tag = zlib.crc32(purpose.encode())
-    key = np.random.SeedSequence([seed, tag]).generate_state(2, np.uint64)
-    bits = np.random.Philox(key=key)
+    first, second = np.random.SeedSequence([seed, tag]).generate_state(2, np.uint64)
+    return int(first), int(second)
+
+
+def key_of(seed: int, purpose: str) -> int:
+    """64 bits that name the stream of a use, for kernels that draw by counter."""
+    return _keys(seed, purpose)[0]
+
+
+def _stream(seed: int, purpose: str, start: int) -> np.random.Generator:
+    bits = np.random.Philox(key=np.array(_keys(seed, purpose), np.uint64))
     bits.advance(start // _WORDS_PER_COUNTER)
     generator = np.random.Generator(bits)
     generator.random(start % _WORDS_PER_COUNTER)
@@ -71,11 +82,6 @@ def uniform(seed: int, purpose: str, rows: range) -> FloatArray:
     True
     """
     return _stream(seed, purpose, rows.start).random(len(rows))
-
-
-def exponential(seed: int, purpose: str, rows: range) -> FloatArray:
-    """One draw of the unit exponential for each global row, by inversion of :func:`uniform`."""
-    return -np.log1p(-uniform(seed, purpose, rows))
 
 
 def generator(seed: int, purpose: str) -> np.random.Generator:

@@ -20,7 +20,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import daskml_kit
 from daskml_kit.cluster import KMeans
 from daskml_kit.cluster.grouping import groups_for
-from daskml_kit.cluster.starts import ROUNDS
+from daskml_kit.cluster.parallel import ROUNDS
 from daskml_kit.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
 from tests.cluster.data import grid_blobs, row_weights, same_fit
 

@@ -9,18 +9,23 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import sparse
 
+from daskml_kit.cluster import closest
 from daskml_kit.cluster.assignment import At, Labelled, Tally, tally
-from daskml_kit.cluster.closest import closest
+from daskml_kit.cluster.closest import Near, Race, far_rows
 from daskml_kit.cluster.columns import columns, combined, spread
 from daskml_kit.cluster.ground import shift_of
 from daskml_kit.cluster.grouping import grouped
 from daskml_kit.cluster.lloyd import Rule, Run, averaged, best, cost_of, refilled
+from daskml_kit.cluster.parallel import reclustered
 from daskml_kit.cluster.refining import sample_of
+from daskml_kit.cluster.seeding import padded, seeded
 from daskml_kit.cluster.selection import Asked, Chosen, merged, race, smallest, winners
-from daskml_kit.cluster.starts import Sampled, padded, reclustered, seeded
-from daskml_kit.kernels import naive
+from daskml_kit.cluster.starts import Sampled
+from daskml_kit.cluster.weighing import WEIGHED, Weighing
+from daskml_kit.kernels import naive, nearest
 from daskml_kit.kernels.exact_sums import grid_for
 from daskml_kit.runtime.block import Block
+from daskml_kit.runtime.random import key_of
 
 RNG = np.random.default_rng(0)
 
@@ -79,13 +84,10 @@ def test_winners_are_the_smallest_of_the_race(skewed):
     mass[:5] = 0.0
     block = Block(np.arange(3_000.0)[:, None], weight=mass)
     for size in (1, 40, 2_995, 5_000):
-        for found in (
-            winners(block, mass, 7, "t", size),
-            winners(block, mass, 7, "t", size, np.inf),
-        ):
-            expected = smallest(block, race(block, mass, 7, "t"), size)
-            np.testing.assert_array_equal(found.rows, expected.rows)
-            np.testing.assert_array_equal(found.keys, expected.keys)
+        found = winners(block, 7, Asked("t", size))
+        expected = smallest(block, race(block, mass, 7, "t"), size)
+        np.testing.assert_array_equal(found.rows, expected.rows)
+        np.testing.assert_array_equal(found.keys, expected.keys)
 
 
 @pytest.mark.parametrize("power", [0, 1, 60])
@@ -94,9 +96,7 @@ def test_parts_send_little_more_than_the_sample(power):
     block = Block(np.arange(8_000.0)[:, None], weight=weight)
     asked = Asked("t", 40)
     limit = asked.limit(weight.sum(), block.heaviest)
-    parts = [
-        winners(p, p.weight, 7, *asked, limit) for p in cut(block, [*range(1_000, 8_000, 1_000)])
-    ]
+    parts = [winners(p, 7, asked, limit) for p in cut(block, [*range(1_000, 8_000, 1_000)])]
     found = parts[0]
     for part in parts[1:]:
         found = merged(40, found, part)
@@ -174,19 +174,75 @@ def test_the_cost_is_counted_from_sums(form):
     np.testing.assert_allclose(cost_of(rule, centers, found), weight @ gaps, rtol=1e-12)
 
 
-def test_candidates_are_measured_once_and_never_wrongly():
-    block, candidates = Block(RNG.normal(size=(50, 12))), RNG.normal(size=(30, 12))
-    origin = np.zeros(12)
-    expected = naive.nearest(block.X, candidates)
-    closest(block, candidates[:10], origin, 0)
-    assert len(closest(block, candidates, origin, 0).candidates) == 30  # only 20 of them are new
-    for asked in (candidates, candidates[::-1], candidates[:7], candidates):
-        found = closest(block, asked, origin, 0)
-        which, square = naive.nearest(block.X, asked)
-        np.testing.assert_array_equal(found.which, which)
-        np.testing.assert_allclose(found.square, square, rtol=1e-12)
-    again = closest(Block(block.X), candidates, origin, 1)
-    np.testing.assert_array_equal(again.which, expected[0])
+@settings(max_examples=25, deadline=None)
+@given(
+    n=st.integers(1, 400),
+    size=st.integers(1, 60),
+    spread=st.sampled_from([1.0, 1e-4]),  # in narrow clusters bounds of old distances say little
+    weighted=st.booleans(),
+    form=st.sampled_from([np.asarray, sparse.csr_array]),
+    edges=st.lists(st.integers(0, 400), max_size=3),
+    lost=st.integers(0, 3),
+)
+def test_the_rows_drawn_are_those_of_a_race_of_all(n, size, spread, weighted, form, edges, lost):
+    """Whatever the chunks, and whatever of what blocks remember is lost."""
+    rng = np.random.default_rng(n)
+    X = rng.integers(0, 5, (n, 2)) + spread * rng.normal(size=(n, 2))
+    X[rng.random(n) < 0.2] = X[0]
+    weight = rng.integers(0, 4, n).astype(float) if weighted else None
+    whole = Block(form(X), weight=weight)
+    parts, candidates, origin = cut(whole, [min(e, n) for e in edges]), X[:1], X.mean(axis=0)
+    for step in range(4):
+        if step == lost:
+            parts[0].scratch.clear()
+        _, square = naive.nearest(X, candidates)
+        square[square < 1e-25] = 0.0
+        keys = race(whole, square if weight is None else square * weight, 0, f"t{step}")
+        expected = smallest(whole, keys, size)
+        at = Near(candidates, origin, 0), Race(key_of(0, f"t{step}"), size)
+        found = far_rows(parts[0], *at)
+        for part in parts[1:]:
+            found = merged(size, found, far_rows(part, *at))
+        if form is np.asarray:
+            assert found.rows.tolist() == expected.rows.tolist()
+            np.testing.assert_allclose(found.keys, expected.keys, rtol=1e-9)
+        candidates = np.concatenate([candidates, found.points])
+
+
+def test_few_rows_are_measured_where_few_are_drawn(monkeypatch):
+    X, measured = RNG.normal(size=(20_000, 5)), []
+
+    def counted(rows, candidates, origin):
+        measured.append(len(rows) * len(candidates))
+        return nearest(rows, candidates, origin)
+
+    monkeypatch.setattr(closest, "nearest", counted)
+    block, candidates = Block(X), X[:1]
+    for step in range(5):
+        at = Near(candidates, np.zeros(5), 0), Race(key_of(0, f"t{step}"), 20)
+        candidates = np.concatenate([candidates, far_rows(block, *at).points])
+    assert sum(measured) < 20_000 * 100 / 20
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_sample_weighs_as_all_rows_do_in_the_mean(weighted):
+    X = RNG.normal(size=(3_000, 2))
+    weight = RNG.uniform(0, 3, 3_000) if weighted else None
+    rows = RNG.choice(3_000, 10, replace=False)
+    near, total = Near(X[rows], np.zeros(2), 0), 3_000.0 if weight is None else weight.sum()
+    blocks = cut(Block(X, weight=weight), [0, 1_000, 1_001])
+    full = WEIGHED(blocks, Weighing(near, rows, 0, np.inf))
+    np.testing.assert_allclose(
+        full, np.bincount(naive.nearest(X, X[rows])[0], weights=weight, minlength=10), rtol=1e-12
+    )
+    found = np.array(
+        [WEIGHED(blocks, Weighing(near, rows, key, 300 / total)) for key in range(200)]
+    )
+    whole = WEIGHED([Block(X, weight=weight)], Weighing(near, rows, 7, 300 / total))
+    np.testing.assert_allclose(found[7], whole, rtol=1e-12)
+    # unbiased: within four standard errors
+    assert (np.abs(found.mean(axis=0) - full) < 4 * found.std(axis=0) / np.sqrt(200)).all()
+    assert (found >= (1.0 if weight is None else weight[rows])).all()
 
 
 def test_groups_hold_each_centre_once_and_only_the_last_is_not_full():
@@ -242,7 +298,7 @@ def test_the_sample_has_rows_enough_for_the_clusters_and_not_too_many_values():
 def test_too_few_points_are_padded():
     points = np.array([[1.0], [2.0]])
     assert padded(points, 4).ravel().tolist() == [1.0, 2.0, 1.0, 1.0]
-    assert seeded(points, np.ones(2), 3, 0, "t").ravel().tolist() == [1.0, 2.0, 1.0]
+    assert seeded(points, np.ones(2), 3, 0, "t")[0].ravel().tolist() == [1.0, 2.0, 1.0]
     assert reclustered(points, np.array([1.0, 0.0]), 2, 0, "t")[0].ravel().tolist() == [1.0, 1.0]
 
 

@@ -1,0 +1,76 @@
+"""What the candidates of k-means|| weigh: the rows nearest to each, or a sample that stands for them.
+
+The weights only say which candidates belong together and where their mean is, so a hundred rows a candidate
+tell enough: with m candidates row i of weight ``w_i`` is measured with chance ``min(1, w_i below)``,
+``below = EACH m / sum w``, and stands for ``max(w_i, 1 / below)`` (Horvitz, Thompson 1952). A candidate's own
+row is always measured, so a small far group that is drawn is not lost.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import NamedTuple
+
+import numpy as np
+
+from daskml_kit.cluster.closest import Near, forget
+from daskml_kit.kernels import nearest
+from daskml_kit.kernels.race import runners
+from daskml_kit.runtime.block import Block
+from daskml_kit.runtime.ingest import DataFacts
+from daskml_kit.runtime.reduction import Reduction
+from daskml_kit.typing import FloatArray, IntArray
+
+EACH = 100
+"""Rows measured for each candidate, all rows where they are fewer than twice that."""
+
+
+class Weighing(NamedTuple):
+    """What is weighed, and by which rows."""
+
+    near: Near
+    rows: IntArray
+    """(m,) global rows of the candidates."""
+    key: int
+    """Of the random numbers."""
+    below: float
+    """Rows with a number less than this times their weight are measured."""
+
+
+def weighing(near: Near, rows: IntArray, key: int, facts: DataFacts) -> Weighing:
+    """Of a hundred rows a candidate, or all."""
+    enough = EACH * len(rows)
+    return Weighing(
+        near, rows, key, enough / facts.weight_sum if 2 * enough < facts.n_rows else np.inf
+    )
+
+
+def _weigh_chunk(block: Block, asked: Weighing) -> FloatArray:
+    forget(block, asked.near.run)
+    candidates, origin, _ = asked.near
+    X, weight = block.X, block.weight
+    if np.isfinite(asked.below):
+        local, weight = _sample(block, asked)
+        X = X[local]
+    which, _ = nearest(X, candidates, origin)
+    return np.bincount(which, weights=weight, minlength=len(candidates)).astype(np.float64)
+
+
+def _sample(block: Block, asked: Weighing) -> tuple[IntArray, FloatArray]:
+    """Rows of a block that are measured, and what they stand for."""
+    own = np.unique(asked.rows[(asked.rows >= block.start) & (asked.rows < block.rows.stop)])
+    own -= block.start
+    drawn, _ = runners(asked.key, block.rows, asked.below, None, block.weight)
+    local = np.concatenate([own, np.setdiff1d(drawn, own, assume_unique=True)])
+    weight = np.ones(len(local)) if block.weight is None else block.weight[local]
+    weight[len(own) :] = np.maximum(weight[len(own) :], 1.0 / asked.below)
+    return local, weight
+
+
+WEIGHED: Reduction[Weighing, FloatArray, FloatArray] = Reduction(
+    "weigh", _weigh_chunk, operator.add
+)
+"""The weight (m,) of the rows that are nearest to each candidate: one pass."""
+
+
+__all__ = ["EACH", "WEIGHED", "Weighing", "weighing"]
