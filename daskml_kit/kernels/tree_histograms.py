@@ -39,7 +39,7 @@ def fill_classes(
     n, j = len(features), 0
     while j < n:
         o0, c0 = np.uint64(j * width), codes[features[j]]
-        if j + 4 <= n and not counted:
+        if j + 4 <= n:
             c1, c2, c3 = codes[features[j + 1]], codes[features[j + 2]], codes[features[j + 3]]
             step = np.uint64(width)
             o1, o2, o3 = o0 + step, o0 + step + step, o0 + step + step + step
@@ -47,10 +47,17 @@ def fill_classes(
                 r, w = np.uint64(p.idx[i]), np.int64(p.weight[i])
                 k = np.uint64(w & mask)
                 w >>= bits
-                hist[cell(o0, c0[r], stride) + k] += w
-                hist[cell(o1, c1[r], stride) + k] += w
-                hist[cell(o2, c2[r], stride) + k] += w
-                hist[cell(o3, c3[r], stride) + k] += w
+                a0, a1 = cell(o0, c0[r], stride), cell(o1, c1[r], stride)
+                a2, a3 = cell(o2, c2[r], stride), cell(o3, c3[r], stride)
+                hist[a0 + k] += w
+                hist[a1 + k] += w
+                hist[a2 + k] += w
+                hist[a3 + k] += w
+                if counted:
+                    hist[a0 + counter] += 1
+                    hist[a1 + counter] += 1
+                    hist[a2 + counter] += 1
+                    hist[a3 + counter] += 1
             j += 4
         else:
             for i in range(np.uint64(low), np.uint64(high)):
@@ -79,7 +86,7 @@ def fill_values(
     n, j = len(features), 0
     while j < n:
         o0, c0 = np.uint64(j * width), codes[features[j]]
-        if j + 2 <= n and not counted:
+        if j + 2 <= n:
             o1, c1 = o0 + np.uint64(width), codes[features[j + 1]]
             for i in range(np.uint64(low), np.uint64(high)):
                 r, w, v = np.uint64(p.idx[i]), np.int64(p.weight[i]), p.value[i]
@@ -88,6 +95,9 @@ def fill_values(
                 hist[a + one] += v
                 hist[b] += w
                 hist[b + one] += v
+                if counted:
+                    hist[a + two] += 1
+                    hist[b + two] += 1
             j += 2
         else:
             for i in range(np.uint64(low), np.uint64(high)):

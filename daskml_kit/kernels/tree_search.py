@@ -11,8 +11,17 @@ from daskml_kit.kernels.counter import philox
 from daskml_kit.kernels.tree_categories import draw_categories, in_order, keep_set, set_words
 from daskml_kit.kernels.tree_histograms import fill, touch
 from daskml_kit.kernels.tree_rows import Payload
+from daskml_kit.kernels.tree_scans import (
+    CLASSES,
+    TWO_CLASSES,
+    VALUES,
+    kind_of_scan,
+    scan,
+    scan_classes,
+    scan_two_classes,
+    scan_values,
+)
 from daskml_kit.kernels.tree_splits import (
-    GINI,
     SQUARED,
     Rules,
     choose_features,
@@ -22,8 +31,6 @@ from daskml_kit.kernels.tree_splits import (
     looks_pure,
     purity,
     same_means,
-    scan,
-    scan_two_classes,
 )
 from daskml_kit.typing import Array
 
@@ -154,16 +161,19 @@ def best_split(
         if categorical and not rules.random:
             count = in_order(hist, offset, own, count, rules, sums, trials.order, trials.means)
             own = trials.order
-        plain = (
-            rules.criterion == GINI and rules.stride == 2 and not rules.random
-            and rules.min_weight_leaf == 0.0 and not (rules.constrained and signs[f] != 0)
-            and (categorical or hist[offset + 2 * rules.missing_bin] == 0)
-            and (categorical or hist[offset + 2 * rules.missing_bin + 1] == 0)
-        )  # fmt: skip
+        kind = kind_of_scan(rules, signs[f])
         t, after, m = 0.0, -1, -1
-        if plain:
+        if kind == TWO_CLASSES:
             score, b, after, m = scan_two_classes(
-                hist, offset, own, count, rules, sums, best, best_left
+                hist, offset, own, count, rules, sums, best, best_left, categorical
+            )
+        elif kind == CLASSES:
+            score, b, after, m = scan_classes(
+                hist, offset, own, count, rules, sums, best, left, best_left, categorical
+            )
+        elif kind == VALUES:
+            score, b, after, m = scan_values(
+                hist, offset, own, count, rules, sums, best, best_left, categorical
             )
         elif rules.random and categorical:
             score, b, count = draw_categories(

@@ -209,107 +209,6 @@ def is_empty(hist: Array, at: int, n_channels: int) -> bool:
 
 
 @exactly
-def scan(
-    hist: Array,
-    offset: int,
-    touched: Array,
-    n_touched: int,
-    rules: Rules,
-    total: Array,
-    sign: int,
-    lower: float,
-    upper: float,
-    best: float,
-    left: Array,
-    right: Array,
-    best_left: Array,
-    categorical: bool,
-) -> tuple[float, int, int, int]:
-    """The best split of one feature, if it is better than ``best``.
-
-    ``touched[:n_touched]`` are the bins that may have rows, ascending. Bins in ascending order with
-    missing values right, then missing values alone right, then bins in ascending order with missing values
-    left; of equal scores the first, as in scikit-learn. Of a ``categorical`` feature they are its categories
-    in their order at the node, missing values one of them.
-
-    Returns
-    -------
-    score, cut, next, missing_left
-        Bins up to ``cut`` go left, ``next`` is the next bin with rows: -1 where there is none, and cut is -1
-        where no split is better, -2 where all rows are in one bin. ``missing_left`` is -1 where no value is
-        missing. ``best_left`` has the sums of the left side.
-    """
-    stride, channels = rules.stride, rules.n_channels
-    missing = offset + rules.missing_bin * stride
-    has_missing = not categorical and not is_empty(hist, missing, stride)
-    cut, after, missing_left = -2, -1, -1
-    for search in range(2 if has_missing else 1):
-        for s in range(stride):
-            left[s] = hist[missing + s] if search else 0
-            right[s] = total[s] - left[s]
-        before = -1
-        stop = n_touched + 1 if has_missing and not search else n_touched
-        for t in range(stop):
-            last = t == n_touched  # all that is left are missing values
-            b = rules.missing_bin if last else int(touched[t])
-            at = offset + b * stride
-            if not last and is_empty(hist, at, channels):
-                continue
-            if before >= 0:
-                if cut == -2:
-                    cut = -1
-                if allowed(rules, left, right, sign, lower, upper):
-                    score = purity(rules, left) + purity(rules, right)
-                    if score > best:
-                        best, cut, after = score, before, -1 if last else b
-                        missing_left = search if has_missing else -1
-                        for s in range(stride):
-                            best_left[s] = left[s]
-            if not last:
-                for s in range(stride):
-                    left[s] += hist[at + s]
-                    right[s] -= hist[at + s]
-                before = b
-    return best, cut, after, missing_left
-
-
-@exactly
-def scan_two_classes(
-    hist: Array,
-    offset: int,
-    touched: Array,
-    n_touched: int,
-    rules: Rules,
-    total: Array,
-    best: float,
-    best_left: Array,
-) -> tuple[float, int, int, int]:
-    """:func:`scan` for the Gini index of two classes without missing values and constraints."""
-    u = rules.unit_weight
-    t0, t1 = total[0], total[1]
-    l0, l1 = 0, 0
-    cut, after, before = -2, -1, -1
-    for t in range(n_touched):
-        b = int(touched[t])
-        at = offset + 2 * b
-        h0, h1 = hist[at], hist[at + 1]
-        if (h0 | h1) == 0:
-            continue
-        if before >= 0:
-            a0, a1, b0, b1 = l0 * u, l1 * u, (t0 - l0) * u, (t1 - l1) * u
-            score = (a0 * a0 + a1 * a1) / (a0 + a1) + (b0 * b0 + b1 * b1) / (b0 + b1)
-            if cut == -2:
-                cut = -1
-            if score > best:
-                best, cut, after = score, before, b
-                best_left[0], best_left[1] = l0, l1
-        l0 += h0
-        l1 += h1
-        before = b
-    return best, cut, after, -1
-
-
-@exactly
 def draw_split(
     hist: Array,
     offset: int,
@@ -337,7 +236,7 @@ def draw_split(
     Returns
     -------
     score, cut, next, missing_left, threshold
-        As :func:`scan`.
+        As :func:`~daskml_kit.kernels.tree_scans.scan`.
     """
     stride, channels = rules.stride, rules.n_channels
     first, last = -1, -1
