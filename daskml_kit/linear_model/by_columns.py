@@ -77,6 +77,7 @@ def solve_by_columns(
     max_iter: int,
     gap_tol: float | None = None,
     gradient_tol: float = 0.0,
+    relative: bool = False,
     number: int = 0,
     warm: FloatArray | None = None,
 ) -> ByColumns:
@@ -88,6 +89,7 @@ def solve_by_columns(
     max_iter : most iterations of that solver
     gap_tol : converged when the duality gap is at most this
     gradient_tol : or when no component of the smallest subgradient exceeds this
+    relative : whether that is a share of the largest one at the start; without l1
     number : of this solve among those of one fit, and its column of starting coefficients
     warm : (d,) those coefficients, where the data hold any
 
@@ -106,10 +108,10 @@ def solve_by_columns(
             data, executor, problem, number=number, target=number, warm=warm, **limits
         )
     elif not problem.positive:
-        found = solve_ridge_by_columns(data, executor, problem, **limits)
+        found = solve_ridge_by_columns(data, executor, problem, **limits, relative=relative)
     else:
         solve = Solve(data, executor, problem, number, number)
-        found = solve.run(solve.start(warm), max_iter, gap_tol, gradient_tol)
+        found = solve.run(solve.start(warm), max_iter, gap_tol, gradient_tol, relative=relative)
     if not found.converged:
         warnings.warn(
             f"Objective did not converge in max_iter={max_iter}: duality gap {found.gap:.3e}. Increase "
@@ -146,7 +148,8 @@ def fit_least_squares(
     model : a LinearRegressor with ``fit_intercept positive tol``
     strengths : callable facts -> (n_targets, 2) l1 and l2 of the averaged objective
     max_iter : most iterations a target
-    by_gap : whether ``tol`` bounds the duality gap, relative to the squares of y, or the gradient
+    by_gap : whether ``tol`` bounds the duality gap, relative to the squares of y, or the gradient,
+        relative to that at zero coefficients
     start : (n_targets, d) where to begin, or None
     """
     if start is not None:
@@ -177,6 +180,7 @@ def fit_least_squares(
                     max_iter=max_iter,
                     gap_tol=2.0 * at_zero * model.tol if by_gap else None,
                     gradient_tol=0.0 if by_gap else model.tol,
+                    relative=True,
                     number=t,
                     warm=None if start is None else start[t],
                 )

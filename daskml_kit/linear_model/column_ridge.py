@@ -115,7 +115,7 @@ class _Newton:
             k_p = k_rest + size / before * k_p
         return d, k_d
 
-    def run(self, gap_tol: float | None, gradient_tol: float) -> ByColumns:
+    def run(self, gap_tol: float | None, gradient_tol: float, relative: bool) -> ByColumns:
         n, l2 = self.data.facts.n_features, self.problem.strengths[1]
         point = self.at(np.zeros(n), np.zeros(n), 0.0)
         best_dual, gap, converged, still = -np.inf, np.inf, False, 0
@@ -123,6 +123,8 @@ class _Newton:
             self.value = point.value
             rest = -(point.gradient + l2 * point.a)
             k_rest = self.times_k(rest)
+            if relative and self.rounds == 1:
+                gradient_tol *= self.largest
             k_gradient = -k_rest - l2 * point.v  # theta'K theta is the squared norm of X'theta
             dual, _ = self.problem.dual(
                 point.gradient, 0.0, max(float(point.gradient @ k_gradient), 0.0)
@@ -167,6 +169,7 @@ def solve_ridge_by_columns(
     max_iter: int,
     gap_tol: float | None = None,
     gradient_tol: float = 0.0,
+    relative: bool = False,
 ) -> ByColumns:
     """Minimise an objective without l1 and with l2; one round a product with K, one for the coefficients.
 
@@ -176,6 +179,7 @@ def solve_ridge_by_columns(
     max_iter : most products of least squares, most Newton steps of another loss
     gap_tol : converged when the duality gap is at most this
     gradient_tol : or when no component of the gradient in the coefficients exceeds this
+    relative : whether that is a share of the largest one at zero
 
     Returns
     -------
@@ -185,7 +189,7 @@ def solve_ridge_by_columns(
     -----
     The driver holds a dozen vectors of the rows.
     """
-    return _Newton(data, executor, problem, max_iter).run(gap_tol, gradient_tol)
+    return _Newton(data, executor, problem, max_iter).run(gap_tol, gradient_tol, relative)
 
 
 __all__ = ["solve_ridge_by_columns"]

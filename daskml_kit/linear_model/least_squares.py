@@ -12,19 +12,18 @@ from daskml_kit.base import check_number
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.kernels import Moments, combine_moments, moments
 from daskml_kit.linear_model.by_columns import check_choice, fit_least_squares, goes_by_columns
-from daskml_kit.linear_model.choice import LOCAL, sketch_for
-from daskml_kit.linear_model.objective import Finish, LinearObjective, unpenalised_intercept
-from daskml_kit.linear_model.pieces import edges_of_model, in_pieces
+from daskml_kit.linear_model.choice import LOCAL
+from daskml_kit.linear_model.pieces import edges_of_model
 from daskml_kit.linear_model.regressor import LinearRegressor, check_flag
 from daskml_kit.linear_model.summary import Summarised, Sums, sums_of_moments
+from daskml_kit.linear_model.wide import SPREAD
+from daskml_kit.linear_model.wide_ridge import solve_wide_ridge
 from daskml_kit.losses import HalfSquared
-from daskml_kit.penalties import BoundedL1
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.reduction import Reduction
-from daskml_kit.solvers import ProximalLBFGS, solve
 from daskml_kit.typing import ArrayLike, FloatArray, IntArray
 
 GRAM_FEATURES = 5000
@@ -128,36 +127,15 @@ class _LeastSquares(LinearRegressor):
         self, data: BlockDataset, executor: Executor, strengths: FloatArray, max_iter: int
     ) -> tuple[FloatArray, FloatArray]:
         """One solve a target."""
-        facts = data.facts
-        width = facts.n_features + int(self.fit_intercept)
-        rows, steps = [], []
-        for t, strength in enumerate(strengths):
-            penalty = unpenalised_intercept(
-                float(strength) / facts.weight_sum, (width,), self.fit_intercept
+        about = executor.reduce(data, SPREAD, None)
+        found = [
+            solve_wide_ridge(
+                data, executor, about, t, float(strength) / about.weight_sum, self, max_iter
             )
-            objective = LinearObjective(
-                data,
-                executor,
-                HalfSquared(),
-                self.fit_intercept,
-                Finish(facts.weight_sum, penalty),
-                target=t if facts.n_outputs else None,
-            )
-            free = np.full(width, np.inf)
-            lower = np.where(np.arange(width) < facts.n_features, 0.0, -np.inf)
-            kinks = BoundedL1(np.zeros(width), lower, free) if self.positive else None
-            solver: Any = sketch_for(facts, width) if kinks is None else ProximalLBFGS(kinks)
-            if self.solver in LOCAL:
-                objective, solver = in_pieces(
-                    self.solver, objective, edges_of_model(self.fit_intercept, facts), kinks
-                )
-            solution = solve(objective, solver, np.zeros(width), max_iter=max_iter, tol=self.tol)
-            rows.append(solution.w)
-            steps.append(solution.n_iter)
-        self.n_iter_ = np.array(steps, dtype=np.int32)
-        w = np.array(rows)
-        intercept = w[:, -1] if self.fit_intercept else np.zeros(len(w))
-        return w[:, : facts.n_features], intercept
+            for t, strength in enumerate(strengths)
+        ]
+        self.n_iter_ = np.array([f.n_iter for f in found], dtype=np.int32)
+        return np.array([f.coef for f in found]), np.array([f.intercept for f in found])
 
 
 def _strengths(alpha: Any, facts: DataFacts) -> FloatArray:
@@ -287,8 +265,8 @@ class LinearRegression(Summarised, _LeastSquares):
     ----------
     fit_intercept : bool, default=True
     tol : float, default=1e-6
-        Largest component of the gradient of the averaged objective, where it iterates (more than
-        5,000 features).
+        Where it iterates (more than 5,000 features): the largest covariance of the residuals with a feature,
+        in units of the deviations of the feature and of y.
     positive : bool, default=False
         Coefficients of at least 0.
     verbose : int, default=0
@@ -391,7 +369,9 @@ class Ridge(_LeastSquares):
     max_iter : int or None
         Most steps where it iterates (more than 5,000 features, or by columns); None means 1,000.
     tol : float, default=1e-4
-        Largest component of the gradient of the averaged objective, where it iterates.
+        Where it iterates: the largest component of the gradient. By rows each is in units of its feature's
+        deviation (the penalty counted in) and that of y; by columns in units of the largest at zero
+        coefficients.
     positive : bool, default=False
         Coefficients of at least 0.
     verbose : int, default=0
@@ -412,7 +392,9 @@ class Ridge(_LeastSquares):
     Notes
     -----
     One pass to load, one for the moments, and one more where the condition number of the penalised Gram
-    matrix exceeds 1e8. The driver holds (n_features + n_targets)^2 values.
+    matrix exceeds 1e8. The driver holds (n_features + n_targets)^2 values. Above 5,000 features one pass for
+    the deviations, and then one a step of L-BFGS, which begins with the squares of the columns: features may
+    differ in scale by any factor.
 
     Examples
     --------

@@ -410,8 +410,20 @@ def test_on_a_cluster(client, executor):
         np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=near * scale)
     workers = set(client.scheduler_info()["workers"])
     assert {t.worker for r in run.rounds if "columns" in r.name for t in r.tasks} <= workers
-    assert max(t.nbytes for r in run.rounds for t in r.tasks) < 0.7 * X.nbytes
-    whole = da.from_array(X, chunks=(-1, 50)).persist()
-    Lasso(0.05, solver="columns").fit(whole, Y[:, 0])
-    assert {len(at) for at in client.who_has(whole).values()} == {1}  # nobody fetched a chunk
     np.testing.assert_allclose(models[0].predict(data).compute(), models[0].predict(X), atol=1e-10)
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("executor", ["graph", "actor"])
+def test_no_task_holds_more_than_its_own_columns(client, executor):
+    homes = sorted(client.scheduler_info()["workers"])
+    pieces = [
+        client.scatter(X[:, a : a + 75], workers=[home], hash=False)
+        for a, home in zip((0, 75), homes, strict=True)
+    ]
+    data = da.concatenate([da.from_delayed(p, (N, 75), float) for p in pieces], axis=1).persist()
+    with daskml_kit.config_context(executor=executor), daskml_kit.record() as run:
+        Lasso(0.05, solver="columns").fit(data, Y[:, 0])
+        Ridge(3.0, solver="columns").fit(data, Y[:, 0])
+    assert max(t.nbytes for r in run.rounds for t in r.tasks) <= X.nbytes / 2
+    assert {len(at) for at in client.who_has(data).values()} == {1}  # nobody fetched a chunk

@@ -143,7 +143,7 @@ def test_more_features_than_a_gram_matrix_takes(fit_intercept):
     theirs = reference.Ridge([0.5, 2.0], fit_intercept=fit_intercept, solver="svd")
     same(ours, theirs.fit(wide.toarray(), y, weight))
     assert ours.n_iter_.shape == (2,)
-    assert {r["name"] for r in ours.history_} == {"load", "halfsquared-gradient"}
+    assert {r["name"] for r in ours.history_} == {"load", "spread", "halfsquared-gradient"}
 
 
 def test_both_ways_agree(monkeypatch):
@@ -152,6 +152,44 @@ def test_both_ways_agree(monkeypatch):
     monkeypatch.setattr(least_squares, "GRAM_FEATURES", 11)
     by_iterations = Ridge(0.3, tol=1e-12).fit(wide, Y[:80], WEIGHT[:80])
     same(by_iterations, by_moments, rtol=1e-8)
+
+
+@pytest.mark.parametrize("way", ["rows", "columns", "positive rows", "positive columns"])
+def test_no_unit_enters_where_it_iterates(monkeypatch, way):
+    monkeypatch.setattr(least_squares, "GRAM_FEATURES", 7)
+    how = {"tol": 1e-7, "positive": "positive" in way, "solver": way.split()[-1]}
+    near = {"rtol": 2e-5, "atol": 1e-6 * np.abs(Y[:, 0]).max()}
+    fits = []
+    for factor in (1.0, 1e-3, 1e6):
+        ours = Ridge(0.3 * factor**2, **how).fit(factor * X, Y[:, 0], WEIGHT)
+        fits.append(ours.coef_ * factor)
+        fits.append(ours.n_iter_)
+        other = Ridge(0.3 * factor**2, **how).fit(factor * X, 1e-4 * Y[:, 0], WEIGHT)
+        fits.append(1e4 * factor * other.coef_)
+    exact = Ridge(0.3, positive=how["positive"]).set_params(solver="auto")
+    monkeypatch.undo()
+    want = exact.fit(X, Y[:, 0], WEIGHT)
+    for coef in fits[::3] + fits[2::3]:
+        np.testing.assert_allclose(X @ coef, X @ want.coef_, **near)
+    assert max(fits[1::3]) - min(fits[1::3]) <= 2
+
+
+def test_columns_of_any_scale_and_place_where_it_iterates(monkeypatch):
+    scales, places = np.logspace(-6, 6, D), np.where(np.arange(D) % 3 == 0, 1e5, 0.0)
+    mixed = ((X - 5.0) / np.logspace(0, 2, D) + places) * scales
+    want = reference.LinearRegression().fit(mixed / scales - places, Y[:, 0], WEIGHT)
+    monkeypatch.setattr(least_squares, "GRAM_FEATURES", 7)
+    ours = LinearRegression(tol=1e-9).fit(mixed, Y[:, 0], WEIGHT)
+    np.testing.assert_allclose(ours.coef_ * scales, want.coef_, rtol=1e-5)
+    still = LinearRegression().fit(mixed, np.full(N, 1e6))
+    np.testing.assert_allclose(still.coef_ * scales, 0.0, atol=1e-8)
+
+
+def test_the_least_norm_where_rows_are_few_and_it_iterates(monkeypatch):
+    few = rng.normal(size=(6, 12)) + 3.0
+    monkeypatch.setattr(least_squares, "GRAM_FEATURES", 7)
+    ours = LinearRegression(tol=1e-10).fit(1e3 * few, Y[:6])
+    same(ours, reference.LinearRegression().fit(1e3 * few, Y[:6]))
 
 
 def test_a_constant_target_and_constant_features():
