@@ -74,10 +74,12 @@ class BlockEstimator(BaseEstimator):
         edges: RowEdges | None = None,
         told_apart: tuple[int, ...] = (),
         opener: Any = open_dataset,
+        **how: Any,
     ) -> Iterator[tuple[Any, Executor]]:
         """Resident, checked data for the length of one fit, and where its rounds run.
 
         ``opener`` makes them resident: by rows, or with :func:`~daskml_kit.runtime.columns.open_columns`.
+        It may be told more than all openers know: ``how``.
         """
         name = type(self).__name__
         spec = self._spec(
@@ -101,6 +103,7 @@ class BlockEstimator(BaseEstimator):
                     log=log,
                     class_weights=class_weights,
                     edges=edges,
+                    **how,
                 )
                 with _closing(data, executor, log):
                     validate_data(self, stand_in(X), reset=True, skip_check_array=True)

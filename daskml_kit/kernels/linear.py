@@ -33,12 +33,14 @@ class LinearSums(NamedTuple):
     ``gradient`` has the shape of ``w``; ``hessian`` is (w.size, w.size) in the order of
     ``w.ravel()``, what a ``sketch`` gives of it, or None. ``sampled`` is the total weight of the rows that
     it is of, where it is of a sample, else 0: what the sample stands for is a matter of weight, not of rows.
+    ``weight`` is the same of value and gradient.
     """
 
     value: float
     gradient: FloatArray
     hessian: FloatArray | None
     sampled: float = 0.0
+    weight: float = 0.0
 
 
 def linear_sums(

@@ -21,6 +21,7 @@ from daskml_kit.linear_model.objective import (
 )
 from daskml_kit.linear_model.pieces import edges_of_model, in_pieces
 from daskml_kit.linear_model.regressor import check_flag, check_warm_start
+from daskml_kit.linear_model.sample import Sample, sample_for
 from daskml_kit.linear_model.summary import Summarised
 from daskml_kit.linear_model.targets import (
     TargetSums,
@@ -98,11 +99,13 @@ class GeneralizedLinear(Summarised, RegressorMixin, BlockEstimator):
         self._check_parameters()
         loss = self._loss()
         edges = partial(edges_of_model, self.fit_intercept) if self.solver in LOCAL else None
-        with self._opened(X, y, sample_weight, target="values", edges=edges) as (data, executor):
+        with self._opened(X, y, sample_weight, target="values", edges=edges, draws=self._draw) as (
+            data,
+            executor,
+        ):
             facts = data.facts
             about = executor.reduce(data, target_reduction(loss), None)
             _refuse_range(loss, about)
-            warm = self.warm_start and hasattr(self, "coef_")
             w0 = self._start(facts, loss, about)
             penalty = unpenalised_intercept(self.alpha, w0.shape, self.fit_intercept)
             objective = LinearObjective(
@@ -116,7 +119,7 @@ class GeneralizedLinear(Summarised, RegressorMixin, BlockEstimator):
                 solver = self._solver(facts, w0.size)
             solution = solve(
                 objective, solver, w0, max_iter=self.max_iter, tol=self.tol,
-                near=None if warm else guessed(objective, solver, w0, self.max_iter),
+                near=guessed(objective, solver, w0, self.max_iter),
             )  # fmt: skip
             self._keep(facts, solution)
         return self
@@ -131,6 +134,13 @@ class GeneralizedLinear(Summarised, RegressorMixin, BlockEstimator):
             raise InvalidParameterError(
                 f"solver must be one of {list(NAMES)}, got {self.solver!r}."
             )
+
+    def _draw(self, facts: DataFacts) -> Sample | None:
+        """The rows to begin with."""
+        if self.solver in LOCAL or (self.warm_start and hasattr(self, "coef_")):
+            return None
+        size = facts.n_features + int(self.fit_intercept)
+        return sample_for(self._solver(facts, size), self.max_iter)
 
     def _start(self, facts: DataFacts, loss: Any, about: TargetSums) -> FloatArray:
         """The last fit's coefficients, or the best constant prediction."""

@@ -30,6 +30,7 @@ from daskml_kit.linear_model.objective import (
 from daskml_kit.linear_model.pieces import edges_of, in_pieces
 from daskml_kit.linear_model.prediction import LinearRows
 from daskml_kit.linear_model.regressor import check_warm_start
+from daskml_kit.linear_model.sample import Sample, sample_for
 from daskml_kit.linear_model.summary import Summarised
 from daskml_kit.losses import Binomial, Multinomial
 from daskml_kit.penalties import L2, BoundedL1
@@ -102,9 +103,8 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
     -----
     One pass over the data an iteration, plus one to load them. Where rows are many to a coefficient, "newton"
     takes its first Hessians from a sample of them and begins at the sample's minimum. Those rounds count as
-    no pass and no iteration, and keep a copy of the sample, at most a quarter of the rows, till the fit ends.
-    Rows that do not stay in memory are not sampled for the start: there ``n_iter_``, ``n_rounds_`` and,
-    within ``tol``, the coefficients may be others.
+    no pass and no iteration; the sample, at most a quarter of the rows, is copied as rows are loaded, and
+    kept till the fit ends.
     The driver holds O(n_features * n_classes) values, its square with "newton".
 
     Examples
@@ -177,6 +177,7 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
             target="classes",
             class_weights=self._class_weights,
             edges=self._edges if self.solver in LOCAL else None,
+            draws=self._draw,
         ) as (data, executor):
             facts = data.facts
             assert facts.classes is not None
@@ -204,7 +205,7 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
                 max_iter=self.max_iter,
                 tol=self.tol,
                 unroll=self.unroll,
-                near=None if np.any(w0) else guessed(objective, solver, w0, self.max_iter),
+                near=guessed(objective, solver, w0, self.max_iter),
             )
             self._keep(facts, solution)
         return self
@@ -274,6 +275,13 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
         w = np.asarray(self._w(), dtype=np.float64)
         check_warm_start(w.shape, shape)
         return self._centred(w, self.l1_ratio)
+
+    def _draw(self, facts: DataFacts) -> Sample | None:
+        """The rows to begin with."""
+        if self.solver in LOCAL or np.any(self._start(facts)):
+            return None
+        shape = self._shape(facts)
+        return sample_for(self._solver(facts, shape, np.zeros(shape)), self.max_iter)
 
     @property
     def _bounded(self) -> bool:

@@ -34,11 +34,13 @@ class BlockDataset:
     bundles : where the rows are; changes when rows move between workers
     facts : what the driver knows of the rows
     fixed : whether the bundles are groups of rows that the fit asked for, never to be cut anew
+    drawn : a sample of the rows that lies beside them, where the fit asked for one
     """
 
     bundles: list[BundleRef]
     facts: DataFacts
     fixed: bool = False
+    drawn: BlockDataset | None = None
 
     def replaced(self, handles: Sequence[Any]) -> BlockDataset:
         """A data set of other bundles at the same places, as :meth:`Executor.map` returns it."""
@@ -51,6 +53,8 @@ class BlockDataset:
             if isinstance(bundle.handle, distributed.Future):
                 bundle.handle.release()
         self.bundles = []
+        if self.drawn is not None:
+            self.drawn.release()
 
     def __enter__(self) -> Self:
         return self

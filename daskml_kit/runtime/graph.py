@@ -42,7 +42,15 @@ from distributed.comm.addressing import resolve_address
 from daskml_kit.runtime.block import Block, Bundle
 from daskml_kit.runtime.drawing import Drawing, Node, short
 from daskml_kit.runtime.events import TaskEvent
-from daskml_kit.runtime.ingest import BlockFacts, Labelling, Loaded, Spec, assemble, load
+from daskml_kit.runtime.ingest import (
+    JOIN_BYTES,
+    BlockFacts,
+    Labelling,
+    Loaded,
+    Spec,
+    assemble,
+    load,
+)
 from daskml_kit.runtime.placement import Piece
 from daskml_kit.runtime.reduction import FAN_IN, Reduction, fold
 from daskml_kit.runtime.sources import DaskSource
@@ -266,22 +274,37 @@ def assemble_plan(
     homes: Sequence[str],
     labelling: Labelling | None,
     make: Make = assemble,
+    draw: Callable[[Bundle], Bundle] | None = None,
 ) -> Plan:
     """``make(pieces, labelling, their parts)`` bundle i of the pieces ``bundles[i]`` on worker ``homes[i]``.
 
-    ``parts`` are loaded blocks, or what ``make`` makes of parts as they came.
+    ``parts`` are loaded blocks, or what ``make`` makes of parts as they came. Outputs: the bundles, and after
+    them what ``draw``, if any, makes of each.
     """
     name = _name("bundle")
     tasks: dict[Key, GraphNode] = {}
     pins: dict[Key, str] = {}
-    for i, (pieces, home) in enumerate(zip(bundles, homes, strict=True)):
-        key = (name, i)
-        own = _restrict(labelling, pieces)
-        tasks[key] = Task(
-            key, make, list(pieces), own, List(*(_needed(parts[p.block]) for p in pieces))
-        )
-        pins[key] = home
+    # What is drawn does not wait for the bundle: that would cost one more hop.
+    for purpose, change in [(name, None)] + [(f"{name}-drawn", draw)] * (draw is not None):
+        for i, (pieces, home) in enumerate(zip(bundles, homes, strict=True)):
+            key = (purpose, i)
+            own = _restrict(labelling, pieces)
+            needed = List(*(_needed(parts[p.block]) for p in pieces))
+            tasks[key] = Task(key, _made, make, change, list(pieces), own, needed)
+            pins[key] = home
     return Plan(tasks, pins, list(tasks))
+
+
+def _made(
+    make: Make,
+    change: Callable[[Bundle], Bundle] | None,
+    pieces: Sequence[Piece],
+    labelling: Labelling | None,
+    parts: Sequence[Any],
+) -> Bundle:
+    """The task that makes a bundle of its pieces, or something of the bundle."""
+    bundle = make(pieces, labelling, parts)
+    return (bundle if change is None else change(bundle)).coalesced(JOIN_BYTES)
 
 
 def _needed(part: Any) -> Any:

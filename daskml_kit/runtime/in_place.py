@@ -190,9 +190,10 @@ def forget(executor: ActorExecutor, token: str, workers: Collection[str]) -> Non
         executor.ask(_forget, token, workers=workers)
 
 
-def assembly(token: str, spec: Spec, groups: Sequence[Sequence[Piece]]) -> Assembly:
-    """What makes the bundles of such parts."""
-    return Assembly(token, spec, Counter(piece.block for group in groups for piece in group))
+def assembly(token: str, spec: Spec, groups: Sequence[Sequence[Piece]], times: int = 1) -> Assembly:
+    """What makes the bundles of such parts, each so many times."""
+    uses = Counter(piece.block for group in groups for piece in group)
+    return Assembly(token, spec, {block: times * n for block, n in uses.items()})
 
 
 __all__ = ["assembly", "forget", "visit", "visited"]

@@ -416,7 +416,7 @@ class Labelling:
 def assemble(
     pieces: Sequence[Piece], labelling: Labelling | None, loaded: Sequence[Loaded]
 ) -> Bundle:
-    """Cut loaded blocks into the pieces of one bundle, number their rows and label them.
+    """Cut loaded blocks into the pieces of one bundle, number their rows and label them: views.
 
     Parameters
     ----------
@@ -432,7 +432,7 @@ def assemble(
         part = block if whole else block.slice(piece.low, piece.high)
         part = Block(part.X, part.y, part.weight, piece.start, part.index)
         out.append(labelling.apply(part) if labelling is not None else part)
-    return Bundle(tuple(out)).coalesced(JOIN_BYTES)
+    return Bundle(tuple(out))
 
 
 __all__ = [

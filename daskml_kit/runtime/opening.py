@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import dask.threaded
 import distributed
@@ -20,6 +20,7 @@ from dask.system import CPU_COUNT
 
 from daskml_kit.runtime import graph
 from daskml_kit.runtime.actors import ActorExecutor
+from daskml_kit.runtime.block import Bundle
 from daskml_kit.runtime.cluster import active_client, cluster_errors
 from daskml_kit.runtime.config import setting
 from daskml_kit.runtime.dataset import BlockDataset, BundleRef
@@ -27,6 +28,7 @@ from daskml_kit.runtime.events import FitEvent, FitLog, TaskEvent
 from daskml_kit.runtime.executor import Executor, emit_round
 from daskml_kit.runtime.in_place import assembly, forget, visited
 from daskml_kit.runtime.ingest import (
+    JOIN_BYTES,
     BlockFacts,
     DataFacts,
     Labelling,
@@ -45,6 +47,22 @@ from daskml_kit.typing import FloatArray
 ClassWeights = Callable[[DataFacts], "FloatArray | None"]
 RowEdges = Callable[[DataFacts], Sequence[int]]
 
+
+class Draw(Protocol):
+    """Which rows are drawn: a small picklable value, whose choice depends on global row numbers alone."""
+
+    @property
+    def share(self) -> float:
+        """About how many, of all rows."""
+        ...
+
+    def __call__(self, bundle: Bundle) -> Bundle:
+        """A copy of those of a bundle."""
+        ...
+
+
+Draws = Callable[[DataFacts], "Draw | None"]
+
 LOCAL_SPLIT_BYTES = 1 << 21
 """Smallest share of the data worth a thread of its own: below, starting threads costs more than it saves."""
 
@@ -58,6 +76,7 @@ def open_dataset(
     log: FitLog | None = None,
     class_weights: ClassWeights | None = None,
     edges: RowEdges | None = None,
+    draws: Draws | None = None,
 ) -> tuple[BlockDataset, Executor]:
     """Check, align and make resident: one read of every row.
 
@@ -70,6 +89,8 @@ def open_dataset(
     edges : callable facts -> increasing global rows from 0 to n_rows, or None
         Bundle i is then exactly the rows between edges i and i + 1, on the worker that holds most of
         them as long as that is even. Without it bundles are cut as memory and threads ask.
+    draws : callable facts -> which rows lie beside the data as a sample, or None
+        They are drawn in the same read, so that rows which do not stay in memory are not read again for them.
 
     Returns
     -------
@@ -82,7 +103,7 @@ def open_dataset(
         Before any training round.
     """
     log = log if log is not None else FitLog(spec.estimator)
-    return open_parts(open_source(X, y, weight), spec, log, class_weights, edges)
+    return open_parts(open_source(X, y, weight), spec, log, class_weights, edges, draws=draws)
 
 
 def open_parts(
@@ -92,6 +113,7 @@ def open_parts(
     class_weights: ClassWeights | None = None,
     edges: RowEdges | None = None,
     kind: type[BlockDataset] = BlockDataset,
+    draws: Draws | None = None,
 ) -> tuple[BlockDataset, Executor]:
     """:func:`open_dataset` of parts that are aligned already, as a data set of that kind."""
     lane = setting("executor")
@@ -103,9 +125,11 @@ def open_parts(
     try:
         if isinstance(executor, GraphExecutor) and isinstance(source, DaskSource):
             with cluster_errors(executor.client):
-                return _open_remote(executor, source, spec, class_weights, edges, kind), executor
+                return _open_remote(
+                    executor, source, spec, class_weights, edges, kind, draws
+                ), executor
         parts = _parts(source, client)
-        return _open_local(parts, spec, log, class_weights, edges, kind), executor
+        return _open_local(parts, spec, log, class_weights, edges, kind, draws), executor
     except BaseException:
         log.emit(FitEvent(log.name, "failed", time.time()))
         executor.close()
@@ -151,6 +175,7 @@ def _open_local(
     class_weights: ClassWeights | None,
     edges: RowEdges | None,
     kind: type[BlockDataset],
+    draws: Draws | None,
 ) -> BlockDataset:
     started, begun = time.time(), time.perf_counter()
     loaded = [load(i, spec, *part) for i, part in enumerate(parts)]
@@ -161,13 +186,36 @@ def _open_local(
     worker = WorkerInfo("local", threads)
     groups = pack(pieces, worker) if edges is None else cut(pieces, edges(facts))
     bundles = [assemble(g, labelling, [loaded[p.block] for p in g]) for g in groups]
-    refs = [
-        BundleRef(b, f"local-{i}", b.n_rows, b.nbytes, len(b.blocks)) for i, b in enumerate(bundles)
-    ]
-    data = kind(refs, facts, fixed=edges is not None)
+    data = kind(_refs_here(bundles), facts, fixed=edges is not None)
+    draw = None if draws is None else draws(facts)
+    if draw is not None:
+        handles = [draw(b).coalesced(JOIN_BYTES) for b in bundles]
+        refs = [replace(ref, handle=h) for ref, h in zip(data.bundles, handles, strict=True)]
+        data.drawn = _drawn(refs, facts, draw)
     tasks = _load_events([x.facts for x in loaded], ["local-0"] * len(loaded), {})
     _opened(log, data, started, time.perf_counter() - begun, tasks)
     return data
+
+
+def _refs_here(bundles: Sequence[Bundle]) -> list[BundleRef]:
+    joined = [b.coalesced(JOIN_BYTES) for b in bundles]
+    return [
+        BundleRef(b, f"local-{i}", b.n_rows, b.nbytes, len(b.blocks)) for i, b in enumerate(joined)
+    ]
+
+
+def _drawn(refs: list[BundleRef], facts: DataFacts, draw: Draw) -> BlockDataset:
+    """A sample as a data set of its own: small, and as it is for the length of the fit.
+
+    ``refs`` know the rows and bytes that it was drawn from.
+    """
+
+    def share(size: int) -> int:
+        return max(1, round(size * draw.share))
+
+    own = [replace(ref, n_rows=share(ref.n_rows), nbytes=share(ref.nbytes)) for ref in refs]
+    few = replace(facts, n_rows=share(facts.n_rows), nbytes=share(facts.nbytes))
+    return BlockDataset(own, few, fixed=True)
 
 
 def _open_remote(
@@ -177,6 +225,7 @@ def _open_remote(
     class_weights: ClassWeights | None,
     edges: RowEdges | None,
     kind: type[BlockDataset],
+    draws: Draws | None,
 ) -> BlockDataset:
     started, begun = time.time(), time.perf_counter()
     client, workers = executor.client, list(executor.workers.values())
@@ -201,8 +250,10 @@ def _open_remote(
             if edges is None
             else _regrouped(executor, pieces, homes, edges(facts))
         )
-        bundles = _assembled(executor, checked, groups, at, labelling)
+        draw = None if draws is None else draws(facts)
+        bundles, few = _assembled(executor, checked, groups, at, labelling, draw)
         data = kind(bundles, facts, fixed=edges is not None)
+        data.drawn = None if draw is None else _drawn(few, facts, draw)
     threads = {a: w.n_threads for a, w in executor.workers.items()}
     tasks = _load_events(blocks, checked.at, threads)
     _opened(executor.log, data, started, time.perf_counter() - begun, tasks)
@@ -217,7 +268,7 @@ class _Checked:
     blocks: list[BlockFacts]
     at: list[str]  # the worker that checked each
     parts: Sequence[Any]  # what a bundle's task depends on
-    make: Callable[[Sequence[Sequence[Piece]]], graph.Make]  # of all groups of pieces
+    make: Callable[[Sequence[Sequence[Piece]], int], graph.Make]  # of groups, each made so often
     futures: Sequence[distributed.Future[Any]] = ()
     give_up: Callable[[], None] = lambda: None  # where there will be no bundles
 
@@ -252,7 +303,12 @@ def _checked_by_tasks(
         for fact in futures[n:]:
             fact.release()
     blocks, at = [facts for facts, _ in known], [address for _, address in known]
-    return _Checked(blocks, at, loaded, lambda _: assemble, loaded)
+    return _Checked(blocks, at, loaded, _assemble_any, loaded)
+
+
+def _assemble_any(groups: Sequence[Sequence[Piece]], times: int) -> graph.Make:  # noqa: ARG001
+    """Loaded blocks may be taken any number of times."""
+    return assemble
 
 
 def _checked_in_place(
@@ -334,12 +390,18 @@ def _assembled(
     groups: Sequence[Sequence[Piece]],
     at: Sequence[str],
     labelling: Labelling | None,
-) -> list[BundleRef]:
-    plan = graph.assemble_plan(checked.parts, groups, at, labelling, checked.make(groups))
+    draw: Draw | None,
+) -> tuple[list[BundleRef], list[BundleRef]]:
+    """The bundles, and what was drawn of them."""
+    make = checked.make(groups, 1 if draw is None else 2)
+    plan = graph.assemble_plan(checked.parts, groups, at, labelling, make, draw)
     futures = plan.submit(executor.client)
     checked.release()  # now, not later
     distributed.wait(futures)
-    return placed(executor.client, futures, groups, at)
+    n = len(groups)
+    bundles = placed(executor.client, futures[:n], groups, at)
+    few = [] if draw is None else placed(executor.client, futures[n:], groups, at)
+    return bundles, few
 
 
 def _pieces(facts: DataFacts, blocks: Sequence[BlockFacts]) -> list[Piece]:
@@ -391,4 +453,4 @@ def _load_events(
     return events
 
 
-__all__ = ["ClassWeights", "RowEdges", "open_dataset", "open_parts"]
+__all__ = ["ClassWeights", "Draw", "Draws", "RowEdges", "open_dataset", "open_parts"]

@@ -60,11 +60,21 @@ class Stationarity:
         return min(_norm(state.gradient), float(np.sqrt(gap)))
 
 
+@dataclass(frozen=True)
+class Foreseen(Stationarity):
+    """What is left of the gradient after a step that leaves the share that the last one has left."""
+
+    def __call__(self, state: Any) -> float:
+        """In the units of the gradient."""
+        return super().__call__(state) * float(getattr(state, "left", 1.0))
+
+
 class Guess(NamedTuple):
     """A place that may be near the minimum."""
 
     w: FloatArray
     most: float  # the objective there, if it is
+    state: Any = None  # where the solver begins, if it knows more than the place
 
 
 def solve(
@@ -112,7 +122,7 @@ def solve(
     >>> solve(bowl, LBFGS(), np.ones(3), max_iter=20, tol=1e-8).status
     'converged'
     """
-    state, evaluations = solver.init(w0 if near is None else near.w), 0
+    state, evaluations = _begun(solver, w0, near), 0
     ended = partial(status_of, max_iter=max_iter, tol=tol, distance=distance)
     solution = partial(_solution, max_iter=max_iter, tol=tol, distance=distance)
     while True:
@@ -128,6 +138,13 @@ def solve(
             status = ended(state)
             if status is not None:
                 return solution(state, evaluations, status)
+
+
+def _begun(solver: Solver[State], w0: FloatArray, near: Guess | None) -> State:
+    if near is None:
+        return solver.init(w0)
+    known: State | None = near.state
+    return solver.init(near.w) if known is None else known
 
 
 @runtime_checkable
@@ -178,8 +195,8 @@ def _led(
 
 def approach(
     objective: Objective, solver: Solver[State], w0: FloatArray, *, max_iter: int, share: float
-) -> Guess:
-    """Go from ``w0`` towards the minimum, without a promise: a place to begin :func:`solve` at.
+) -> tuple[State, float]:
+    """Go from ``w0`` towards the minimum, without a promise: for a place to begin :func:`solve` at.
 
     Parameters
     ----------
@@ -187,17 +204,23 @@ def approach(
     max_iter : int
         Most accepted steps.
     share : float
-        It is near enough where the largest component of the gradient is this share of what it was at ``w0``.
+        It is near enough where the largest component of the gradient is this share of what it was at ``w0``,
+        or will be after a step that gains as much as the last.
 
     Returns
     -------
-    The best point, which has to be as good as ``w0`` was for this objective.
+    The last state, and the objective at ``w0``: a place near the minimum is one that has less.
     """
     state = objective.advance(solver, solver.init(w0), 1)[0]
-    most, enough = state.value, share * _norm(state.gradient)
-    while status_of(state, max_iter, enough) is None:
-        state = objective.advance(solver, state, 1)[0]
-    return Guess(state.w, most)
+    ended = partial(
+        status_of, max_iter=max_iter, tol=share * _norm(state.gradient), distance=Foreseen()
+    )
+    at = state, 1
+    if ended(state) is None and isinstance(objective, Resident):
+        at = _led(objective, solver, ended, at)[:2]
+    while ended(at[0]) is None:
+        at = objective.advance(solver, at[0], 1)[0], 0
+    return at[0], state.value
 
 
 def status_of(

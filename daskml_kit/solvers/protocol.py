@@ -33,6 +33,7 @@ class Question(NamedTuple):
     vector: FloatArray | None = None  # only the product of the Hessian with this is asked
     local: Local | None = None  # what every piece of the rows computes for itself
     sketch: str = ""  # of the Hessian, beside the gradient: see :mod:`daskml_kit.solvers.metric`
+    order: int = 2  # 1: no Hessian, of a solver that takes one at other times
 
 
 class Product(NamedTuple):
@@ -229,7 +230,7 @@ class FunctionObjective:
         if question.sketch:
             return self._sketched(question)
         if question.vector is None:
-            return self.function(question.w, order)
+            return self.function(question.w, min(order, question.order))
         if self.product is not None:
             return Product(self.product(question.w, question.vector))
         hessian = self.function(question.w, 2).hessian

@@ -25,7 +25,7 @@ import numpy as np
 
 from daskml_kit.solvers.composite import Kinked, directional
 from daskml_kit.solvers.line_search import LineSearch
-from daskml_kit.solvers.newton import POOR, fewer, finite
+from daskml_kit.solvers.newton import POOR, asked_order, fewer, finite, share_left
 from daskml_kit.solvers.protocol import Evaluation, Question
 from daskml_kit.solvers.quadratic import minimise_quadratic
 from daskml_kit.solvers.vectors import length
@@ -42,6 +42,9 @@ class ProximalNewtonState:
     search: LineSearch | None = None
     target: FloatArray | None = None  # the end of the whole step, zeros and bounds exact
     every: int = 1  # rows that one row of the next Hessian stands for
+    hessian: FloatArray | None = None  # the last one
+    fresh: bool = False  # whether that is of this point
+    left: float = 1.0  # share of the gradient that the last step has left
     n_iter: int = 0
     trouble: str = ""
 
@@ -75,13 +78,18 @@ class ProximalNewton:
         w = self.penalty.prox(w, 0.0)
         return ProximalNewtonState(w, np.inf, np.full_like(w, np.inf), every=self.every)
 
+    def near(self, found: ProximalNewtonState) -> ProximalNewtonState:
+        """Begin where a problem like this one has been solved, with its Hessian."""
+        w = found.w if found.trouble else found.trial
+        return replace(self.init(w), hessian=found.hessian, left=0.0)
+
     def point(self, state: ProximalNewtonState) -> FloatArray:
         """The start, then the trial of the search."""
         return state.trial
 
     def question(self, state: ProximalNewtonState) -> Question:
-        """The Hessian there, from as many rows as seem to be enough."""
-        return Question(state.trial, state.every)
+        """The Hessian there, from as many rows as seem to be enough; none while the last one serves."""
+        return Question(state.trial, state.every, order=asked_order(state.hessian, state.left))
 
     def update(self, state: ProximalNewtonState, evaluation: Evaluation) -> ProximalNewtonState:
         """Accept the trial and choose a new direction, or shorten the step."""
@@ -91,23 +99,25 @@ class ProximalNewton:
         value = evaluation.value + self.penalty.value(trial)
         slope = evaluation.gradient + directional(self.penalty, trial, search.direction)
         if search.accepts(value, slope):
-            left = length(self.penalty.stationarity(trial, evaluation.gradient))
-            poor = search.trials > 0 or bool(left > POOR * length(state.gradient))
-            moved = replace(state, n_iter=state.n_iter + 1, every=fewer(state.every, poor))
+            after = length(self.penalty.stationarity(trial, evaluation.gradient))
+            left = share_left(after, length(state.gradient), search)
+            every = fewer(state.every, left > POOR)
+            moved = replace(state, n_iter=state.n_iter + 1, every=every, left=left)
             return self._accept(moved, trial, evaluation)
-        if search.exhausted and state.every > 1:
-            return replace(state, search=None, every=1)
+        if search.exhausted and (state.every > 1 or not state.fresh):
+            return replace(state, search=None, every=1, hessian=None, left=1.0)
         if search.exhausted:
             return replace(state, trouble="The line search found no lower value.")
         following = search.following(value, slope)
-        return replace(state, search=following, every=fewer(state.every, poor=True))
+        return replace(state, search=following, every=fewer(state.every, poor=True), left=1.0)
 
     def _accept(
         self, state: ProximalNewtonState, w: FloatArray, evaluation: Evaluation
     ) -> ProximalNewtonState:
         if not finite(evaluation):  # at the start; the loop says so
             return replace(state, value=evaluation.value if np.isnan(evaluation.value) else np.inf)
-        penalty, gradient, hessian = self.penalty, evaluation.gradient, evaluation.hessian
+        penalty, gradient = self.penalty, evaluation.gradient
+        hessian = state.hessian if evaluation.hessian is None else evaluation.hessian
         assert hessian is not None
         parts = (gradient, w, penalty.l1, penalty.lower, penalty.upper)
         to = minimise_quadratic(hessian, *(part.ravel() for part in parts)).reshape(w.shape)
@@ -122,6 +132,8 @@ class ProximalNewton:
             gradient=penalty.stationarity(w, gradient),
             search=search,
             target=to,
+            hessian=hessian,
+            fresh=evaluation.hessian is not None,
             trouble="" if slope < 0 else "The gradient has vanished to rounding.",
         )
 

@@ -62,7 +62,8 @@ def test_rounds_are_one_for_the_target_and_one_an_iteration():
     ours = PoissonRegressor(solver="newton-cholesky", tol=1e-8).fit(X, COUNTS)
     names = [r["name"] for r in ours.history_]
     assert names[:2] == ["load", "target"]
-    assert names[2:] == ["poisson-hessian"] * (ours.n_iter_ + 1)
+    assert len(names[2:]) == ours.n_iter_ + 1
+    assert set(names[2:]) == {"poisson-hessian", "poisson-gradient"}
     assert ours.n_passes_ == ours.n_rounds_ == len(names)
 
 

@@ -51,7 +51,7 @@ def test_is_scikit_learns(few_rows, form, how):
         np.testing.assert_allclose(ours.intercept_, theirs.intercept_, atol=1e-7)
         names = [r["name"] for r in ours.history_]
         assert names[:2] == ["load", "moments"]
-        assert set(names[2:]) == {"smoothedpinball-hessian", "band"}
+        assert set(names[2:]) - {"smoothedpinball-gradient"} == {"smoothedpinball-hessian", "band"}
         assert len(names) < 60
 
 

