@@ -218,10 +218,12 @@ def resident_parts(source: DaskSource) -> list[Parts] | None:
     """The parts, if nothing of them is still to be computed; else None."""
     out: list[Parts] = []
     for i in range(len(source.X)):
-        lists = (source.X, source.y, source.weight)
-        nodes = [None if keys is None else _followed(source.graph, keys[i]) for keys in lists]
-        if not all(node is None or isinstance(node, distributed.Future) for node in nodes):
-            return None
+        nodes: list[Any] = []
+        for keys in (source.X, source.y, source.weight):
+            node = None if keys is None else _followed(source.graph, keys[i])
+            if keys is not None and not isinstance(node, distributed.Future):
+                return None  # or another name of what only the scheduler knows
+            nodes.append(node)
         out.append(tuple(nodes))
     return out
 
