@@ -23,14 +23,17 @@ from numba import njit
 
 from daskml_kit.kernels.aim import GROW, LARGEST, SHRINK, WILD, Aim
 from daskml_kit.kernels.blocks import UNCOUNTED, bare, compiled
-from daskml_kit.kernels.exact_sums import add_row_exactly
+from daskml_kit.kernels.exact_sums import add_row_exactly, move_row_exactly
 from daskml_kit.kernels.nearest_tiles import lowest_of_tied
+from daskml_kit.kernels.prefetch import prefetch
 from daskml_kit.kernels.rows import squared_distance
 from daskml_kit.kernels.scores import LANES, group_scores, least_of, runner_up
 from daskml_kit.typing import Array
 
 SCAN = 1024  # rows
 BATCH = 128  # open rows
+AHEAD = 8  # rows that the memory is asked for before they are read
+LINE = 8  # numbers of a cache line
 
 TINY = 1e-37  # the same for numbers that float32 cannot tell from zero
 SPARE = 2.0**-20  # of a bound and the way that it is counted from: their roundings, there and back
@@ -155,6 +158,8 @@ def settle(
 ) -> int:  # fmt: skip
     """Labels and bounds of a batch of open rows; the number of distances."""
     single, count = known.lower.shape[1] == 0, 0
+    for r in range(min(AHEAD, opened)):
+        fetch(X, work.row[r])
     measured = not single or tightening_pays(work)
     if measured:
         kept, count = tighten(X, aim, way, known, work, opened)
@@ -228,10 +233,20 @@ def decided_by_scores(aim: Aim, work: Work, r: int) -> bool:
 
 
 @bare
+def fetch(X: Array, i: int) -> None:
+    """Asks the memory for a row."""
+    d = X.shape[1]
+    for j in range(0, d, LINE):
+        prefetch(X, i * d + j)
+
+
+@bare
 def tighten(X: Array, aim: Aim, way: Way, known: Known, work: Work, opened: int) -> tuple[int, int]:
     """Keeps the rows that are open even with the distance to their own centre; how many, and distances."""
     kept, count = 0, 0
     for r in range(opened):
+        if r + AHEAD < opened:
+            fetch(X, work.row[r + AHEAD])
         i = work.row[r]
         own, gap = known.label[i], np.inf
         if own >= 0:
@@ -250,6 +265,8 @@ def tighten(X: Array, aim: Aim, way: Way, known: Known, work: Work, opened: int)
 def load(X: Array, aim: Aim, work: Work, opened: int) -> None:
     """Copies rows, moved and scaled."""
     for r in range(opened):
+        if r + AHEAD < opened:
+            fetch(X, work.row[r + AHEAD])
         i, total = work.row[r], 0.0
         for j in range(X.shape[1]):
             gap = (X[i, j] - aim.origin[j]) * aim.scale
@@ -404,8 +421,9 @@ def book(
     known.others[i] = lower_plus(work.closest[r], way.others[k])
     if k != old:
         if old >= 0:
-            add_row_exactly(X, i, -scale, coarse, fine, known.sums[old])
-        add_row_exactly(X, i, scale, coarse, fine, known.sums[k])
+            move_row_exactly(X, i, scale, coarse, fine, known.sums[old], known.sums[k])
+        else:
+            add_row_exactly(X, i, scale, coarse, fine, known.sums[k])
         known.label[i] = k
 
 

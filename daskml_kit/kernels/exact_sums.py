@@ -100,4 +100,28 @@ def _choose(rows: Any, *rest: Any) -> Any:
     return _dense if isinstance(rows, types.Array) else _sparse
 
 
-__all__ = ["Grid", "add_row_exactly", "empty_sums", "grid_for", "resolved"]
+@register_jitable(_nrt=False, **AS_WRITTEN)
+def move_row_exactly(
+    rows: Array, i: int, scale: float, coarse: Array, fine: Array, old: Array, new: Array
+) -> None:
+    """Takes ``scale`` times row i of a dense block off ``old`` and adds it to ``new``, both (2, d + 1).
+
+    The same bits as twice :func:`add_row_exactly`, for a piece and that of the negative number differ in
+    the sign alone; two thirds of the time, half where there are few columns.
+    """
+    d = rows.shape[1]
+    for j in range(d):  # two loops, as above
+        value = scale * rows[i, j]
+        upper = (value + coarse[j]) - coarse[j]
+        old[0, j] -= upper
+        new[0, j] += upper
+    for j in range(d):
+        value = scale * rows[i, j]
+        lower = ((value - ((value + coarse[j]) - coarse[j])) + fine[j]) - fine[j]
+        old[1, j] -= lower
+        new[1, j] += lower
+    add_cut(-scale, coarse, fine, old, d)
+    add_cut(scale, coarse, fine, new, d)
+
+
+__all__ = ["Grid", "add_row_exactly", "empty_sums", "grid_for", "move_row_exactly", "resolved"]
