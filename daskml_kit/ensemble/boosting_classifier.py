@@ -35,7 +35,7 @@ class GradientBoostingClassifier(ClassifierMixin, GradientBoosting):
     min_samples_split, min_samples_leaf : int, or a share of the rows
         More than 1 row in a leaf makes rows count in the histograms, which costs about a third more.
     max_depth : int or None, default=3
-        A level is a round.
+        A level is a round, where trees grow by "reduce".
     min_impurity_decrease : float, default=0.0
     init : "zero" or None
         None starts at the best constant.
@@ -80,6 +80,8 @@ class GradientBoostingClassifier(ClassifierMixin, GradientBoosting):
     oob_improvement_, oob_scores_ : ndarray of shape (n_estimators_,), and oob_score_
         With ``subsample`` below 1: the loss of the rows that the tree has not seen, and what it took off.
     init_ : scikit-learn's dummy that predicts the best constant, or "zero"
+    growth_ : {"replicate", "reduce"}
+        How the trees grew; they are the same. "replicate": few rows on a cluster, copied to every lane.
     feature_importances_ : ndarray of shape (n_features,)
     is_categorical_ : ndarray of bool of shape (n_features,), or None where no feature is
     classes_ : ndarray of shape (n_classes,)
@@ -88,7 +90,8 @@ class GradientBoostingClassifier(ClassifierMixin, GradientBoosting):
     Notes
     -----
     Passes: to load, to sample the bins, to bin, for the best constant, and then one a level of each iteration
-    and one for the last loss. Gradients are rounded to 22 bits of the largest that can occur, and summed
+    and one for the last loss; one to copy the rows and three or four an iteration, where ``growth_`` is
+    "replicate". Gradients are rounded to 22 bits of the largest that can occur, and summed
     exactly: equal seeds give equal trees, bit for bit, however the data are chunked and wherever they are. A
     leaf needs a curvature of 1e-3, as in scikit-learn's HistGradientBoosting.
 

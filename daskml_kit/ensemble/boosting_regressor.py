@@ -32,7 +32,7 @@ class GradientBoostingRegressor(RegressorMixin, GradientBoosting):
     min_samples_split, min_samples_leaf : int, or a share of the rows
         More than 1 row in a leaf makes rows count in the histograms, which costs about a third more.
     max_depth : int or None, default=3
-        A level is a round.
+        A level is a round, where trees grow by "reduce".
     min_impurity_decrease : float, default=0.0
     init : "zero" or None
         None starts at the best constant.
@@ -77,6 +77,8 @@ class GradientBoostingRegressor(RegressorMixin, GradientBoosting):
     oob_improvement_, oob_scores_ : ndarray of shape (n_estimators_,), and oob_score_
         With ``subsample`` below 1: the loss of the rows that the tree has not seen, and what it took off.
     init_ : scikit-learn's dummy that predicts the best constant, or "zero"
+    growth_ : {"replicate", "reduce"}
+        How the trees grew; they are the same. "replicate": few rows on a cluster, copied to every lane.
     feature_importances_ : ndarray of shape (n_features,)
     is_categorical_ : ndarray of bool of shape (n_features,), or None where no feature is
     n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
@@ -84,7 +86,8 @@ class GradientBoostingRegressor(RegressorMixin, GradientBoosting):
     Notes
     -----
     Passes: to load, to sample the bins, to bin, for the best constant, and then one a level of each iteration
-    and one for the last loss. Leaves of quantiles and of the absolute error predict a quantile of their
+    and one for the last loss; one to copy the rows and three or four an iteration, where ``growth_`` is
+    "replicate". Leaves of quantiles and of the absolute error predict a quantile of their
     residuals, found in two more rounds a tree to 1.2e-4 of its size, while the splits are those of the
     gradient's signs. Gradients are rounded to 22 bits of the largest that can occur, and summed
     exactly: equal seeds give equal trees, bit for bit, however the data are chunked and wherever they are. A

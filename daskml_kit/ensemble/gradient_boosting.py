@@ -102,7 +102,7 @@ class GradientBoosting(TreeEstimator):
             settings = self._settings(facts, features, seed)
             binning = None if before is None else before.binning
             with boosting_ground(
-                executor, data, seed, int(self.max_bins), features, binning
+                executor, data, settings, int(self.max_bins), features, binning
             ) as ground:
                 grown = boost(ground, settings, before)
         self._seed = seed
@@ -266,7 +266,7 @@ class GradientBoosting(TreeEstimator):
             self._grown = grown
         elif hasattr(self, "_grown"):
             del self._grown
-        self.n_estimators_ = len(grown.trees)
+        self.n_estimators_, self.growth_ = len(grown.trees), grown.way
         self.n_trees_per_iteration_ = len(grown.start)
         self.max_features_ = settings.max_features
         members = [[self._member(table) for table in trees] for trees in grown.trees]
@@ -290,7 +290,7 @@ class GradientBoosting(TreeEstimator):
         )  # fmt: skip
         member.tree_ = boosted_tree(table, self.n_features_in_, self._trees.coding)
         member.is_categorical_, member._levels = self.is_categorical_, self._levels
-        member.growth_, member.n_outputs_ = "reduce", 1
+        member.growth_, member.n_outputs_ = self.growth_, 1
         member.max_features_, member.n_features_in_ = self.max_features_, self.n_features_in_
         if hasattr(self, "feature_names_in_"):
             member.feature_names_in_ = self.feature_names_in_

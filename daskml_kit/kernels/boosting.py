@@ -27,6 +27,11 @@ TILE = 256
 BUCKET_BITS = 12
 BUCKETS = 1 << BUCKET_BITS
 
+SPARE_BINS = 8
+"""Bins without rows behind those of each feature. Without them the first bins of all features of 255 lie 4 kB
+apart, in the same few places of the first cache: histograms of 20 features of two values then took 10.7 ns a
+value, with them 0.8."""
+
 # Columns of a table of splits.
 NODE, FEATURE, CUT, MISSING_LEFT, LEFT = range(5)
 
@@ -54,7 +59,7 @@ def gradients(
     y : (n,) float64
     weight : (n,) float64, empty for ones
     raw : (1, n) float64
-    units : (4,) of gradient, curvature and value; then 1 where weights are whole, else 0
+    units : (4,) of gradient, curvature and value, powers of two; then 1 where weights are whole, else 0
     roles : (n,) uint8, below ``len(scores)``; empty: all 0
     gh : (1, n, 2) int64, written
     scores : (roles,) int64, to which the values of the rows are added
@@ -64,6 +69,12 @@ def gradients(
     n = len(y)
     eta, target = np.zeros(TILE), np.zeros(TILE)
     value, slope, bend = np.empty(TILE), np.empty(TILE), np.empty(TILE)
+    per_slope, per_bend, per_value = 1.0 / units[0], 1.0 / units[1], 1.0 / units[2]
+    whole, alike = units[3] > 0.0, len(roles) == 0
+    # Sums and maxima in registers: in arrays each row would wait for the last one's to be stored.
+    most_slope, most_bend = most[MOST_GRADIENT], most[MOST_CURVATURE]
+    most_value, most_raw = most[MOST_VALUE], most[MOST_RAW]
+    slopes, bends = np.int64(0), np.int64(0)
     for start in range(0, n, TILE):
         size = min(TILE, n - start)
         for i in range(size):
@@ -71,18 +82,38 @@ def gradients(
         for i in range(TILE):
             value[i], slope[i], bend[i] = pointwise(loss, target[i], eta[i])
         for i in range(size):
-            r = start + i
-            most[MOST_GRADIENT] = max(most[MOST_GRADIENT], abs(slope[i]))
-            most[MOST_CURVATURE] = max(most[MOST_CURVATURE], bend[i])
-            most[MOST_VALUE] = max(most[MOST_VALUE], abs(value[i]))
-            most[MOST_RAW] = max(most[MOST_RAW], abs(eta[i]))
-            w = weight[r] if len(weight) else 1.0
-            inside, times = (1.0, w) if units[3] > 0.0 else (w, 1.0)
-            gh[0, r, 0] = np.int64(np.rint(-slope[i] * inside / units[0]) * times)
-            gh[0, r, 1] = np.int64(np.rint(bend[i] * inside / units[1]) * times)
-            sizes[0, 0] += abs(gh[0, r, 0])
-            sizes[0, 1] += gh[0, r, 1]
-            scores[roles[r] if len(roles) else 0] += np.int64(np.rint(value[i] * w / units[2]))
+            most_slope = max(most_slope, abs(slope[i]))
+            most_bend = max(most_bend, bend[i])
+            most_value = max(most_value, abs(value[i]))
+            most_raw = max(most_raw, abs(eta[i]))
+        if len(weight):
+            for i in range(size):
+                w = weight[start + i]
+                inside, times = (1.0, w) if whole else (w, 1.0)
+                slope[i] = np.rint(-slope[i] * inside * per_slope) * times
+                bend[i] = np.rint(bend[i] * inside * per_bend) * times
+                value[i] = np.rint(value[i] * w * per_value)
+        else:
+            for i in range(size):
+                slope[i] = np.rint(-slope[i] * per_slope)
+                bend[i] = np.rint(bend[i] * per_bend)
+                value[i] = np.rint(value[i] * per_value)
+        total = np.int64(0)
+        for i in range(size):
+            g, h = np.int64(slope[i]), np.int64(bend[i])
+            gh[0, start + i, 0], gh[0, start + i, 1] = g, h
+            slopes += abs(g)
+            bends += h
+            total += np.int64(value[i])
+        if alike:
+            scores[0] += total
+        else:
+            for i in range(size):
+                scores[roles[start + i]] += np.int64(value[i])
+    most[MOST_GRADIENT], most[MOST_CURVATURE] = most_slope, most_bend
+    most[MOST_VALUE], most[MOST_RAW] = most_value, most_raw
+    sizes[0, 0] += slopes
+    sizes[0, 1] += bends
 
 
 @compiled
@@ -310,6 +341,7 @@ def gradient_kernel(loss: CompiledLoss) -> Any:
 __all__ = [
     "BUCKETS",
     "BUCKET_BITS",
+    "SPARE_BINS",
     "TILE",
     "fill_nodes",
     "gradient_kernel",

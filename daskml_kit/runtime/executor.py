@@ -89,6 +89,15 @@ class Executor(Protocol):
         """``fn`` of every bundle; the results stay resident. Release the data set returned."""
         ...
 
+    def replicate(self, data: BlockDataset) -> BlockDataset:
+        """All rows on every lane: a bundle each, of one block whose ``index`` is the lane's number.
+
+        A round over it runs on each lane with all rows, and what it answers must not count them twice. One
+        round and one pass; where a lane's worker is lost, Dask makes its copy again elsewhere. Release what
+        is returned.
+        """
+        ...
+
     def fan(
         self,
         data: BlockDataset,

@@ -14,7 +14,7 @@ from threadpoolctl import ThreadpoolController
 
 from daskml_kit.runtime import graph
 from daskml_kit.runtime.block import Bundle
-from daskml_kit.runtime.dataset import BlockDataset
+from daskml_kit.runtime.dataset import BlockDataset, BundleRef
 from daskml_kit.runtime.events import FitLog
 from daskml_kit.runtime.executor import (
     Item,
@@ -118,6 +118,17 @@ class LocalExecutor:
     ) -> BlockDataset:
         """``fn`` of every bundle, in this thread."""
         return data.replaced([fn(b.handle, params) for b in data.bundles])
+
+    def replicate(self, data: BlockDataset) -> BlockDataset:
+        """All rows for each processor, which share them."""
+        started, begun = time.time(), time.perf_counter()
+        handles = [b.handle for b in data.bundles]
+        whole = graph.all_rows(0, handles)
+        copies = [graph.all_rows(i, [whole]) for i in range(self.lanes())]
+        emit_round(self.log, "replicate", started, time.perf_counter() - begun, 0, [], None)
+        size = data.facts.n_rows, whole.nbytes, 1
+        refs = [BundleRef(copy, f"local-{i}", *size) for i, copy in enumerate(copies)]
+        return BlockDataset(refs, data.facts, fixed=True)
 
     def fan(
         self,

@@ -20,7 +20,7 @@ from daskml_kit.runtime.balance import MOVE_SECONDS, Balancer
 from daskml_kit.runtime.block import Bundle
 from daskml_kit.runtime.cluster import Publisher, cluster_errors, require_package, workers_of
 from daskml_kit.runtime.config import setting
-from daskml_kit.runtime.dataset import BlockDataset
+from daskml_kit.runtime.dataset import BlockDataset, BundleRef
 from daskml_kit.runtime.duplicates import first_answers
 from daskml_kit.runtime.events import FitLog, RoundEvent, TaskEvent
 from daskml_kit.runtime.executor import (
@@ -198,6 +198,26 @@ class GraphExecutor:
         with cluster_errors(self.client):
             distributed.wait(futures)
         return data.replaced(futures)
+
+    def replicate(self, data: BlockDataset) -> BlockDataset:
+        """All rows on each thread of each worker."""
+        started, begun = time.time(), time.perf_counter()
+        lanes = [w.address for w in self.workers.values() for _ in range(w.n_threads)]
+        futures = graph.copies_plan(self.sites(data), lanes).submit(self.client)
+        with cluster_errors(self.client):
+            distributed.wait(futures)
+        nbytes = sum(b.nbytes for b in data.bundles)
+        self.log.emit(
+            RoundEvent(
+                self.log.name, len(self.log.rounds), "replicate", started,
+                time.perf_counter() - begun, nbytes * len(self.workers), 1, (), id=self.log.id,
+            )
+        )  # fmt: skip
+        refs = [
+            BundleRef(future, lane, data.facts.n_rows, nbytes, 1)
+            for future, lane in zip(futures, lanes, strict=True)
+        ]
+        return BlockDataset(refs, data.facts, fixed=True)
 
     def fan(
         self,

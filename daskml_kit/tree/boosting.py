@@ -1,9 +1,11 @@
-"""Gradient boosting over rows that stay where they are: a level of a tree is a round.
+"""Gradient boosting, a few rounds a tree.
 
 A round moves rows to the nodes that the last level made, and answers with the histograms of the next. The
 first round of a tree adds the last tree's values to the raw predictions, computes gradients and fills the
-root: ``trees * depth + 1`` rounds in all, and the last one tells the loss of the finished model. Leaves that
-predict quantiles take two more rounds a tree.
+root. Two ways. *reduce*, rows stay where they are: ``trees * depth + 1`` rounds in all, and the last one
+tells the loss of the finished model. *replicate*, every lane has all rows: only the first levels are rounds,
+and what is below grows whole (:mod:`~daskml_kit.tree.boosting_limbs`). Leaves that predict quantiles take
+two more rounds a tree.
 
 What is summed up are integers, so a model is the same, bit for bit, from any chunks on any workers.
 
@@ -25,16 +27,26 @@ import numpy as np
 
 from daskml_kit.exceptions import InvalidDataError
 from daskml_kit.runtime.block import Bundle
+from daskml_kit.runtime.config import setting
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
+from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.tree.binning import Binning, Survey, binned, bins_of, survey
 from daskml_kit.tree.boosting_rows import Ask, Model, Plan, Told, boosting_round
 from daskml_kit.tree.boosting_start import Settings, begin
 from daskml_kit.tree.boosting_steps import Course, Standing, Steps, Tally
 from daskml_kit.tree.boosting_tables import Iteration, Scores, Table, placed
 from daskml_kit.tree.categorical import Features
+from daskml_kit.tree.ground import MEMORY_SHARE, Way
 from daskml_kit.tree.growing import Units, units_of
 from daskml_kit.typing import FloatArray
+
+REPLICATED_ROWS = 2_000_000
+"""Rows times trees an iteration that are copied to every lane at most. A lane pays some 20 ns for each row
+that is another's; what it saves a tree is half of its rounds, and their histograms."""
+
+PAYLOAD_BYTES = 48
+"""At most: target and weight of a row; and for each tree raw prediction, gradients and position."""
 
 
 @dataclass(eq=False)
@@ -48,6 +60,7 @@ class Boosted:
     model : all trees, in codes
     trees : for each iteration K tables of what an estimator keeps
     scores, rates : mean losses, and the learning rate, of each iteration
+    way : how the last of them grew
     """
 
     loss: str
@@ -57,6 +70,7 @@ class Boosted:
     trees: list[list[Table]] = field(default_factory=list)
     scores: list[Scores] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
+    way: Way = "reduce"
 
     def copied(self) -> Boosted:
         """The same trees, to be added to."""
@@ -73,26 +87,37 @@ class Boosted:
 
 @dataclass(frozen=True, eq=False)
 class BoostingGround:
-    """Binned rows, where rounds over them run, and the units of weights and targets."""
+    """Binned rows, where rounds over them run, and the units of weights and targets.
+
+    Attributes
+    ----------
+    lanes : all rows on every lane, for *replicate*
+    """
 
     executor: Executor
     data: BlockDataset
     binning: Binning
     found: Survey
     units: Units
+    lanes: BlockDataset | None = None
+
+    @property
+    def way(self) -> Way:
+        """How trees grow."""
+        return "reduce" if self.lanes is None else "replicate"
 
 
 @contextmanager
 def boosting_ground(
     executor: Executor,
     data: BlockDataset,
-    seed: int,
+    settings: Settings,
     max_bins: int,
     features: Features | None,
     binning: Binning | None,
 ) -> Iterator[BoostingGround]:
-    """``data`` binned, which replaces them: two passes, one of them a round. ``binning``: that of an
-    earlier fit.
+    """``data`` binned, which replaces them: two passes, one of them a round; and copied, where that is the
+    way to grow. ``binning``: that of an earlier fit.
 
     Raises
     ------
@@ -100,7 +125,7 @@ def boosting_ground(
         A feature has more categories than ``max_bins``, or some that the earlier fit has not seen.
     """
     marks = None if features is None else features.categorical
-    found = survey(executor, data, seed, categorical=marks)
+    found = survey(executor, data, settings.seed, categorical=marks)
     if features is not None:
         features.check(found.categories, max_bins)
     if binning is None:
@@ -109,11 +134,37 @@ def boosting_ground(
         _check_known(binning, found.categories, features)
     with binned(executor, data, binning) as codes:
         data.release()
+        units = units_of(found, data.facts.n_rows, 1)
+        empty = found._replace(rows=found.rows[:0])
+        if way_to_boost(executor, data.facts, binning, settings) == "replicate":
+            with executor.replicate(codes) as lanes:
+                yield BoostingGround(executor, codes, binning, empty, units, lanes)
+            return
         with executor.map(codes, _joined, None) as joined:
             codes.release()
-            units = units_of(found, data.facts.n_rows, 1)
-            empty = found._replace(rows=found.rows[:0])
             yield BoostingGround(executor, joined, binning, empty, units)
+
+
+def way_to_boost(executor: Executor, facts: DataFacts, binning: Binning, settings: Settings) -> Way:
+    """As :func:`~daskml_kit.runtime.config.config_context` says, else by rows and bytes.
+
+    A lane that holds all rows computes the gradients of all of them, but asks others only for the first
+    levels of a tree. Without a cluster, lanes share the memory anyway, and rounds cost nothing.
+    """
+    asked = setting("trees")
+    if asked != "auto":
+        return "replicate" if asked == "replicate" else "reduce"
+    workers = getattr(executor, "workers", {})
+    width = settings.objective.width
+    few = facts.n_rows * width <= REPLICATED_ROWS
+    if not workers or not few or settings.max_leaf_nodes is not None:
+        return "reduce"
+    row = 2 * facts.n_features * (1 if binning.missing_bin < 256 else 2) + PAYLOAD_BYTES * width
+    fits = all(
+        not w.memory_limit or facts.n_rows * row * w.n_threads <= MEMORY_SHARE * w.memory_limit
+        for w in workers.values()
+    )
+    return "replicate" if fits else "reduce"
 
 
 def _check_known(
@@ -150,7 +201,9 @@ def boost(ground: BoostingGround, settings: Settings, before: Boosted | None = N
         Model.empty(objective.width, ground.binning.set_words),
     )
     first = objective.first(targets, plan.start) if before is None else _measured(ground, plan, out)
-    binning = ground.binning
+    out.way, binning = ground.way, ground.binning
+    if ground.lanes is not None:
+        data, plan = ground.lanes, replace(plan, lanes=len(ground.lanes.bundles))
     course = Course(
         settings, plan, targets, binning.counts, binning.categorical, binning.set_words,
         data.facts.n_rows, found.most_weight, found.whole_weights,

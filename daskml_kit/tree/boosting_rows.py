@@ -8,7 +8,7 @@ where rows know the others; rows that have forgotten them say so, and are asked 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,7 +19,9 @@ from daskml_kit.kernels.blocks import frozen
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.random import uniform
 from daskml_kit.runtime.reduction import Reduction
+from daskml_kit.tree.boosting_limbs import Frontier, Grounded, dealt, grown, spare_rows
 from daskml_kit.tree.boosting_tables import Table
+from daskml_kit.tree.boosting_trees import Limb
 from daskml_kit.tree.merging import narrow
 from daskml_kit.typing import Array, FloatArray, IntArray
 
@@ -45,6 +47,7 @@ class Plan:
     start : (K,) raw prediction before the first tree
     stride : 2, or 3 where rows are counted
     unit_weight : of a weight as an integer
+    lanes : each of which holds all rows, and answers for its share of them; 0 where rows are spread
     """
 
     fit: str
@@ -57,6 +60,12 @@ class Plan:
     subsample: float
     held_out: float
     unit_weight: float
+    lanes: int = 0
+
+    @property
+    def n_bins(self) -> int:
+        """Of a feature in a histogram: missing values have the last but the spare ones."""
+        return self.missing_bin + 1 + kernel.SPARE_BINS
 
 
 class Splits(NamedTuple):
@@ -168,7 +177,8 @@ class Ask(NamedTuple):
     """What a round asks.
 
     ``model`` has the trees of all finished iterations, or of the last one; ``splits`` and ``fill`` are of the
-    K trees that grow, and ``units`` (4,) as :func:`~daskml_kit.kernels.boosting.gradients` takes them.
+    K trees that grow, and ``units`` (4,) as :func:`~daskml_kit.kernels.boosting.gradients` takes them. With
+    a ``frontier`` lanes may grow all that is below it instead of filling histograms.
     """
 
     iteration: int
@@ -177,6 +187,7 @@ class Ask(NamedTuple):
     fill: tuple[IntArray, ...]
     units: FloatArray
     residuals: Residuals | None = None
+    frontier: Frontier | None = None
 
 
 @dataclass(eq=False)
@@ -192,6 +203,7 @@ class Told:
     sizes: IntArray  # (K, 2), sums of absolute gradients and of curvatures
     residuals: IntArray  # (leaves, BUCKETS)
     forgotten: bool = False  # whether rows need all trees to answer; then nothing else is told
+    limbs: tuple[Limb, ...] = ()  # grown below the frontier; then there are no histograms
 
     def __getstate__(self) -> dict[str, Any]:
         small = np.empty(self.hist.shape, np.int32)
@@ -214,12 +226,13 @@ class Told:
 
 def merged(a: Told, b: Told) -> Told:
     """Both parts as one."""
+    if a.forgotten or b.forgotten:
+        return a if a.forgotten else b
     sums = {
         name: getattr(a, name) + getattr(b, name)
         for name in ("hist", "rows", "leaf_rows", "scores", "weights", "sizes", "residuals")
     }
-    forgotten = a.forgotten or b.forgotten
-    return Told(most=np.maximum(a.most, b.most), forgotten=forgotten, **sums)
+    return Told(most=np.maximum(a.most, b.most), limbs=a.limbs + b.limbs, **sums)
 
 
 class BoostingRound(Reduction[Ask, Told, Told]):
@@ -253,7 +266,7 @@ def nothing(plan: Plan, ask: Ask) -> Told:
     counted = len(ask.residuals.leaves) if ask.residuals is not None else 0
     ints = np.int64
     return Told(
-        np.zeros((m, plan.n_features, plan.missing_bin + 1, plan.stride), ints),
+        np.zeros((m, plan.n_features, plan.n_bins, plan.stride), ints),
         np.zeros(m, ints),
         np.zeros(n_leaves, ints),
         np.zeros(N_ROLES, ints),
@@ -270,25 +283,50 @@ def _add(plan: Plan, block: Block, ask: Ask, out: Told) -> None:
         out.forgotten = True
         return
     codes, at = frozen(np.asarray(block.X)), 0
-    for k, nodes in enumerate(ask.fill):
-        rows.part(k, codes, ask.splits[k])
-        runs = rows.runs[k]
-        into = slice(at, at + len(nodes))
-        kernel.fill_nodes(codes, rows.gh[k], rows.idx[k], runs, nodes, out.hist[into])
-        out.rows[into] += runs[nodes, 1] - runs[nodes, 0]
-        at += len(nodes)
+    for k, splits in enumerate(ask.splits):
+        rows.part(k, codes, splits)
+    lanes = None if ask.frontier is None else _lanes_of_open_nodes(plan, rows, ask.frontier)
+    if ask.frontier is not None and lanes is not None:
+        out.limbs = rows.grow(codes, ask.frontier, lanes, block.index)
+        out.hist, out.rows = out.hist[:0], out.rows[:0]
+    else:
+        for k, nodes in enumerate(ask.fill):
+            runs = _share(plan, block, rows.runs[k][nodes])
+            into = slice(at, at + len(nodes))
+            kernel.fill_nodes(
+                codes, rows.gh[k], rows.idx[k], runs, np.arange(len(nodes)), out.hist[into]
+            )
+            out.rows[into] += runs[:, 1] - runs[:, 0]
+            at += len(nodes)
     if ask.residuals is not None:
         asked = ask.residuals
-        rows.part(0, codes, ask.splits[0])
         kernel.residual_counts(
-            rows.y, rows.weight, plan.unit_weight, rows.raw[0], rows.idx[0], rows.runs[0],
-            asked.leaves, asked.prefixes, asked.stage, out.residuals,
+            rows.y, rows.weight, plan.unit_weight, rows.raw[0], rows.idx[0],
+            _share(plan, block, rows.runs[0]), asked.leaves, asked.prefixes, asked.stage,
+            out.residuals,
         )  # fmt: skip
+    np.maximum(out.most, rows.most, out=out.most)
+    if plan.lanes and block.index:
+        return  # the first lane tells what all of them know
     out.leaf_rows += rows.leaf_rows
     out.scores += rows.scores
     out.weights += rows.weights
     out.sizes += rows.sizes
-    np.maximum(out.most, rows.most, out=out.most)
+
+
+def _share(plan: Plan, block: Block, runs: IntArray) -> IntArray:
+    """Those of some rows that a block answers for: all of its own, or a lane's share of them."""
+    if not plan.lanes:
+        return runs
+    low, size = runs[:, 0], runs[:, 1] - runs[:, 0]
+    cuts = [low + size * lane // plan.lanes for lane in (block.index, block.index + 1)]
+    return np.stack(cuts, axis=1)
+
+
+def _lanes_of_open_nodes(plan: Plan, rows: _Rows, front: Frontier) -> list[int] | None:
+    """The lane of each open node of all trees, if it is time to grow what is below them."""
+    sizes = [int(high - low) for k, ids in enumerate(front.ids) for low, high in rows.runs[k][ids]]
+    return dealt(sizes, plan.lanes, spare_rows(front))
 
 
 @dataclass(eq=False)
@@ -303,10 +341,12 @@ class _Rows:
     raw: FloatArray  # (K, n)
     gh: IntArray  # (K, n, 2)
     spare: IntArray
+    every: IntArray  # all rows by position
     columns: IntArray | None = None  # (d, n), a copy of the codes where they are narrow
     drawn: Array | None = None  # rows of the growing tree; None: all
     idx: tuple[IntArray, ...] = ()
     runs: list[IntArray] = None  # type: ignore[assignment]
+    limbs: dict[int, Grounded] = field(default_factory=dict)  # of each tree, that grew on this lane
     leaf_rows: IntArray = None  # type: ignore[assignment]
     scores: IntArray = None  # type: ignore[assignment]
     weights: IntArray = None  # type: ignore[assignment]
@@ -319,30 +359,55 @@ class _Rows:
 
     def _parted(self, codes: Array, idx: IntArray, splits: Splits, runs: IntArray) -> IntArray:
         """The runs of the nodes after some splits, with room for them."""
-        room = int(splits.table[:, kernel.LEFT].max(initial=-1)) + 2
-        if len(runs) < room:
-            more = np.full((2 * room, 2), -1, np.int64)
-            more[: len(runs)] = runs
-            runs = more
+        runs = _with_room(runs, splits)
         cells = codes if self.columns is None else self.columns
         kernel.part_rows(
             cells, self.columns is not None, idx, self.spare, *splits, self.plan.missing_bin, runs
         )
         return runs
 
+    def grow(
+        self, codes: Array, front: Frontier, lanes: Sequence[int], lane: int
+    ) -> tuple[Limb, ...]:
+        """What is below those open nodes of all trees that are this lane's."""
+        self.limbs, out, first = {}, [], 0
+        for k, ids in enumerate(front.ids):
+            mine = np.flatnonzero(np.array(lanes[first : first + len(ids)], np.int64) == lane)
+            first += len(ids)
+            if not len(mine):
+                continue
+            limb, self.limbs[k] = grown(
+                k, front, mine, self.runs[k][ids[mine]], partial(self._parted_by, codes, k),
+                partial(kernel.fill_nodes, codes, self.gh[k], self.idx[k]),
+                self.plan.n_bins,
+            )  # fmt: skip
+            out.append(limb)
+        return tuple(out)
+
+    def _parted_by(
+        self, codes: Array, k: int, table: IntArray, sets: Array, runs: IntArray
+    ) -> IntArray:
+        return self._parted(codes, self.idx[k], Splits(table, sets), runs)
+
     def draw(self, rows: range, iteration: int) -> None:
         """The rows of an iteration's trees, all in their roots."""
-        self.iteration = iteration
+        self.iteration, self.limbs = iteration, {}
         self.drawn = drawn_rows(self.plan, rows, iteration, self.weight, self.held)
-        n = len(self.y)
-        idx = np.arange(n) if self.drawn is None else np.flatnonzero(self.drawn)
-        self.idx = tuple(idx.astype(np.int32) for _ in self.raw)
-        self.runs = [_in_the_root(len(idx)) for _ in self.raw]
+        every = self.every if self.drawn is None else np.flatnonzero(self.drawn).astype(np.int32)
+        if self.idx and len(self.idx[0]) == len(every):
+            for idx in self.idx:
+                np.copyto(idx, every)  # fresh memory would cost more than the copy
+        else:
+            self.idx = tuple(every.copy() for _ in self.raw)
+        self.runs = [_in_the_root(len(every)) for _ in self.raw]
 
     def finish(self, codes: Array, trees: Sequence[Grown]) -> None:
         """Add the values of the trees that grew to the raw predictions."""
         counts = []
         for k, tree in enumerate(trees):
+            if k in self.limbs:
+                self.runs[k] = _with_room(self.runs[k], tree.splits)
+                self.limbs[k].into(self.runs[k], *tree.splits)
             self.part(k, codes, tree.splits)
             count = np.zeros(len(tree.leaves), np.int64)
             kernel.raise_leaves(
@@ -372,6 +437,16 @@ class _Rows:
             self.sizes,
         )  # fmt: skip
         self.weights = _weights(self.plan, self.weight, roles, len(rows))
+
+
+def _with_room(runs: IntArray, splits: Splits) -> IntArray:
+    """The runs, long enough for the nodes below some splits."""
+    room = int(splits.table[:, kernel.LEFT].max(initial=-1)) + 2
+    if len(runs) >= room:
+        return runs
+    out = np.full((2 * room, 2), -1, np.int64)
+    out[: len(runs)] = runs
+    return out
 
 
 def _in_the_root(n_rows: int) -> IntArray:
@@ -412,7 +487,7 @@ def _again(plan: Plan, block: Block, codes: Array, ask: Ask) -> _Rows:
     raw = np.repeat(plan.start[:, None], n, axis=1)
     rows = _Rows(
         plan, -1, y, weight, held_out_rows(plan, block.rows), raw,
-        np.empty((width, n, 2), np.int64), np.empty(n, np.int32),
+        np.empty((width, n, 2), np.int64), np.empty(n, np.int32), np.arange(n, dtype=np.int32),
         frozen(codes.T) if codes.shape[1] <= NARROW else None,
         leaf_rows=np.zeros(0, np.int64),
     )  # fmt: skip
@@ -459,10 +534,10 @@ def _roles(n: int, last: Array | None, following: Array | None, held: Array | No
 
 def _weights(plan: Plan, weight: FloatArray, roles: IntArray, n: int) -> IntArray:
     """The weight of the rows of each role, as integers."""
-    if len(weight):
-        whole = np.rint(weight / plan.unit_weight).astype(np.int64)
-    else:
-        whole = np.broadcast_to(np.int64(round(1 / plan.unit_weight)), n)
+    if not len(weight):
+        counts = np.bincount(roles, minlength=N_ROLES) if len(roles) else np.eye(1, N_ROLES) * n
+        return counts.ravel().astype(np.int64) * round(1 / plan.unit_weight)
+    whole = np.rint(weight / plan.unit_weight).astype(np.int64)
     if not len(roles):
         return np.array([whole.sum(), 0, 0, 0, 0], np.int64)
     return np.array([whole[roles == role].sum() for role in range(N_ROLES)], np.int64)

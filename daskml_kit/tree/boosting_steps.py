@@ -19,6 +19,7 @@ from daskml_kit.kernels.newton_steps import Pursuit
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.random import generator
+from daskml_kit.tree.boosting_limbs import frontier
 from daskml_kit.tree.boosting_losses import Targets
 from daskml_kit.tree.boosting_quantiles import LEAF_STAGES, Share
 from daskml_kit.tree.boosting_rows import (
@@ -176,7 +177,7 @@ class _Walk:
         units = self._units()
         enough = iteration >= settings.n_estimators
         rules = self._rules(units)
-        cell = plan.n_features * (plan.missing_bin + 1) * plan.stride * 8
+        cell = plan.n_features * plan.n_bins * plan.stride * 8
         trees = [
             BoostingTree(self._shape(iteration, k), rules, cell, width)
             for k in range(0 if enough else width)
@@ -214,9 +215,16 @@ class _Walk:
         """One question. Rows know all trees but the last: where some have forgotten, they are told again."""
         fill = tuple(np.array([w.fill for w in wanted], np.int64) for wanted in asked)
         splits = tuple(Splits(tree.table, tree.sets) for tree in trees)
-        model = self.at.model
+        model, plan = self.at.model, self.course.plan
         whole = Ask(len(model), model, splits, fill, units, residuals)
         brief = self.at.told and self.at.forgotten < MOST_FORGOTTEN
+        if (
+            plan.lanes
+            and residuals is None
+            and trees
+            and self.course.settings.max_leaf_nodes is None
+        ):
+            whole = whole._replace(frontier=frontier(trees, HISTOGRAM_BYTES // len(trees)))
         told = self._reduced(whole._replace(model=model.last()) if brief else whole)
         if told.forgotten:
             self._to(forgotten=self.at.forgotten + 1)
@@ -330,6 +338,10 @@ class _Walk:
 
 
 def _decide(trees: Sequence[BoostingTree], asked: Sequence[Sequence[Wanted]], told: Told) -> None:
+    if told.limbs:
+        for k, tree in enumerate(trees):
+            tree.graft([limb for limb in told.limbs if limb.tree == k])
+        return
     at = 0
     for tree, wanted in zip(trees, asked, strict=True):
         into = slice(at, at + len(wanted))
@@ -350,10 +362,10 @@ def _mean_loss(course: Course, units: FloatArray, told: Told) -> float:
     return course.settings.objective.factor * total / weight if known else float("nan")
 
 
-def _features(seed: int, iteration: int, k: int, d: int, m: int, node: int) -> Any:
+def _features(seed: int, iteration: int, k: int, d: int, m: int, path: int) -> Any:
     """The features that a node searches."""
     out = np.zeros(d, bool)
-    out[generator(seed, f"boosting-features-{iteration}-{k}-{node}").permutation(d)[:m]] = True
+    out[generator(seed, f"boosting-features-{iteration}-{k}-{path}").permutation(d)[:m]] = True
     return out
 
 

@@ -1,4 +1,4 @@
-"""One boosted tree as the driver grows it: which nodes to ask for, and what their histograms decide.
+"""One boosted tree while it grows: which nodes to ask for, and what their histograms decide.
 
 Of two children only the one of less curvature is asked for, and the other's histogram is the parent's less
 that one's, exactly.
@@ -7,6 +7,7 @@ that one's, exactly.
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -26,7 +27,7 @@ asked for itself."""
 class Shape(NamedTuple):
     """How large a tree may grow, and where it is searched.
 
-    ``draw`` gives the features (d,) bool that a node searches, by the node's number; None for all.
+    ``draw`` gives the features (d,) bool that a node searches; None for all.
     """
 
     max_depth: int
@@ -36,7 +37,7 @@ class Shape(NamedTuple):
     signs: IntArray  # (d,)
     categorical: IntArray  # (d,), 1 where each bin is a category
     set_words: int  # of a set of categories; 0 where no feature is categorical
-    draw: Callable[[int], Array] | None
+    draw: Callable[[int], Array] | None  # by the node's path
 
 
 @dataclass(eq=False)
@@ -48,6 +49,7 @@ class Node:
     lower: float
     upper: float
     parent: int
+    path: int = 1  # from the root: a bit a level, 1 for right
     rows: int = -1
     decided: bool = False
     left: int = -1  # the right child follows it
@@ -59,6 +61,55 @@ class Node:
     chosen: Array | None = None  # (words,), of a split of categories: those that go left
 
 
+class Limb(NamedTuple):
+    """Nodes as arrays, to be sent: some roots, which come first, and what grew below them."""
+
+    tree: int  # among those that grow at once
+    roots: IntArray  # their numbers in it
+    paths: tuple[int, ...]  # of the roots
+    whole: IntArray  # (n, 8)
+    real: FloatArray  # (n, 3)
+    sums: IntArray  # (n, 2 or 3)
+    sets: Array  # (n, words)
+
+
+_WHOLE = ("depth", "rows", "decided", "left", "feature", "cut", "missing_left", "unseen")
+_REAL = ("lower", "upper", "gain")
+
+
+def packed(tree: int, roots: Sequence[int] | IntArray, nodes: Sequence[Node], words: int) -> Limb:
+    """Nodes as a limb. ``words``: of a set of categories."""
+    none = np.zeros(words, np.uint64)
+    sets = [none if node.chosen is None else node.chosen for node in nodes]
+    return Limb(
+        tree,
+        np.array(roots, np.int64),
+        tuple(node.path for node in nodes[: len(roots)]),
+        np.array([[getattr(n, name) for name in _WHOLE] for n in nodes], np.int64).reshape(-1, 8),
+        np.array([[getattr(n, name) for name in _REAL] for n in nodes]).reshape(-1, 3),
+        np.array([n.sums for n in nodes], np.int64).reshape(len(nodes), -1 if nodes else 2),
+        np.array(sets, np.uint64).reshape(len(nodes), words),
+    )
+
+
+def unpacked(limb: Limb) -> list[Node]:
+    """The nodes. Of parents and paths those of the roots are known."""
+    out = []
+    paths = (*limb.paths, *(1 for _ in limb.whole[len(limb.paths) :]))
+    rows = zip(paths, limb.whole.tolist(), limb.real.tolist(), limb.sums, limb.sets, strict=True)
+    for path, whole, real, sums, chosen in rows:
+        depth, n, decided, left, feature, cut, missing_left, unseen = whole
+        lower, upper, gain = real
+        kept = chosen if left >= 0 and cut < 0 else None
+        out.append(
+            Node(
+                depth, sums, lower, upper, -1, path, n, bool(decided), left, feature, cut,
+                missing_left, bool(unseen), gain, kept,
+            )
+        )  # fmt: skip
+    return out
+
+
 class Wanted(NamedTuple):
     """A node whose rows are asked for, the nodes that follow from it, and which of them are searched."""
 
@@ -68,12 +119,23 @@ class Wanted(NamedTuple):
 
 
 class BoostingTree:
-    """The tree so far, one of ``width`` that grow at once. Nodes are numbered as they are made."""
+    """The tree so far, one of ``width`` that grow at once; or what grows below some nodes of one, ``roots``.
 
-    def __init__(self, shape: Shape, rules: Pursuit, cell_bytes: int, width: int = 1) -> None:
+    Nodes are numbered as they are made: level by level.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        rules: Pursuit,
+        cell_bytes: int,
+        width: int = 1,
+        roots: Sequence[Node] = (),
+    ) -> None:
         stride = 3 if rules.min_rows > 1 else 2
         self.shape, self.rules, self.cell_bytes = shape, rules, cell_bytes
-        self.nodes = [Node(0, np.zeros(stride, np.int64), -np.inf, np.inf, -1)]
+        root = Node(0, np.zeros(stride, np.int64), -np.inf, np.inf, -1)
+        self.nodes = list(roots) or [root]
         self.splits: list[tuple[int, int, int, int, int]] = []
         self._hist: dict[int, IntArray] = {}
         self._room = KEPT_BYTES // width
@@ -189,7 +251,7 @@ class BoostingTree:
         rows = np.array([n.rows for n in nodes], np.int64)
         bounds = np.array([(n.lower, n.upper) for n in nodes])
         draw = self.shape.draw
-        drawn = np.empty((0, 0), bool) if draw is None else np.array([draw(i) for i in ids])
+        drawn = np.empty((0, 0), bool) if draw is None else np.array([draw(n.path) for n in nodes])
         m = len(ids)
         found, gains = np.empty((m, 3), np.int64), np.empty(m)
         left, sets = np.zeros_like(sums), np.zeros((m, self.shape.set_words), np.uint64)
@@ -232,7 +294,7 @@ class BoostingTree:
             bounds[below] = (node.lower, between)
             bounds[1 - below] = (between, node.upper)
         for side in (0, 1):
-            child = Node(node.depth + 1, sums[side], *bounds[side], i)
+            child = Node(node.depth + 1, sums[side], *bounds[side], i, 2 * node.path + side)
             child.decided = not self._might_split(child)
             self.nodes.append(child)
         self.splits.append((i, node.feature, node.cut, node.missing_left, node.left))
@@ -249,6 +311,37 @@ class BoostingTree:
         newton_steps(self.rules, sums, bounds, out)
         return out
 
+    # ---------------------------------------------------------------- what grew elsewhere
+
+    def open_nodes(self) -> list[int]:
+        """The nodes that have not been decided."""
+        return [i for i, node in enumerate(self.nodes) if not node.decided]
+
+    def graft(self, limbs: Sequence[Limb]) -> None:
+        """What grew below all open nodes; numbered as if it had grown here."""
+        given = {int(i): (limb, j) for limb in limbs for j, i in enumerate(limb.roots)}
+        found = [unpacked(limb) for limb in limbs]
+        own = {id(limb): nodes for limb, nodes in zip(limbs, found, strict=True)}
+        queue = deque(sorted(given))
+        while queue:
+            i = queue.popleft()
+            limb, j = given.pop(i)
+            grown = own[id(limb)]
+            node, before = grown[j], self.nodes[i]
+            node.parent, node.path, left = before.parent, before.path, node.left
+            self.nodes[i] = node
+            if left < 0:
+                continue
+            node.left = len(self.nodes)
+            self.splits.append((i, node.feature, node.cut, node.missing_left, node.left))
+            for side in (0, 1):
+                child = grown[left + side]
+                child.parent, child.path = i, 2 * node.path + side
+                given[len(self.nodes)] = limb, left + side
+                queue.append(len(self.nodes))
+                self.nodes.append(child)
+        self._hist.clear()
+
     # ---------------------------------------------------------------- at the end
 
     def finished(self) -> list[int]:
@@ -263,4 +356,4 @@ class BoostingTree:
         return self._values(np.array([n.sums for n in self.nodes]), bounds)
 
 
-__all__ = ["BoostingTree", "Node", "Shape", "Wanted"]
+__all__ = ["BoostingTree", "Limb", "Node", "Shape", "Wanted", "packed", "unpacked"]

@@ -23,7 +23,7 @@ import daskml_kit
 from daskml_kit.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
 from daskml_kit.runtime import executor as protocol
-from daskml_kit.tree import boosting_rows, boosting_steps, boosting_trees
+from daskml_kit.tree import boosting_limbs, boosting_rows, boosting_steps, boosting_trees
 from daskml_kit.tree.export import export_text
 from tests.integration.clusters import kill, local_cluster, pids
 
@@ -263,8 +263,11 @@ CASES = [
     forgetful=st.integers(0, 5),
     kept=st.sampled_from([0, boosting_trees.KEPT_BYTES]),
     few=st.sampled_from([0, boosting_steps.FEW_ROWS]),
+    spare=st.sampled_from([None, 0, 3000, boosting_limbs.SPARE_VALUES]),
 )
-def test_one_model_from_any_chunks_and_any_scratch(which, cuts, weighted, forgetful, kept, few):
+def test_one_model_from_any_chunks_and_any_scratch(
+    which, cuts, weighted, forgetful, kept, few, spare
+):
     model, y = CASES[which]
     weight = WEIGHT if weighted else None
     with pytest.MonkeyPatch.context() as patch:
@@ -278,12 +281,16 @@ def test_one_model_from_any_chunks_and_any_scratch(which, cuts, weighted, forget
         patch.setattr(boosting_steps, "FEW_ROWS", few)
         if forgetful:
             patch.setattr(boosting_rows, "_rows_at", _forgetting(forgetful))
-        spread = clone(model).fit(lazy, *parts)
+        if spare is not None:  # of limbs: from even ones alone to whole trees
+            patch.setattr(boosting_limbs, "SPARE_VALUES", spare)
+        with daskml_kit.config_context(trees="reduce" if spare is None else "replicate"):
+            spread = clone(model).fit(lazy, *parts)
     assert bits(spread) == bits(whole)
     np.testing.assert_array_equal(spread.train_score_, whole.train_score_)
+    assert spread.growth_ == ("reduce" if spare is None else "replicate")
     # Rows that have forgotten their trees are asked again, and told all of them before long.
     again = spread.n_rounds_ - whole.n_rounds_
-    assert 0 <= again <= (boosting_steps.MOST_FORGOTTEN if forgetful else 0)
+    assert spare is not None or 0 <= again <= (boosting_steps.MOST_FORGOTTEN if forgetful else 0)
 
 
 def _forgetting(every, real=boosting_rows._rows_at):
@@ -397,6 +404,34 @@ def test_rounds_are_levels():
     assert (losses[-1] + 0.01 >= losses[-4:-1]).all()
 
 
+def test_few_rows_grow_whole_trees_on_their_lanes():
+    """A round a tree where lanes may be uneven; as few as two where the root is even."""
+    model = C(n_estimators=5, max_depth=4)
+    with daskml_kit.config_context(trees="replicate"):
+        model.fit(X, LABELS)
+    assert model.n_rounds_ == 4 + 5 + 1
+    many = C(n_estimators=2, max_depth=6, random_state=0)
+    rows, y = np.tile(X, (100, 1)), np.tile(CLASSES, 100)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boosting_limbs, "SPARE_VALUES", 400_000)
+        with daskml_kit.config_context(trees="replicate"):
+            many.fit(rows, y)
+    assert 4 + 2 * 2 + 1 <= many.n_rounds_ <= 4 + 2 * 4 + 1
+    assert bits(many) == bits(clone(many).fit(rows, y))
+
+
+@pytest.mark.parametrize(("lanes", "spare"), [(2, 0), (3, 5), (8, 100)])
+def test_open_nodes_are_dealt_evenly_or_not_at_all(lanes, spare):
+    for sizes in ([8, 8, 8], [5, 4, 3, 3, 3], [100], [0, 0], list(rng.integers(0, 50, 40))):
+        found = boosting_limbs.dealt(sizes, lanes, spare)
+        if found is None:
+            continue
+        loads = np.bincount(found, weights=sizes, minlength=lanes)
+        assert len(found) == len(sizes)
+        assert loads.max() <= sum(sizes) / lanes + spare
+    assert boosting_limbs.dealt([100], lanes, spare) is None or spare >= 100 * (1 - 1 / lanes)
+
+
 def test_subsampling_scores_what_was_not_seen():
     model = R(n_estimators=40, subsample=0.5, random_state=0).fit(X, SCORE)
     theirs = reference.GradientBoostingRegressor(n_estimators=40, subsample=0.5, random_state=0)
@@ -503,21 +538,24 @@ def test_impossible_parameters_are_named(model, y, words):
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("executor", ["actor", "graph"])
-def test_a_cluster_grows_the_same_model(client, executor):
+@pytest.mark.parametrize(
+    ("executor", "trees"), [("actor", "auto"), ("graph", "auto"), ("actor", "reduce")]
+)
+def test_a_cluster_grows_the_same_model(client, executor, trees):
     model, y = CASES[1]
     lazy = da.from_array(HOLED, chunks=(130, 5))
-    with daskml_kit.config_context(executor=executor):
+    with daskml_kit.config_context(executor=executor, trees=trees):
         spread = clone(model).fit(lazy, da.from_array(y, chunks=130))
     whole = clone(model).fit(HOLED, y)
     assert bits(spread) == bits(whole)
     np.testing.assert_array_equal(spread.predict(lazy).compute(), whole.predict(HOLED))
+    assert spread.growth_ == ("reduce" if trees == "reduce" else "replicate")
 
 
 @pytest.mark.cluster
 def test_a_worker_may_die_in_the_middle():
     model = C(n_estimators=4, max_depth=4, subsample=0.8, random_state=0)
-    lazy, seen = da.from_array(HOLED, chunks=(100, 5)), []
+    lazy, seen, before = da.from_array(HOLED, chunks=(100, 5)), [], []
     real = protocol.FitLog.emit
 
     with local_cluster() as client:
@@ -530,13 +568,23 @@ def test_a_worker_may_die_in_the_middle():
                 seen.append(event)
                 if len(seen) == 10:
                     kill(next(iter(victims.values())))
+            elif getattr(event, "name", "") == "replicate" and not before:
+                before.extend(victims.values())
+                kill(before[0])
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(protocol.FitLog, "emit", emit)
-            spread = clone(model).fit(lazy, da.from_array(LABELS, chunks=100))
+            labels = da.from_array(LABELS, chunks=100)
+            copied = clone(model).fit(lazy, labels)
+            client.wait_for_workers(2)
+            seen.clear()
+            victims = pids(client)
+            with daskml_kit.config_context(trees="reduce"):
+                spread = clone(model).fit(lazy, labels)
         client.wait_for_workers(2)
+    assert before
     assert len(seen) >= 17
-    assert bits(spread) == bits(model.fit(HOLED, LABELS))
+    assert bits(copied) == bits(spread) == bits(model.fit(HOLED, LABELS))
 
 
 @parametrize_with_checks([C(n_estimators=5), R(n_estimators=5)])
