@@ -214,9 +214,10 @@ class _Fused(BlockEstimator):
             raise InvalidParameterError(f"how must be one of {list(HOWS)}, got {self.how!r}.")
         for i, model in enumerate(self.models):
             if _kind_of(model) != self._kind:
+                first = f"model 0 is a {self._kind}, and " if i else ""
                 raise InvalidParameterError(
-                    f"Models must be all classifiers or all regressors: model 0 is a {self._kind}, and model "
-                    f"{i}, {model!r}, says that it is {_kind_of(model)!r}."
+                    f"Models must be all classifiers or all regressors: {first}model {i}, {model!r}, says "
+                    f"that it is {_kind_of(model)!r}."
                 )
             try:
                 check_is_fitted(model)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.cluster import KMeans
 from sklearn.datasets import make_classification, make_regression
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
 from sklearn.naive_bayes import GaussianNB
@@ -161,6 +162,7 @@ def refused():
     kernel = SVC(kernel="linear").fit(X, Y)
     return [
         (([],), {}, "models must be a list of fitted models"),
+        (([KMeans(2).fit(X)],), {}, "all regressors: model 0, KMeans.*is 'clusterer'"),
         (([line], "mean"), {}, "how must be one of .*got 'mean'"),
         (([line, tree],), {}, "model 1, DecisionTreeClassifier.*is not. Call its fit"),
         (
