@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,7 @@ import numpy as np
 
 from daskml_kit.cluster.closest import Near, Race, far_rows
 from daskml_kit.cluster.ground import Ground
-from daskml_kit.cluster.refining import Points, sample_of
+from daskml_kit.cluster.refining import ROUGH_TOL, Points, rough_size, sample_of
 from daskml_kit.cluster.seeding import padded, seeded
 from daskml_kit.cluster.selection import Asked, Chosen, merged
 from daskml_kit.cluster.side_by_side import side_by_side
@@ -82,6 +83,8 @@ class Parallel:
     n_runs: int
     seed: int
     n_sample: int = 0
+    oversampling: float = OVERSAMPLING
+    n_rounds: int = ROUNDS
 
     @property
     def asked(self) -> Sequence[Asked]:
@@ -109,14 +112,14 @@ class Parallel:
         """Rounds, while they go on, and the weighing: what :meth:`Executor.lead` is given."""
         while True:
             near = tuple(Near(one, origin, run) for run, one in enumerate(candidates.points))
-            if candidates.complete:
+            if candidates.exhausted or candidates.rounds >= self.n_rounds:
                 asked = tuple(
                     weighing(one, rows, self._key(f"weigh-{one.run}"), data.facts)
                     for one, rows in zip(near, candidates.rows, strict=True)
                 )
                 weights = executor.reduce(data, side_by_side(WEIGHED), asked)
                 return candidates._replace(weights=tuple(own for own in weights if own is not None))
-            size = OVERSAMPLING * self.k
+            size = math.ceil(self.oversampling * self.k)
             draws = tuple(
                 Draw(one, Race(self._key(f"{one.run}-{candidates.rounds + 1}"), size))
                 for one in near
@@ -140,8 +143,16 @@ class Parallel:
     def _refined(self, found: Sequence[Sequence[FloatArray]], drawn: Chosen) -> list[FloatArray]:
         sample = Points.of(*sample_of(drawn, self.n_sample))
         finals = [starts[:FINALISTS] for starts in found]
-        refine = partial(sample.converged, n_starts=sum(map(len, finals)))
-        return [sample.refined(starts, refine)[0] for starts in finals]
+        n_starts, n_rough = sum(map(len, finals)), rough_size(self.k, self.n_sample)
+        if n_rough:  # the rows with the smallest keys are a sample, too
+            rough = Points.of(*sample_of(drawn, n_rough))
+            finals = [
+                [sample.best([rough.converged(one, n_starts, ROUGH_TOL) for one in starts])]
+                for starts in finals
+            ]
+            n_starts = len(finals)
+        ends = ([sample.converged(one, n_starts) for one in starts] for starts in finals)
+        return [sample.best(own) for own in ends]
 
 
 # ---------------------------------------------------------------- a round of k-means||
@@ -159,11 +170,6 @@ class Candidates(NamedTuple):
     """Whether the last round found no row away from all candidates."""
     weights: tuple[FloatArray, ...] | None = None
     """(m,) of each run, once they are weighed."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether nothing is left to do but to weigh them."""
-        return self.exhausted or self.rounds >= ROUNDS
 
     @classmethod
     def begun(cls, drawn: Sequence[Chosen]) -> Candidates:
@@ -212,7 +218,7 @@ def reclustered(
     tries = min(TRIES, max(TRIES_WORK // (points.size * k), 1))
     starts = seeded(points, weights, k, seed, [f"{purpose}-{i}" for i in range(tries)])
     own = Points.of(points, weights)
-    return own.refined(starts, partial(own.lloyd, max_iter=REFINEMENTS, tol=0.0))
+    return own.in_order([own.lloyd(one, REFINEMENTS, 0.0) for one in starts])
 
 
 __all__ = ["OVERSAMPLING", "ROUNDS", "Parallel", "reclustered"]

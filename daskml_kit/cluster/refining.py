@@ -15,13 +15,14 @@ clustered, and the solutions clustered again; here one, from a start that knows 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from daskml_kit.cluster.assignment import At, labelling, tally
+from daskml_kit.cluster.assignment import At, Labelled, labelling, tally
 from daskml_kit.cluster.grouping import groups_for
 from daskml_kit.cluster.selection import Chosen
 from daskml_kit.kernels.exact_sums import Grid, grid_for
@@ -43,6 +44,11 @@ SAMPLE_VALUES = 1 << 21
 MAX_ITER, TOL = 300, 1e-4
 """Squared shift of the centres that ends it, in mean variances of the sample's columns: as of KMeans."""
 
+ROUGH_SHARE, ROUGH_TOL = 4, 1e-3
+"""Of several starts the best after their iterations on a quarter of the sample goes on on all of it. Measured
+on six sets of data (a photograph, overlapping and unbalanced blobs, heavy tails), median cost on all rows
+within 0.2 % of that of the best of three taken to the end, in 30 to 60 % of the time."""
+
 WORK = 20_000_000_000
 """Rows of the sample times centres times columns, over the iterations of all starts: fewer iterations where
 they would need more, but :data:`LEAST_ITER`. With 200 centres and 20 columns a start took 2.6 s to its
@@ -61,6 +67,18 @@ def sample_size(k: int, n_rows: int, n_features: int) -> int:
     """
     size = min(ROWS_EACH * k, n_rows // SHARE, SAMPLE_VALUES // n_features)
     return size if size >= LEAST_ROWS_EACH * k else 0
+
+
+def rough_size(k: int, size: int) -> int:
+    """Rows of the sample on which all finalists go as far as it tells, 0 where they would be too few.
+
+    Examples
+    --------
+    >>> rough_size(20, 20_000), rough_size(20, 2_000)
+    (5000, 0)
+    """
+    few = size // ROUGH_SHARE
+    return few if few >= LEAST_ROWS_EACH * k else 0
 
 
 def iterations(work: int, n_starts: int) -> int:
@@ -108,7 +126,7 @@ class Points:
         return cls(Block(rows, weight=weights), origin, grid_for(largest, len(rows)), points.dtype)
 
     def lloyd(self, start: FloatArray, max_iter: int, tol: float) -> FloatArray:
-        """Centres (k, d) about the origin after at most so many iterations; bounds spare distances.
+        """Centres (k, d) after at most so many iterations; bounds spare distances.
 
         Ends at a squared shift of at most ``tol``. A centre without points stays where it is.
         """
@@ -124,35 +142,37 @@ class Points:
             shift, centers = float(np.sum((moved - centers) ** 2)), moved
             if shift <= tol:
                 break
-        return centers
+        out: FloatArray = (centers + self.origin).astype(self.dtype)
+        return out
 
-    def converged(self, start: FloatArray, n_starts: int) -> FloatArray:
-        """Centres (k, d) about the origin, as far as a sample of rows can tell where they belong.
+    def converged(self, start: FloatArray, n_starts: int, tol: float = TOL) -> FloatArray:
+        """Centres (k, d), as far as a sample of rows can tell where they belong.
 
         Or as far as their share of the work allows: ``n_starts`` are refined in all.
         """
+        max_iter = iterations(self.block.n_rows * start.size, n_starts)
+        return self.lloyd(start, max_iter, tol * self.variance)
+
+    @cached_property
+    def variance(self) -> float:
+        """Mean variance of the columns."""
         X, weight = np.asarray(self.block.X), self.block.weight
         gaps = X - np.average(X, axis=0, weights=weight)
-        variance = np.average(np.einsum("ij,ij->i", gaps, gaps), weights=weight) / X.shape[1]
-        max_iter = iterations(self.block.n_rows * start.size, n_starts)
-        return self.lloyd(start, max_iter, TOL * float(variance))
+        squares = np.einsum("ij,ij->i", gaps, gaps)
+        return float(np.average(squares, weights=weight) / X.shape[1])
 
     def cost(self, centers: FloatArray) -> float:
         """Weighted sum of squared distances."""
-        return COST([self.block], self._at(centers, None)).inertia
+        found: Labelled = COST([self.block], self._at(centers - self.origin, None))
+        return found.inertia
 
-    def refined(
-        self, starts: Sequence[FloatArray], refine: Callable[[FloatArray], FloatArray]
-    ) -> list[FloatArray]:
-        """Each start refined, in the coordinates and dtype of the points; that of least cost first."""
-        ends = [refine(start) for start in starts]
-        order = np.argsort([self.cost(end) for end in ends], kind="stable")
-        return [self.moved_back(ends[i]) for i in order]
+    def in_order(self, ends: Sequence[FloatArray]) -> list[FloatArray]:
+        """The centres of least cost first."""
+        return [ends[i] for i in np.argsort([self.cost(end) for end in ends], kind="stable")]
 
-    def moved_back(self, centers: FloatArray) -> FloatArray:
-        """In the coordinates and dtype of the points."""
-        out: FloatArray = (centers + self.origin).astype(self.dtype)
-        return out
+    def best(self, ends: Sequence[FloatArray]) -> FloatArray:
+        """The centres of least cost."""
+        return ends[0] if len(ends) == 1 else self.in_order(ends)[0]
 
     def _at(self, centers: FloatArray, groups: Array | None) -> At:
         return At(centers, np.zeros(len(self.origin)), self.grid, groups)
@@ -161,4 +181,4 @@ class Points:
 STEP, COST = tally("refine"), labelling(with_labels=False)
 
 
-__all__ = ["Points", "iterations", "sample_of", "sample_size"]
+__all__ = ["Points", "iterations", "rough_size", "sample_of", "sample_size"]
