@@ -103,8 +103,8 @@ def report(n_rows: int = N_ROWS) -> str:
         "votes each of 16 pieces has a task, and what eight of them merge on one worker goes nowhere. Where "
         "rows fit the workers, as here, *vote* is no gain: nodes are soon small, and their rows travel once, "
         "whichever way. It is for nodes too large for that, many workers and a slow network: the histograms "
-        f"of a node are {N_COLUMNS * 4096 / 1e6:.0f} MB a worker, 16 ms at 1 Gbit/s, and votes send a twelfth "
-        "of them for 38 ms of processors, shared by up to 16 workers. To read the binned rows "
+        f"of a node are {N_COLUMNS * 4096 / 1e6:.0f} MB a worker, 16 ms at 1 Gbit/s, and votes send a "
+        "twelfth of them for 38 ms of processors, shared by up to 16 workers. To read the binned rows "
         f"once for every level of every tree takes one core {floor:.2f} s.\n"
     )
 
