@@ -18,7 +18,12 @@ from daskml_kit.linear_model.choice import LOCAL
 from daskml_kit.linear_model.coordinate_descent import Descent, Path
 from daskml_kit.linear_model.least_squares import MOMENTS, about_origin
 from daskml_kit.linear_model.pieces import edges_of_model
-from daskml_kit.linear_model.regressor import LinearRegressor, check_flag, check_warm_start
+from daskml_kit.linear_model.regressor import (
+    LinearRegressor,
+    check_flag,
+    check_strength,
+    check_warm_start,
+)
 from daskml_kit.linear_model.wide import SPREAD, solve_wide
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
@@ -42,7 +47,11 @@ def descent_of(estimator: Any) -> Descent:
         raise InvalidParameterError(
             f"selection must be 'cyclic' or 'random', got {estimator.selection!r}."
         )
-    seed = seed_from(estimator.random_state) if estimator.selection == "random" else None
+    seed, given = None, estimator.random_state
+    if estimator.selection == "random":
+        seed = seed_from(given)
+    elif not isinstance(given, np.random.RandomState | np.random.Generator):
+        seed_from(given)  # refuses what is no seed; the others would move on
     return Descent(estimator.tol, estimator.max_iter, estimator.positive, seed)
 
 
@@ -198,7 +207,8 @@ class ElasticNet(LinearRegressor):
         -------
         self
         """
-        check_number("alpha", self.alpha, least=0)
+        check_strength("alpha", self.alpha)
+        check_flag("warm_start", self.warm_start)
         check_ratio(self.l1_ratio)
         descent = descent_of(self)
         check_choice(self.solver)

@@ -69,6 +69,9 @@ class _PathCV(LinearRegressor):
     fit_intercept: bool
     cv: Any
     solver = "auto"  # by rows
+    mse_path_: FloatArray
+    alpha_: float
+    _ratio: float
 
     def _fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike, ratios: list[float]
@@ -86,6 +89,7 @@ class _PathCV(LinearRegressor):
                 parts = executor.reduce(data, FOLD_MOMENTS, splits.cells)
         if not many:
             self._fit_by_moments(facts, parts, splits, ratios, given, descent)
+        self.mse_path_ = self.mse_path_.astype(facts.dtype, copy=False)
         return self
 
     def _fit_by_moments(

@@ -35,7 +35,7 @@ from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
 from daskml_kit.linear_model.huber import least_squares_start
 from daskml_kit.linear_model.least_squares import MOMENTS
 from daskml_kit.linear_model.objective import Finish, LinearObjective
-from daskml_kit.linear_model.regressor import LinearRegressor, check_flag
+from daskml_kit.linear_model.regressor import LinearRegressor, check_flag, check_strength
 from daskml_kit.losses import SmoothedPinball
 from daskml_kit.penalties import L2, BoundedL1
 from daskml_kit.runtime.block import Block
@@ -262,7 +262,7 @@ class QuantileRegressor(LinearRegressor):
         check_number("quantile", self.quantile, least=0, above=True)
         if self.quantile >= 1:
             raise InvalidParameterError(f"quantile must be below 1, got {self.quantile!r}.")
-        check_number("alpha", self.alpha, least=0)
+        check_strength("alpha", self.alpha)
         check_flag("fit_intercept", self.fit_intercept)
         with self._opened(X, y, sample_weight, target="values") as (data, executor):
             facts = data.facts

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from daskml_kit.base import BlockEstimator, RegressorMixin
+from daskml_kit.base import BlockEstimator, RegressorMixin, check_number
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.linear_model.prediction import LinearRows
 from daskml_kit.runtime.ingest import DataFacts
@@ -61,6 +62,18 @@ def check_flag(name: str, value: Any) -> None:
         raise InvalidParameterError(f"{name} must be True or False, got {value!r}.")
 
 
+def check_strength(name: str, value: Any) -> None:
+    """Refuse a strength of a penalty that is no number of at least 0, or infinite.
+
+    Raises
+    ------
+    InvalidParameterError
+    """
+    check_number(name, value, least=0)
+    if math.isinf(value):
+        raise InvalidParameterError(f"{name} must be finite, got {value!r}.")
+
+
 def check_warm_start(last: tuple[int, ...], asked: tuple[int, ...]) -> None:
     """Refuse the last fit's coefficients where data ask for another shape.
 
@@ -75,4 +88,4 @@ def check_warm_start(last: tuple[int, ...], asked: tuple[int, ...]) -> None:
         )
 
 
-__all__ = ["LinearRegressor", "check_flag", "check_warm_start"]
+__all__ = ["LinearRegressor", "check_flag", "check_strength", "check_warm_start"]

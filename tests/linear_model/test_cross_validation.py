@@ -171,6 +171,7 @@ def test_float32_is_kept():
     small = X.astype(np.float32)
     for estimator in (LassoCV(alphas=10), RidgeCV()):
         assert estimator.fit(small, Y[:, 0]).coef_.dtype == np.float32
+    assert LassoCV(alphas=10).fit(small, Y[:, 0]).mse_path_.dtype == np.float32
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,7 @@ def test_on_a_cluster(client):
         ({"quantile": 1.0}, r"quantile must be below 1, got 1\.0"),
         ({"quantile": 0}, "quantile must be a number > 0, got 0"),
         ({"alpha": -1}, "alpha must be a number >= 0, got -1"),
+        ({"alpha": np.inf}, "alpha must be finite, got inf"),
     ],
 )
 def test_impossible_parameters_are_refused_by_name(parameters, message):
