@@ -26,6 +26,7 @@ from daskml_kit.cluster.assignment import At, Labelled, labelling, tally
 from daskml_kit.cluster.grouping import groups_for
 from daskml_kit.cluster.selection import Chosen
 from daskml_kit.kernels.exact_sums import Grid, grid_for
+from daskml_kit.kernels.few_points import lloyd_of_few
 from daskml_kit.runtime.block import Block
 from daskml_kit.typing import Array, FloatArray
 
@@ -55,6 +56,11 @@ they would need more, but :data:`LEAST_ITER`. With 200 centres and 20 columns a 
 end, and takes 0.6; with 20 centres and 50 columns none is cut short."""
 
 LEAST_ITER = 10
+
+FEW_TERMS = 1_000_000
+"""Rows times centres times columns of an iteration that a plain compiled loop takes, without bounds.
+Measured, 30 iterations: 4,000 x 3 rows with 16 centres 4 ms in place of 21, 16,000 x 3 19 and 22, 5,000 x 20
+with 20 centres 22 and 24, and 20,000 x 10 with 20 centres 54 and 47."""
 
 
 def sample_size(k: int, n_rows: int, n_features: int) -> int:
@@ -126,11 +132,23 @@ class Points:
         return cls(Block(rows, weight=weights), origin, grid_for(largest, len(rows)), points.dtype)
 
     def lloyd(self, start: FloatArray, max_iter: int, tol: float) -> FloatArray:
-        """Centres (k, d) after at most so many iterations; bounds spare distances.
+        """Centres (k, d) after at most so many iterations.
 
-        Ends at a squared shift of at most ``tol``. A centre without points stays where it is.
+        Ends at a squared shift of at most ``tol``. A centre without points stays where it is. Bounds spare
+        distances where these are many.
         """
-        centers, block = start.astype(np.float64) - self.origin, self.block
+        centers = start.astype(np.float64) - self.origin
+        if self.block.n_rows * start.size <= FEW_TERMS:
+            weight = self.block.weight
+            assert weight is not None
+            ended = lloyd_of_few(np.asarray(self.block.X), weight, centers, max_iter, tol)
+        else:
+            ended = self._with_bounds(centers, max_iter, tol)
+        out: FloatArray = (ended + self.origin).astype(self.dtype)
+        return out
+
+    def _with_bounds(self, centers: FloatArray, max_iter: int, tol: float) -> FloatArray:
+        block = self.block
         groups = groups_for(
             "auto", centers, n_rows=block.n_rows, nbytes=block.nbytes, n_runs=1, sparse=False
         )
@@ -142,8 +160,7 @@ class Points:
             shift, centers = float(np.sum((moved - centers) ** 2)), moved
             if shift <= tol:
                 break
-        out: FloatArray = (centers + self.origin).astype(self.dtype)
-        return out
+        return centers
 
     def converged(self, start: FloatArray, n_starts: int, tol: float = TOL) -> FloatArray:
         """Centres (k, d), as far as a sample of rows can tell where they belong.

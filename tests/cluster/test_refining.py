@@ -108,3 +108,12 @@ def test_the_best_on_a_part_of_the_sample_goes_on_on_all_of_it(monkeypatch):
 def test_few_rows_or_wide_ones_are_not_sampled():
     assert sample_size(K, N, 4) == LEAST_ROWS_EACH * K
     assert sample_size(K, N - 1, 4) == sample_size(K, N, 10**5) == 0
+
+
+def test_few_points_take_the_iterations_that_many_take(monkeypatch):
+    rng = np.random.default_rng(0)
+    points = Points.of(rng.normal(size=(400, 5)), rng.uniform(0.5, 2.0, 400))
+    start = rng.normal(size=(6, 5))
+    few = points.lloyd(start, 50, 0.0)
+    monkeypatch.setattr(refining, "FEW_TERMS", 0)
+    np.testing.assert_allclose(points.lloyd(start, 50, 0.0), few, rtol=1e-9)
