@@ -60,6 +60,9 @@ _BROKEN_BATCHES = 3  # in a row, after which a fit has no more rounds led by a w
 _apart: WeakKeyDictionary[distributed.Client, frozenset[str]] = WeakKeyDictionary()
 """Workers that waited for each other in vain in an earlier fit: none of them leads, until others come."""
 
+_following: WeakKeyDictionary[distributed.Client, set[str]] = WeakKeyDictionary()
+"""Workers that are ready for a leader's requests."""
+
 
 def _itself(bundle: Bundle, _: None) -> Bundle:
     return bundle
@@ -80,7 +83,7 @@ class ActorExecutor(GraphExecutor):
         self._always = always
         self._better_as_graph: set[str] = set()  # names of reductions, by their last round
         self._short = False  # the last round
-        self._following: set[str] = set()  # workers that are ready for a leader's requests
+        self._following = _following.setdefault(client, set())
         self._portable = True  # whether what a batch begins with is small enough to be sent
         self._broken = (
             _BROKEN_BATCHES if _apart.get(client) == frozenset(self.workers) else 0
