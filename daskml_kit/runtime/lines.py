@@ -31,7 +31,10 @@ from typing import Any
 from distributed.comm.addressing import get_address_host
 
 CONNECT_SECONDS = 1.0
-"""How long a caller knocks, and a door waits for the caller's token."""
+"""How long a caller knocks: as long as a packet takes that a firewall does not drop, and is sent again."""
+
+DOOR_SECONDS = 5.0
+"""How long a door waits for its caller, and either for the other's certificate, on a busy machine."""
 
 _LENGTH = struct.Struct("!q")
 _ENCRYPTED = ("tls", "wss")  # schemes of addresses
@@ -107,10 +110,10 @@ def _attend(
 ) -> None:
     with suppress(OSError):  # nobody came, or without a certificate, or went
         with door:
-            door.settimeout(CONNECT_SECONDS)
+            door.settimeout(DOOR_SECONDS)
             end, _ = door.accept()
         with end:
-            end.settimeout(CONNECT_SECONDS)
+            end.settimeout(DOOR_SECONDS)
             line = Line(end if context is None else context.wrap_socket(end, server_side=True))
             with closing(line):
                 if hmac.compare_digest(line.receive_exactly(len(token)), token):
@@ -122,6 +125,7 @@ def call(worker: Any, address: str, offer: Offer) -> Line:
     scheme, _, _ = address.partition("://")
     host = get_address_host(address) if scheme != "inproc" else "127.0.0.1"
     end = socket.create_connection((host, offer.port), CONNECT_SECONDS)
+    end.settimeout(DOOR_SECONDS)
     if scheme in _ENCRYPTED:
         context = worker.security.get_connection_args("worker")["ssl_context"]
         end = context.wrap_socket(end, server_hostname=host)
@@ -129,4 +133,4 @@ def call(worker: Any, address: str, offer: Offer) -> Line:
     return Line(end)
 
 
-__all__ = ["CONNECT_SECONDS", "Line", "Offer", "call", "open_door"]
+__all__ = ["CONNECT_SECONDS", "DOOR_SECONDS", "Line", "Offer", "call", "open_door"]

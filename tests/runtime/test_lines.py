@@ -75,7 +75,7 @@ def test_who_shows_no_certificate_is_not_served():
 
 
 def test_a_door_that_nobody_comes_to_closes(monkeypatch):
-    monkeypatch.setattr(lines, "CONNECT_SECONDS", 0.05)
+    monkeypatch.setattr(lines, "DOOR_SECONDS", 0.05)
     lines.open_door(worker(), echo, NAME)
     assert attending()
     wait_until(lambda: not attending())
