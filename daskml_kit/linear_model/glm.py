@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from daskml_kit.base import BlockEstimator, RegressorMixin, check_number
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
 from daskml_kit.kernels import predict_linear
+from daskml_kit.linear_model.centring import as_they_are, centred
 from daskml_kit.linear_model.choice import LOCAL, newton_is_cheaper, rows_a_sample, sketch_for
 from daskml_kit.linear_model.objective import (
     Finish,
@@ -117,11 +118,12 @@ class GeneralizedLinear(Summarised, RegressorMixin, BlockEstimator):
                 )
             else:
                 solver = self._solver(facts, w0.size)
+                solver = centred(solver, data, executor, free_intercept=bool(self.fit_intercept))
             solution = solve(
                 objective, solver, w0, max_iter=self.max_iter, tol=self.tol,
                 near=guessed(objective, solver, w0, self.max_iter),
             )  # fmt: skip
-            self._keep(facts, solution)
+            self._keep(facts, as_they_are(solver, solution))
         return self
 
     def _check_parameters(self) -> None:

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from daskml_kit.base import BlockEstimator, ClassifierMixin, check_number
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.linear_model.by_columns import fit_logistic, goes_by_columns
+from daskml_kit.linear_model.centring import as_they_are, centred
 from daskml_kit.linear_model.choice import (
     LOCAL,
     check_solver,
@@ -57,7 +58,7 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
     tol : float, default=1e-4
         Converged when no component of the gradient of the averaged objective (divided by
         ``C * sum_i s_i``) exceeds it, as for scikit-learn's lbfgs. With L1 or bounds: of its smallest
-        subgradient.
+        subgradient. With an intercept, dense columns count as centred, for solvers without Hessians.
     fit_intercept : bool, default=True
     class_weight : dict, "balanced" or None
         Multiplied into the row weights.
@@ -101,10 +102,11 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
 
     Notes
     -----
-    One pass over the data an iteration, plus one to load them. Where rows are many to a coefficient, "newton"
-    takes its first Hessians from a sample of them and begins at the sample's minimum. Those rounds count as
-    no pass and no iteration; the sample, at most a quarter of the rows, is copied as rows are loaded, and
-    kept till the fit ends.
+    One pass over the data an iteration, plus one to load them. Columns far from zero cost no iterations:
+    solvers without Hessians see dense columns less their means, those of 256 rows (a round, no pass). Where
+    rows are many to a coefficient, "newton" takes its first Hessians from a sample of them and begins at the
+    sample's minimum. Those rounds count as no pass and no iteration; the sample, at most a quarter of the
+    rows, is copied as rows are loaded, and kept till the fit ends.
     The driver holds O(n_features * n_classes) values, its square with "newton".
 
     Examples
@@ -197,7 +199,9 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
                 kinks = self._kinks(w0.shape, l1)
                 objective, solver = in_pieces(self.solver, objective, self._edges(facts), kinks)
             else:
+                free = self.fit_intercept and self.intercept_bounds is None
                 solver = self._solver(facts, w0.shape, l1)
+                solver = centred(solver, data, executor, free_intercept=bool(free))
             solution = solve(
                 objective,
                 solver,
@@ -207,7 +211,7 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
                 unroll=self.unroll,
                 near=guessed(objective, solver, w0, self.max_iter),
             )
-            self._keep(facts, solution)
+            self._keep(facts, as_they_are(solver, solution))
         return self
 
     def _check_parameters(self) -> None:

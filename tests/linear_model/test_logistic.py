@@ -134,7 +134,8 @@ def test_warm_start_takes_fewer_rounds(solver, kind):
     ours = LogisticRegression(solver=solver, warm_start=True, **CONVERGED).fit(X, TARGETS[kind])
     cold, coef = ours.n_rounds_, ours.coef_
     ours.fit(X, TARGETS[kind])
-    assert ours.n_rounds_ == 2 < cold  # load, and one look
+    names = [r["name"] for r in ours.history_ if r["name"] != "means"]
+    assert len(names) == 2 < cold  # load, and one look
     assert ours.n_iter_[0] == 0
     np.testing.assert_allclose(ours.coef_, coef, rtol=1e-12)
 

@@ -436,11 +436,14 @@ def test_each_round_reads_each_row_once(client, estimator, rounds):
         orders = {"binomial-gradient", "binomial-hessian"}
         if estimator.solver != "newton":
             orders.remove("binomial-hessian")
+            assert names.pop(1) == "means"  # of a few rows
+            evaluations -= 1
         assert set(names[1:]) == orders
         rounds = names[:1] + names[1:][:evaluations]
         assert estimator.n_iter_[0] + 1 <= evaluations <= 2 * (estimator.n_iter_[0] + 1)
     assert names == rounds
-    assert estimator.n_rounds_ == estimator.n_passes_ == len(rounds) == len(estimator.history_)
+    assert estimator.n_passes_ == len(rounds)
+    assert estimator.n_rounds_ == len(run.rounds) == len(estimator.history_)
     for event in run.rounds:
         assert sum(t.rows for t in event.tasks) == N
     assert [(e.state, e.fit) for e in run.events if hasattr(e, "state")] == [

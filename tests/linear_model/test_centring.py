@@ -1,0 +1,98 @@
+"""Columns far from zero: the answers and, nearly, the rounds of centred ones."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+
+from daskml_kit.linear_model import LogisticRegression, PoissonRegressor
+from daskml_kit.linear_model.centring import Centred
+from daskml_kit.solvers import LBFGS, Evaluation, FunctionObjective, NewtonCG, solve
+
+N, D = 700, 6
+rng = np.random.default_rng(5)
+X = rng.normal(size=(N, D)) * np.geomspace(1, 5, D)
+FAR = np.linspace(1.0, 2.0, D) * X.std(axis=0)  # times an offset
+SCORES = X @ rng.normal(size=D) / 3
+BINARY = (SCORES + rng.logistic(size=N) > 0).astype(int)
+SEVERAL = np.digitize(SCORES + rng.normal(size=N), [-1, 1])
+COUNTS = rng.poisson(np.exp(SCORES / 4))
+WEIGHT = rng.uniform(0.5, 2.0, N)
+
+MODELS = {
+    "l1": (LogisticRegression(l1_ratio=1.0, C=0.05, solver="lbfgs"), BINARY),
+    "l1 fista": (LogisticRegression(l1_ratio=1.0, C=0.05, solver="gd"), BINARY),
+    "net, several": (LogisticRegression(l1_ratio=0.5, C=0.05, solver="lbfgs"), SEVERAL),
+    "bounds": (LogisticRegression(coef_bounds=(0.0, 0.3), solver="lbfgs"), BINARY),
+    "l2": (LogisticRegression(solver="lbfgs"), BINARY),
+    "l2, several": (LogisticRegression(solver="lbfgs"), SEVERAL),
+    "l2 nesterov": (LogisticRegression(C=0.1, solver="gd"), BINARY),
+    "l2 newton-cg": (LogisticRegression(solver="newton-cg"), BINARY),
+    "unrolled": (LogisticRegression(solver="lbfgs", unroll=3), BINARY),
+    "poisson": (PoissonRegressor(alpha=0.01, solver="lbfgs"), COUNTS),
+}
+
+
+def raw_of(model, rows):
+    """Raw predictions; of several classes up to what all have in common."""
+    raw = rows @ model.coef_.T + model.intercept_
+    return raw - raw.mean(axis=1, keepdims=True) if raw.shape[1:] == (3,) else raw
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_far_columns_cost_no_rounds(name):
+    """Sums lose a digit for each that a column is farther from zero than it is wide, hence the tolerance."""
+    model, y = MODELS[name]
+    model.set_params(tol=2e-6, max_iter=1_000)
+    near = model.fit(X, y, WEIGHT)
+    coef, rounds = near.coef_, near.n_rounds_
+    raw = raw_of(near, X)
+    for offset in (1e3, 1e6):
+        rows = X + offset * FAR
+        far = model.fit(da.from_array(rows, chunks=(150, -1)), y, WEIGHT)
+        assert far.n_rounds_ <= rounds + 4
+        assert far.n_passes_ == far.n_rounds_ - 1  # the means are of a few rows
+        np.testing.assert_allclose(far.coef_, coef, atol=2e-4)
+        np.testing.assert_allclose(raw_of(far, rows), raw, atol=1e-3)
+
+
+def test_a_warm_start_is_where_the_last_fit_ended():
+    model = LogisticRegression(solver="lbfgs", tol=1e-6, warm_start=True)
+    first = model.fit(X + 1e3 * FAR, BINARY).n_iter_[0]
+    assert model.fit(X + 1e3 * FAR, BINARY).n_iter_[0] <= 1 < first
+
+
+def test_what_has_no_free_intercept_is_not_centred():
+    for how in ({"fit_intercept": False}, {"intercept_bounds": (-1.0, 1.0)}):
+        model = LogisticRegression(solver="lbfgs", **how).fit(X, BINARY)
+        assert "means" not in {r["name"] for r in model.history_}
+        assert "means" not in {r["name"] for r in LogisticRegression().fit(X, BINARY).history_}
+
+
+@pytest.mark.parametrize(
+    "solver", [LBFGS(), LBFGS(sketch="shared"), LBFGS(sketch="diagonal"), NewtonCG()]
+)
+def test_a_solver_is_told_what_centred_columns_would_tell(solver):
+    """The same states, step by step, as on columns that were centred by hand."""
+    mean = FAR / 2
+    variance = np.ones(D)
+
+    def squares(rows):
+        A = np.column_stack([rows, np.ones(N)])
+        H = A.T @ A / N
+
+        def function(w, order):
+            lost = A @ w - SCORES
+            return Evaluation(float(lost @ lost) / (2 * N), A.T @ lost / N, H)
+
+        return FunctionObjective(function, lambda _, vector: H @ vector)
+
+    by_hand = solve(squares(X), solver, np.ones(D + 1), max_iter=60, tol=1e-9)
+    wrapped = Centred(solver, mean, variance)
+    w0 = wrapped.outward(np.ones(D + 1))
+    told = solve(squares(X + mean), wrapped, w0, max_iter=60, tol=1e-9)
+    np.testing.assert_allclose(told.w, by_hand.w, atol=1e-7)
+    np.testing.assert_allclose(wrapped.inward(w0), np.ones(D + 1), rtol=1e-12)
+    if getattr(solver, "sketch", "") != "diagonal":  # that of far columns is a guess
+        assert told.n_evaluations == by_hand.n_evaluations
