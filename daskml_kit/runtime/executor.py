@@ -134,10 +134,6 @@ class Executor(Protocol):
         """How many items run side by side."""
         ...
 
-    def holds(self, data: BlockDataset) -> bool:
-        """Whether all rows stay in memory from round to round, and what is kept beside them too."""
-        ...
-
     def close(self) -> None:
         """End the fit: free threads, send the last events."""
         ...

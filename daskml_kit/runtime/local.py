@@ -170,10 +170,6 @@ class LocalExecutor:
         """One a processor."""
         return CPU_COUNT
 
-    def holds(self, data: BlockDataset) -> bool:
-        """They are here."""
-        return True
-
     def _reported(
         self, name: str, started: float, begun: float, stamped: Sequence[graph.Stamped]
     ) -> list[Any]:

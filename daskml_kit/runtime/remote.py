@@ -262,10 +262,6 @@ class GraphExecutor:
         """One a thread of a worker."""
         return max(1, sum(w.n_threads for w in self.workers.values()))
 
-    def holds(self, data: BlockDataset) -> bool:
-        """Whether no worker has so many that Dask would spill them."""
-        return self.overfull(data) is None
-
     def overfull(self, data: BlockDataset) -> tuple[str, int, int] | None:
         """A worker with more bytes of bundles than may stay in memory, these bytes, and its memory."""
         held: dict[str, int] = {}
@@ -335,6 +331,8 @@ class GraphExecutor:
 
     def _observe(self, data: BlockDataset, n_rounds: int) -> None:
         """After some rounds: remember what each worker did a second, and what uneven work has cost."""
+        if data.fixed:
+            return
         if self._observed is not data:
             self._observed, self._balancer.lost = data, 0.0
         for event in self.log.rounds[-n_rounds:]:
