@@ -27,7 +27,7 @@ from daskml_kit.linear_model import (
     column_sets,
 )
 from daskml_kit.losses import Binomial, HalfSquared
-from daskml_kit.runtime import columns, ingest
+from daskml_kit.runtime import columns, ingest, opening
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.events import FitLog, Unheard
 from daskml_kit.runtime.local import LocalExecutor
@@ -323,7 +323,7 @@ def test_what_cannot_be_meant_is_refused(monkeypatch):
 def test_a_working_set_larger_than_a_block_leaves_the_work_to_the_blocks(monkeypatch):
     calm = Lasso(0.05, **TIGHT).fit(X, Y[:, 0])
     monkeypatch.setattr(column_sets, "MOST_BYTES", 20 * 8 * N)
-    monkeypatch.setattr(ingest, "JOIN_BYTES", 0)  # or such small blocks would become one
+    monkeypatch.setattr(opening, "JOIN_BYTES", 0)  # or such small blocks would become one
     ours = Lasso(0.05, **TIGHT).fit(FORMS["chunks"](X), Y[:, 0])
     assert "columns-working-set" not in {r["name"] for r in ours.history_}
     np.testing.assert_allclose(ours.coef_, calm.coef_, atol=1e-6 * np.abs(calm.coef_).max())
@@ -333,7 +333,7 @@ def test_a_working_set_larger_than_a_block_leaves_the_work_to_the_blocks(monkeyp
 @pytest.mark.parametrize("forget", ["every round", "once"])
 def test_blocks_that_forget_are_told(monkeypatch, forget):
     """As after a move, a spill or a lost worker: the same answer, for one repeated round each."""
-    monkeypatch.setattr(ingest, "JOIN_BYTES", 0)
+    monkeypatch.setattr(opening, "JOIN_BYTES", 0)
     how = {"tol": 1e-10, "positive": True, "solver": "columns"}
     data = FORMS["chunks"](X)
     calm = Ridge(3.0, **how).fit(data, Y[:, 0])
