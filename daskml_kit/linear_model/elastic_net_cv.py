@@ -250,8 +250,8 @@ class ElasticNetCV(_PathCV):
     The paths run on the driver's threads. It holds n_folds (n_features + 1)^2 values.
     Above 5,000 features all folds take their steps in the same rounds, a few a penalty, each as many passes'
     work as there are folds that still move; they end as :class:`ElasticNet` does there. The driver holds
-    twenty vectors of n_features a fold, and the models' coefficients that are not zero. Data cut by columns are
-    brought together by rows for it; :class:`ElasticNet` leaves them where they are.
+    twenty vectors of n_features a fold, and the models' coefficients that are not zero. Data cut by columns
+    are brought together by rows for it; :class:`ElasticNet` leaves them where they are.
 
     References
     ----------
