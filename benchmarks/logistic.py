@@ -128,7 +128,7 @@ def report() -> str:
         ]
         for name, model in fitted.items()
     ]
-    floor = (rounds - 1) * flops + passes * read
+    floor = flops + passes * read
     head = [
         "",
         "seconds (median)",
@@ -149,7 +149,8 @@ All but one minimise the same objective, scikit-learn's being ``C n`` times the 
 penalises the intercept too, whose best value is near zero here. By default dask-ml standardises the columns
 and penalises the coefficients of those: another objective, better conditioned.{blas}
 Passes over all rows: {passes}, the validating read included; {rounds - passes} more rounds read a sample of
-{sample:,} rows, and all Hessians are of these. Floor on two cores: {floor:.2f} s ({passes} reads of the
-memory of {read * 1e3:.0f} ms, {rounds - 1} Hessians of {flops * 1e3:.1f} ms at the speed of a matrix
-product with its symmetry used); the fit takes {timings[OURS].median / floor:.1f} times the floor.
+{sample:,} rows, and the last of them takes the Hessian that serves all passes. Floor on two cores:
+{floor:.2f} s ({passes} reads of the memory of {read * 1e3:.0f} ms, one Hessian of {flops * 1e3:.1f} ms at the
+speed of a matrix product with its symmetry used); the fit takes {timings[OURS].median / floor:.1f} times
+the floor.
 """
