@@ -307,6 +307,12 @@ class ActorExecutor(GraphExecutor):
         """
         return self._await(self._knock(fn, args, workers), workers)
 
+    def tell(self, fn: Callable[..., Any], *args: Any, workers: Collection[str]) -> None:
+        """The same for nobody to wait for: whether it arrives is not known."""
+        if self.client.status == "running":
+            loop: Any = self.client.loop
+            asyncio.run_coroutine_threadsafe(self._knock(fn, args, workers), loop.asyncio_loop)
+
     def _await(self, call: Coroutine[Any, Any, Result], workers: Collection[str]) -> Result | None:
         """What the workers answer; None if one of them is lost meanwhile."""
         # On the client's own event loop: a thread that called client.run would cost a round 0.7 ms more of

@@ -10,6 +10,9 @@ in the memory of one worker already, as after ``persist``, both are spared::
 
 The bundles are ordinary futures that depend on the parts themselves. Where a bundle's task finds no checked
 block (its worker was lost and it is computed again elsewhere), it loads the part again.
+
+No block outlives its fit. What no bundle will take is forgotten at the driver's word, or a minute after the
+check where the driver can't say one any more; a check that still runs then ends with the part it is at.
 """
 
 from __future__ import annotations
@@ -17,8 +20,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
@@ -39,7 +42,15 @@ from daskml_kit.runtime.serving import keep_log_short, lanes
 FORGET_SECONDS = 60.0
 """How long checked blocks wait for the tasks that want them: a driver that died sends none."""
 
+FULL_MEMORY_SHARE = 0.6
+"""Share of a worker's memory limit that its process may take with checked blocks: Dask spills from there."""
+
+REMEMBERED = 10_000
+"""So many forgotten fits are known to be: checks of older ones have ended long ago."""
+
 Keys: TypeAlias = "tuple[Any, ...]"  # of the X, y and weights of a part; None where there are none
+
+Parts: TypeAlias = "list[tuple[int, list[Any]]]"  # the same in memory, each with its position
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,7 @@ class Visit:
     parts: tuple[tuple[int, Keys], ...]  # each with its position
     threads: int
     most_bytes: float  # that the checked blocks may take
+    full_bytes: float  # and the process with them
 
 
 @dataclass(eq=False)
@@ -59,12 +71,33 @@ class Waiting:
 
     blocks: dict[str, dict[int, Loaded]] = field(default_factory=dict)
     taken: Counter[tuple[str, int]] = field(default_factory=Counter)
+    forgotten: dict[str, None] = field(default_factory=dict)  # in their order
+    coming: int = 0  # bytes that checks have yet to load, or may have loaded by now
     turn: threading.Lock = field(default_factory=threading.Lock)
 
-    def keep(self, token: str, loaded: Loaded) -> None:
-        """Until it is taken, or forgotten."""
+    def keep(self, token: str, loaded: Loaded) -> bool:
+        """Until it is taken, or forgotten; False if that is so already."""
         with self.turn:
-            self.blocks.setdefault(token, {})[loaded.facts.index] = loaded
+            wanted = token not in self.forgotten
+            if wanted:
+                self.blocks.setdefault(token, {})[loaded.facts.index] = loaded
+            return wanted
+
+    def wants(self, token: str) -> bool:
+        """Whether blocks of this fit would be kept."""
+        return token not in self.forgotten
+
+    @contextmanager
+    def room(self, size: int, bounds: float) -> Iterator[bool]:
+        """Whether so much more stays within the bounds, beside what other checks load meanwhile."""
+        with self.turn:
+            fits = self.coming + size <= bounds
+            self.coming += size if fits else 0
+        try:
+            yield fits
+        finally:
+            with self.turn:
+                self.coming -= size if fits else 0
 
     def take(self, token: str, index: int, times: int) -> Loaded | None:
         """A block that is taken so many times in all; None if it is not here."""
@@ -80,8 +113,11 @@ class Waiting:
             return found
 
     def forget(self, token: str) -> None:
-        """All that is left of a fit."""
+        """All that is left of a fit, and all that a check still brings."""
         with self.turn:
+            self.forgotten[token] = None
+            if len(self.forgotten) > REMEMBERED:
+                del self.forgotten[next(iter(self.forgotten))]
             for index in self.blocks.pop(token, {}):
                 del self.taken[token, index]
 
@@ -96,15 +132,27 @@ async def visit(visits: Mapping[str, Visit], dask_worker: Any = None) -> list[Bl
     """The facts of this worker's parts; None unless all of them are in its memory and leave room there."""
     keep_log_short(visit.__name__)
     asked = visits[graph.called(dask_worker.address)]
-    parts = _present(dask_worker, asked)
-    if parts is None:
+    found = _present(dask_worker, asked)
+    if found is None:
         return None
+    parts, size = found
+    bounds = min(asked.most_bytes, asked.full_bytes - dask_worker.monitor.get_process_memory())
+    with waiting.room(size, bounds) as fits:
+        return await _spread(asked, parts) if fits else None
+
+
+async def _spread(asked: Visit, parts: Parts) -> list[BlockFacts] | None:
+    """The check on the threads for direct calls."""
     loop = asyncio.get_running_loop()
-    loop.call_later(FORGET_SECONDS, waiting.forget, asked.token)
     run = partial(_check, asked.token, asked.spec)
     deal = [parts[j :: asked.threads] for j in range(min(asked.threads, len(parts)))]
-    done = await asyncio.gather(*(loop.run_in_executor(lanes(), run, own) for own in deal))
-    return [facts for own in done for facts in own]
+    try:
+        done = await asyncio.gather(*(loop.run_in_executor(lanes(), run, own) for own in deal))
+    except BaseException:
+        waiting.forget(asked.token)  # the other threads may be at their parts still
+        raise
+    loop.call_later(FORGET_SECONDS, waiting.forget, asked.token)
+    return [facts for own in done for facts in own] if waiting.wants(asked.token) else None
 
 
 async def _forget(token: str) -> None:
@@ -112,9 +160,10 @@ async def _forget(token: str) -> None:
     waiting.forget(token)
 
 
-def _present(worker: Any, asked: Visit) -> list[tuple[int, list[Any]]] | None:
+def _present(worker: Any, asked: Visit) -> tuple[Parts, int] | None:
+    """The parts, and about what their blocks take as copies; None unless all are in memory."""
     memory = getattr(worker.data, "memory", worker.data)  # what was spilled is no part of it
-    found: list[tuple[int, list[Any]]] = []
+    found: Parts = []
     size = 0
     for index, keys in asked.parts:
         if any(key is not None and key not in memory for key in keys):
@@ -122,7 +171,7 @@ def _present(worker: Any, asked: Visit) -> list[tuple[int, list[Any]]] | None:
         parts = [None if key is None else memory[key] for key in keys]
         size += _checked_bytes(parts[0], asked.spec)
         found.append((index, parts))
-    return None if size > asked.most_bytes else found
+    return found, size
 
 
 def _checked_bytes(X: Any, spec: Spec) -> int:
@@ -132,9 +181,12 @@ def _checked_bytes(X: Any, spec: Spec) -> int:
     return sizeof(X) if hasattr(X, "nnz") or len(shape) != 2 else dense
 
 
-def _check(token: str, spec: Spec, parts: Sequence[tuple[int, Sequence[Any]]]) -> list[BlockFacts]:
+def _check(token: str, spec: Spec, parts: Parts) -> list[BlockFacts]:
+    """Of all parts, or of those until the fit was forgotten."""
     out = []
     for index, part in parts:
+        if not waiting.wants(token):
+            break
         loaded = load(index, spec, *part)
         waiting.keep(token, loaded)
         out.append(loaded.facts)
@@ -174,20 +226,26 @@ def visited(
     for address in dict.fromkeys(homes):
         worker = executor.workers[address]
         own = tuple((i, part) for i, part in enumerate(parts) if homes[i] == address)
-        most = RESIDENT_MEMORY_SHARE * (worker.memory_limit or np.inf)
-        visits[address] = Visit(token, spec, own, worker.n_threads, most)
-    said = executor.ask(visit, visits, workers=visits)
-    if said is None or not all(isinstance(own, list) for own in said.values()):
+        limit = worker.memory_limit or np.inf
+        most, full = RESIDENT_MEMORY_SHARE * limit, FULL_MEMORY_SHARE * limit
+        visits[address] = Visit(token, spec, own, worker.n_threads, most, full)
+    try:
+        said = executor.ask(visit, visits, workers=visits)
+    except BaseException:  # KeyboardInterrupt, too: the checks end, and nobody waits for that
         forget(executor, token, visits)
+        raise
+    if said is None or not all(isinstance(own, list) for own in said.values()):
+        with suppress(ClusterError):  # nothing is left there
+            executor.ask(_forget, token, workers=visits)  # first, or the same would be there twice
         return None
     facts = [fact for own in said.values() for fact in own]
     return token, sorted(facts, key=lambda fact: fact.index)
 
 
 def forget(executor: ActorExecutor, token: str, workers: Collection[str]) -> None:
-    """Let go of the checked blocks that no bundle will be made of."""
-    with suppress(ClusterError):  # nothing is left there
-        executor.ask(_forget, token, workers=workers)
+    """Have workers let go of the checked blocks that no bundle will be made of. Nobody waits for it."""
+    waiting.forget(token)  # of workers in this process, and if the cluster closes
+    executor.tell(_forget, token, workers=workers)
 
 
 def assembly(token: str, spec: Spec, groups: Sequence[Sequence[Piece]], times: int = 1) -> Assembly:

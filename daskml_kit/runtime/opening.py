@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import cycle
 from typing import Any, Protocol
 
 import dask.threaded
@@ -270,7 +271,7 @@ class _Checked:
     parts: Sequence[Any]  # what a bundle's task depends on
     make: Callable[[Sequence[Sequence[Piece]], int], graph.Make]  # of groups, each made so often
     futures: Sequence[distributed.Future[Any]] = ()
-    give_up: Callable[[], None] = lambda: None  # where there will be no bundles
+    give_up: Callable[[], None] = lambda: None  # what no bundle will be made of any more
 
     def __enter__(self) -> None:
         pass
@@ -401,6 +402,8 @@ def _assembled(
     n = len(groups)
     bundles = placed(executor.client, futures[:n], groups, at)
     few = [] if draw is None else placed(executor.client, futures[n:], groups, at)
+    if any(ref.worker != home for ref, home in zip(bundles + few, cycle(at), strict=False)):
+        checked.give_up()  # what a task elsewhere has not taken
     return bundles, few
 
 
