@@ -139,9 +139,9 @@ def fewer(every: int, poor: bool) -> int:
 
 
 def finite(evaluation: Evaluation) -> bool:
-    """Whether value and Hessian are: the latter may overflow where the former does not."""
-    hessian = evaluation.hessian
-    return bool(np.isfinite(evaluation.value) and (hessian is None or np.isfinite(hessian).all()))
+    """Whether all of it is: derivatives may overflow where the value does not."""
+    parts = (evaluation.value, evaluation.gradient, evaluation.hessian)
+    return all(bool(np.isfinite(part).all()) for part in parts if part is not None)
 
 
 def newton_factor(hessian: FloatArray) -> Factor:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import optimize
 
-from daskml_kit.exceptions import ConvergenceWarning
+from daskml_kit.exceptions import ConvergenceWarning, InvalidDataError
 from daskml_kit.solvers import (
     LBFGS,
     Evaluation,
@@ -23,6 +23,7 @@ from daskml_kit.solvers import (
     approach,
     solve,
 )
+from daskml_kit.solvers.cholesky import factorised
 from daskml_kit.solvers.metric import metric_from
 from daskml_kit.solvers.protocol import asked
 
@@ -435,3 +436,21 @@ def test_an_approach_ends_near_and_in_time(solver):
     evaluations = len(objective.points)
     approach(objective, solver, np.zeros(6), max_iter=1, share=0.0)  # and no warning
     assert len(objective.points) <= evaluations + 40
+
+
+def test_systems_that_are_not_finite_are_refused_by_name():
+    matrix, scale = np.diag([1.0, 2.0, 3.0]), np.ones(3)
+    with pytest.raises(
+        InvalidDataError, match=r"right side .* not finite: inf at \[1\], the first of 2 "
+    ):
+        factorised(matrix, scale).solve(np.array([1.0, np.inf, np.nan]))
+    matrix[2, 0] = np.nan
+    with pytest.raises(
+        InvalidDataError, match=r"3 equations has a matrix .*: nan at \[2, 0\], .* scale the"
+    ):
+        factorised(matrix, scale)
+    with pytest.warns(ConvergenceWarning, match="The objective is inf after 0 steps"):
+        solve(
+            FunctionObjective(lambda w, order: Evaluation(1.0, np.inf * w, np.eye(2))),
+            Newton(), np.ones(2), max_iter=9, tol=1e-6,
+        )  # fmt: skip
