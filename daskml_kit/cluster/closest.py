@@ -54,8 +54,11 @@ class Race:
 
     key: int
     size: int
-    least: FloatArray = field(default_factory=lambda: np.empty(0))
-    """At most ``size`` of the smallest keys that blocks have come with; nothing but time depends on it."""
+    least: tuple[IntArray, FloatArray] = field(
+        default_factory=lambda: (np.empty(0, np.int64), np.empty(0))
+    )
+    """At most ``size`` global rows of the smallest keys that blocks have come with, and these keys; nothing
+    but time depends on it."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Race, (self.key, self.size)
@@ -63,14 +66,21 @@ class Race:
     @property
     def limit(self) -> float:
         """No key above this is drawn."""
-        return float(self.least.max()) if len(self.least) == self.size else np.inf
+        _, keys = self.least
+        return float(keys.max()) if len(keys) == self.size else np.inf
 
-    def seen(self, keys: FloatArray) -> None:
-        """Remember the keys of one block. Threads may miss each other's: the limit is a little high."""
-        both = np.concatenate([self.least, keys])
-        self.least = (
-            both if len(both) <= self.size else np.partition(both, self.size - 1)[: self.size]
-        )
+    def seen(self, drawn: Chosen) -> None:
+        """Remember what one block comes with.
+
+        Each row once, for tasks of one process share the race and a task may be repeated: a row that counted
+        twice would bring the limit below keys that are drawn. Threads may miss each other's rows: the limit
+        is a little high.
+        """
+        rows, keys = self.least
+        rows, first = np.unique(np.concatenate([drawn.rows, rows]), return_index=True)
+        keys = np.concatenate([drawn.keys, keys])[first]
+        few = np.argsort(keys)[: self.size]
+        self.least = rows[few], keys[few]
 
 
 @dataclass(eq=False)
@@ -148,8 +158,9 @@ def _raced(block: Block, known: Reach, origin: FloatArray, race: Race) -> Chosen
         count = np.count_nonzero(below)
         if count >= race.size or own >= race.limit:
             known.raised = raised if np.isfinite(raised) else 1.0  # all have met all
-            race.seen(keys[below])
-            return taken(block, local[below], keys[below], race.size)
+            drawn = taken(block, local[below], keys[below], race.size)
+            race.seen(drawn)
+            return drawn
         raised *= min(max(ample(race.size) / max(int(count), 1), 2.0), STEP)
         if raised > MOST or 2 * len(local) > block.n_rows:
             raised = np.inf

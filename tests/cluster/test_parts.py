@@ -209,6 +209,19 @@ def test_the_rows_drawn_are_those_of_a_race_of_all(n, size, spread, weighted, fo
         candidates = np.concatenate([candidates, found.points])
 
 
+def test_a_block_that_races_twice_counts_once():
+    """A task that is repeated where the first has run, or shares the race with it, cut as it may be."""
+    X = np.random.default_rng(0).normal(size=(4_000, 3))
+    near = Near(X[:1], X.mean(axis=0), 0)
+    first, last = Block(X[:2_000]), Block(X[2_000:], start=2_000)
+    expected = merged(16, far_rows(first, near, Race(7, 16)), far_rows(last, near, Race(7, 16)))
+    race = Race(7, 16)
+    for part in (first, *cut(first, [900])):
+        far_rows(part, near, race)
+    found = merged(16, far_rows(first, near, race), far_rows(last, near, race))
+    assert found.rows.tolist() == expected.rows.tolist()
+
+
 def test_few_rows_are_measured_where_few_are_drawn(monkeypatch):
     X, measured = RNG.normal(size=(20_000, 5)), []
 
