@@ -119,7 +119,7 @@ class Parallel:
                 )
                 weights = executor.reduce(data, side_by_side(WEIGHED), asked)
                 return candidates._replace(weights=tuple(own for own in weights if own is not None))
-            size = math.ceil(self.oversampling * self.k)
+            size = math.ceil(min(self.oversampling * self.k, data.facts.n_rows))
             draws = tuple(
                 Draw(one, Race(self._key(f"{one.run}-{candidates.rounds + 1}"), size))
                 for one in near

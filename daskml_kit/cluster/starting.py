@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Real
 from typing import Any
 
@@ -34,7 +35,7 @@ def k_means_parallel(
     n_clusters : int
     sample_weight : (n,) or None
     oversampling_factor : float, default=2
-        Rows that a round draws, in multiples of ``n_clusters``.
+        Rows that a round draws, in multiples of ``n_clusters``; all of them where there are fewer.
     n_rounds : int, default=5
     random_state : int, RandomState or None
         Draws are keyed by seed and row: equal seeds give equal centres, however the data are chunked.
@@ -81,9 +82,9 @@ def k_means_parallel(
 
 
 def _check_factor(factor: Any, n_rounds: int) -> None:
-    if not isinstance(factor, Real) or not float(factor) > 0:
+    if not isinstance(factor, Real) or not 0 < float(factor) < math.inf:
         raise InvalidParameterError(
-            f"oversampling_factor must be a number above 0, got {factor!r}."
+            f"oversampling_factor must be a finite number above 0, got {factor!r}."
         )
     if float(factor) * n_rounds < 1:
         raise InvalidParameterError(
