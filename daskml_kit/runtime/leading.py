@@ -23,7 +23,7 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, Protocol, TypeVar, cast
 
@@ -51,6 +51,9 @@ PATIENCE_SECONDS = 30.0
 
 LARGE_ANSWER_BYTES = 1 << 16
 """Above this an answer is pickled in a thread: to hand it over takes as long as to copy so many."""
+
+WALL_SECONDS = 600.0
+"""How long a leader believes that only Dask's own port of another worker can be reached."""
 
 FOLLOWER = "daskml-follower"
 """Name of the threads that answer a leader."""
@@ -122,7 +125,8 @@ def follow(dask_worker: Any) -> None:
 def _rounds(errand: Errand, address: str, bundles: Here, line: Line) -> None:
     while True:
         payload = line.receive(PATIENCE_SECONDS)
-        line.send(pickle.dumps(serving.attempt_pickled(payload, errand, address, bundles)))
+        said = serving.attempt_pickled(payload, errand, address, bundles)
+        line.send(pickle.dumps(said), PATIENCE_SECONDS)
 
 
 # ---------------------------------------------------------------- on the leader
@@ -176,7 +180,10 @@ class OnLine:
 
     def __init__(self, line: Line) -> None:
         self._line = line
-        self.ask, self.close = line.send, line.close
+        self.close = line.close
+
+    def ask(self, payload: bytes) -> None:
+        self._line.send(payload, PATIENCE_SECONDS)
 
     def answer(self, end: float) -> bytes | bytearray:
         return self._line.receive(end - time.monotonic())
@@ -207,8 +214,14 @@ class OnCall:
             self._request.cancel()
 
 
-_behind_walls: set[str] = set()
-"""Addresses that this process knows to let it in nowhere but at the workers' own ports."""
+_walls: dict[str, float] = {}
+"""Addresses that let this process in at the workers' own ports only, and until when that is believed."""
+
+
+@functools.cache
+def _callers() -> ThreadPoolExecutor:
+    """Threads that knock at other workers' doors, all at once: where nobody opens each takes a second."""
+    return ThreadPoolExecutor(64, thread_name_prefix="daskml-caller")
 
 
 class Leader:
@@ -321,10 +334,16 @@ class Leader:
         return [part for _, part in serving.in_order([parts])], sent
 
     def _called(self) -> list[Follower]:
-        """The other workers, ready for rounds: all of them open their doors at the same time."""
-        known = [address for address in self._errands if address not in _behind_walls]
+        """The other workers, ready for rounds: all open their doors at once, and all are called at once."""
+        asked = time.monotonic()
+        known = [address for address in self._errands if _walls.get(address, asked) <= asked]
         offers = dict(zip(known, self._offers(known), strict=True))
-        return [self._follower(address, offers.get(address)) for address in self._errands]
+        calls = {
+            address: _callers().submit(self._line, address, offer, asked)
+            for address, offer in offers.items()
+        }
+        found = {address: call.result() for address, call in calls.items()}
+        return [found.get(address) or self._on_call(address) for address in self._errands]
 
     def _offers(self, addresses: Sequence[str]) -> list[Offer]:
         rpc, errands = self._worker.rpc, self._errands
@@ -341,12 +360,21 @@ class Leader:
             request.cancel()
             self._break_off()
 
-    def _follower(self, address: str, offer: Offer | None) -> Follower:
-        if offer is not None:
-            try:
-                return OnLine(lines.call(self._worker, address, offer))
-            except OSError:
-                _behind_walls.add(address)
+    def _line(self, address: str, offer: Offer, asked: float) -> Follower | None:
+        """None where there is no way to a door of a worker that has just answered at Dask's port."""
+        try:
+            return OnLine(lines.call(self._worker, address, offer))
+        except ConnectionRefusedError:
+            walled = time.monotonic() < asked + lines.DOOR_SECONDS  # or it was closed again
+        except ConnectionError:
+            walled = False  # it was reached, and lost
+        except OSError:
+            walled = True
+        if walled:
+            _walls[address] = time.monotonic() + WALL_SECONDS
+        return None
+
+    def _on_call(self, address: str) -> Follower:
         return OnCall(self._worker, self._loop, address, self._errands[address])
 
     def _hang_up(self) -> None:
@@ -355,6 +383,8 @@ class Leader:
 
     def _break_off(self) -> NoReturn:
         self._broken = True
+        for address in self._errands:  # perhaps another worker has this address now
+            _walls.pop(address, None)
         raise BatchBrokenError
 
     def __getattr__(self, name: str) -> Any:

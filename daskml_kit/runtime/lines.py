@@ -55,13 +55,14 @@ class Line:
         end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._end = end
 
-    def send(self, message: bytes) -> None:
-        """Raises OSError where the other end is gone."""
+    def send(self, message: bytes, seconds: float) -> None:
+        """OSError if the other end is gone, or has not taken it after so long."""
+        self._end.settimeout(max(seconds, 1e-3))  # zero would mean not to wait at all
         self._end.sendall(_LENGTH.pack(len(message)) + message)
 
     def receive(self, seconds: float) -> bytearray:
         """The next message; OSError if the other end is gone or silent for so long."""
-        self._end.settimeout(max(seconds, 1e-3))  # zero would mean not to wait at all
+        self._end.settimeout(max(seconds, 1e-3))
         (length,) = _LENGTH.unpack(self.receive_exactly(_LENGTH.size))
         return self.receive_exactly(length)
 

@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from types import SimpleNamespace
 from unittest import mock
 
 import dask.array as da
@@ -22,9 +23,11 @@ from daskml_kit.runtime.actors import ActorExecutor
 from daskml_kit.runtime.block import Bundle
 from daskml_kit.runtime.events import FitLog
 from daskml_kit.runtime.ingest import Spec
+from daskml_kit.runtime.leading import BatchBrokenError, Leader, OnCall, OnLine
 from daskml_kit.runtime.local import LocalExecutor
 from daskml_kit.runtime.opening import open_dataset
 from daskml_kit.runtime.reduction import Reduction
+from daskml_kit.runtime.serving import Errand
 from tests.integration.clusters import wait_until
 
 D = 3
@@ -144,7 +147,7 @@ def test_short_rounds_are_led_by_a_worker(fit, edges):
 
 def walled(on):
     """No port but Dask's own can be reached from this process, or each can again."""
-    leading._behind_walls.clear()
+    leading._walls.clear()
     refusing = mock.patch.object(lines, "call", side_effect=ConnectionRefusedError)
     if on:
         refusing.start()
@@ -157,12 +160,58 @@ def test_workers_that_only_dask_reaches_are_asked_through_dask(fit, client):
     client.run(walled, True)
     try:
         w, where = lead(executor, data)
-        (known,) = {tuple(k) for k in client.run(lambda: leading._behind_walls).values() if k}
+        (known,) = {tuple(k) for k in client.run(lambda: leading._walls).values() if k}
     finally:
         client.run(walled, False)
     np.testing.assert_allclose(w, expected(MANY), rtol=1e-12)
     assert len(led(where)) >= LENGTH - 2
     assert set(known) < set(executor.workers)  # not to be tried again
+
+
+def reached(monkeypatch, trouble):
+    """How a leader reaches workers, of which some make trouble; that all are called before one answers."""
+    errands = {f"tcp://{name}:1": Errand((), 1, False) for name in ("leader", *trouble)}
+    together = threading.Barrier(len(trouble))
+
+    def call(_, address, offer):
+        assert offer is address
+        together.wait(10.0)
+        error = trouble[address.split("/")[-1][:-2]]
+        if error is not None:
+            raise error
+        return mock.Mock()
+
+    monkeypatch.setattr(lines, "call", call)
+    monkeypatch.setattr(Leader, "_offers", lambda self, addresses: addresses)
+    leader = Leader(SimpleNamespace(address="tcp://leader:1", data={}), None, errands)
+    return leader, [type(other) for other in leader._called()]
+
+
+def test_walls_are_around_those_workers_only_that_have_some_and_for_a_while(monkeypatch):
+    walls = {}
+    monkeypatch.setattr(leading, "_walls", walls)
+    trouble = {
+        "silent": TimeoutError(),
+        "near": None,
+        "lost": ConnectionResetError(),
+        "closed": ConnectionRefusedError(),
+        "far": None,
+    }
+    by_line = {"near": OnLine, "far": OnLine}
+    _, found = reached(monkeypatch, trouble)
+    assert found == [by_line.get(name, OnCall) for name in trouble]
+    assert sorted(walls) == ["tcp://closed:1", "tcp://silent:1"]
+    walls.clear()
+    with monkeypatch.context() as late:
+        late.setattr(lines, "DOOR_SECONDS", 0.0)  # the door was open no longer
+        late.setattr(leading, "WALL_SECONDS", 0.0)
+        reached(late, trouble)
+    assert sorted(walls) == ["tcp://silent:1"]
+    leader, found = reached(monkeypatch, dict.fromkeys(["silent", "near"]))
+    assert found == [OnLine, OnLine]  # tried again
+    with pytest.raises(BatchBrokenError):
+        leader._break_off()
+    assert not walls  # perhaps another worker has that address now
 
 
 def state_of(dask_worker):

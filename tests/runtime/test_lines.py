@@ -25,7 +25,7 @@ def worker(scheme="tcp", security=PLAIN, host="127.0.0.1"):
 
 def echo(line):
     while True:
-        line.send(line.receive(5.0))
+        line.send(line.receive(5.0), 5.0)
 
 
 def attending():
@@ -43,7 +43,7 @@ def test_messages_come_back(scheme):
     who = worker(scheme, Security.temporary() if scheme == "tls" else PLAIN)
     line = lines.call(who, who.address, lines.open_door(who, echo, NAME))
     for message in (b"", b"x", bytes(range(256)) * 4_000):
-        line.send(message)
+        line.send(message, 5.0)
         assert line.receive(5.0) == message
     line.close()
     line.close()  # again
@@ -99,3 +99,26 @@ def test_silence_ends_and_closing_wakes_who_waits():
         line.receive(30.0)
     assert time.monotonic() < begun + 10.0
     closer.join()
+
+
+def test_a_message_may_take_its_own_time_however_long_the_last_one_did():
+    taken = threading.Event()
+
+    def busy(line):
+        taken.wait(5.0)
+        line.send(line.receive(5.0)[:1], 5.0)
+
+    who = worker()
+    line = lines.call(who, who.address, lines.open_door(who, busy, NAME))
+    with pytest.raises(TimeoutError):
+        line.receive(0.001)
+    later = threading.Timer(0.1, taken.set)
+    later.start()
+    line.send(bytes(1 << 24), 5.0)  # more than fits between two ends where one does not listen
+    assert line.receive(5.0) == b"\0"
+    line.close()
+    line = lines.call(who, who.address, lines.open_door(who, lambda _: time.sleep(0.2), NAME))
+    with pytest.raises(TimeoutError):
+        line.send(bytes(1 << 24), 0.01)
+    line.close()
+    later.join()
