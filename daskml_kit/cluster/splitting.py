@@ -8,7 +8,7 @@ after the other. Which splits count is decided afterwards, best first, as if one
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple, TypeAlias
@@ -23,6 +23,8 @@ from daskml_kit.cluster.side_by_side import side_by_side
 from daskml_kit.kernels.exact_sums import Grid, resolved
 from daskml_kit.kernels.pairs import PairSums, descend, own_distances, sum_pairs
 from daskml_kit.runtime.block import Block
+from daskml_kit.runtime.dataset import BlockDataset
+from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.typing import Array, FloatArray, IntArray
 
@@ -85,6 +87,7 @@ def _sums_chunk(block: Block, asked: Splitting) -> PairSums:
 
 
 SPLIT: Reduction[Splitting, PairSums, PairSums] = Reduction("bisect", _sums_chunk, operator.add)
+SPLITS = side_by_side(SPLIT)
 
 
 def _draw_chunk(size: int, block: Block, asked: Drawing) -> tuple[Chosen, ...]:
@@ -187,23 +190,89 @@ def split(ground: Ground, growth: Growth, which: Sequence[int], how: Strategy) -
     tree = growth.tree
     slot = np.full(len(tree.centers), -1, dtype=np.int64)
     slot[list(which)] = np.arange(len(which))
-    starts = [_drawn(ground, tree, slot, which, how, run) for run in range(how.n_runs)]
-    runs = [[Run(pair) for pair in own] for own in starts]
-    rule = Rule(how.tol, how.max_iter, ground.origin, 0.0)
-    passes = side_by_side(SPLIT)
-    while any(one.status == "running" for own in runs for one in own):
-        asked = tuple(_asked(ground, tree, slot, own, which) for own in runs)
-        found = ground.executor.reduce(ground.data, passes, asked, objective=_least)
-        runs = [
-            own if sums is None else [_advanced(rule, one, sums, k) for k, one in enumerate(own)]
-            for own, sums in zip(runs, found, strict=True)
-        ]
-    asked = tuple(Splitting(tree, slot, _pairs(own), ground.grid) for own in runs)
-    final = [
-        one for one in ground.executor.reduce(ground.data, passes, asked, objective=_least) if one
-    ]
+    steps = Steps(tree, slot, tuple(which), how, ground.origin, ground.grid)
+    halves = Halves()
+    while halves.final is None:
+        halves = ground.executor.lead(ground.data, steps, halves)
     for k, leaf in enumerate(which):
-        _append(growth, leaf, runs, final, k, how)
+        _append(growth, leaf, halves.runs, halves.final, k, how)
+
+
+class Halves(NamedTuple):
+    """How far the splits of some leaves are."""
+
+    runs: tuple[tuple[Run, ...], ...] = ()
+    """Each run's pair for each leaf, as far as they are drawn."""
+    final: tuple[PairSums, ...] | None = None
+    """Of each run at its last centres, in the end."""
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """The rounds that split some leaves: what :meth:`Executor.lead` is given."""
+
+    tree: Tree
+    slot: IntArray  # of the leaves that are split
+    which: tuple[int, ...]  # these leaves
+    how: Strategy
+    origin: FloatArray  # (d,) of the ground
+    grid: Grid
+
+    def __call__(
+        self, executor: Executor, data: BlockDataset, halves: Halves, go_on: Callable[[], bool]
+    ) -> Halves:
+        """Draws, then iterations, then the costs, while they go on."""
+        while True:
+            halves = self._one(executor, data, halves)
+            if halves.final is not None or not go_on():
+                return halves
+
+    def _one(self, executor: Executor, data: BlockDataset, halves: Halves) -> Halves:
+        runs = halves.runs
+        if len(runs) < self.how.n_runs:
+            drawn = self._drawn(executor, data, len(runs))
+            return Halves((*runs, tuple(Run(pair) for pair in drawn)))
+        if not any(one.status == "running" for own in runs for one in own):
+            asked = tuple(Splitting(self.tree, self.slot, _pairs(own), self.grid) for own in runs)
+            final = executor.reduce(data, SPLITS, asked, objective=_least)
+            return Halves(runs, tuple(one for one in final if one is not None))
+        moving = tuple(self._asked(own) for own in runs)
+        found = executor.reduce(data, SPLITS, moving, objective=_least)
+        rule = Rule(self.how.tol, self.how.max_iter, self.origin, 0.0)
+        return Halves(
+            tuple(
+                own
+                if sums is None
+                else tuple(_advanced(rule, one, sums, k) for k, one in enumerate(own))
+                for own, sums in zip(runs, found, strict=True)
+            )
+        )
+
+    def _asked(self, own: Sequence[Run]) -> Splitting | None:
+        """The pairs that still move."""
+        moving = self.slot.copy()
+        for leaf, one in zip(self.which, own, strict=True):
+            if one.status != "running":
+                moving[leaf] = -1
+        return Splitting(self.tree, moving, _pairs(own), self.grid) if (moving >= 0).any() else None
+
+    def _drawn(self, executor: Executor, data: BlockDataset, run: int) -> list[FloatArray]:
+        """Two rows (2, d) of each leaf; the leaf's centre where it has not so many."""
+        tree, how = self.tree, self.how
+        centers = [tree.centers[leaf] for leaf in self.which]
+        name = f"bisect-{run}-{len(tree.centers)}"
+        drawing = Drawing(tree, self.slot, how.seed, name)
+        rows = [one.points for one in executor.reduce(data, draw(1 if how.far else 2), drawing)]
+        if how.far:
+            start = np.stack([_two(one, at)[0] for one, at in zip(rows, centers, strict=True)])
+            drawing = Drawing(tree, self.slot, how.seed, f"{name}-far", start)
+            second = executor.reduce(data, draw(1), drawing)
+            rows = [np.concatenate([a, b.points]) for a, b in zip(rows, second, strict=True)]
+        return [_two(one, at) for one, at in zip(rows, centers, strict=True)]
+
+
+def _two(rows: Array, center: Array) -> FloatArray:
+    return np.concatenate([rows, center[None], center[None]])[:2].astype(center.dtype)
 
 
 def _least(found: Sequence[PairSums | None]) -> float:
@@ -212,17 +281,6 @@ def _least(found: Sequence[PairSums | None]) -> float:
 
 def _pairs(own: Sequence[Run]) -> FloatArray:
     return np.concatenate([one.centers for one in own])
-
-
-def _asked(
-    ground: Ground, tree: Tree, slot: IntArray, own: Sequence[Run], which: Sequence[int]
-) -> Splitting | None:
-    """The pairs that still move."""
-    moving = slot.copy()
-    for leaf, one in zip(which, own, strict=True):
-        if one.status != "running":
-            moving[leaf] = -1
-    return Splitting(tree, moving, _pairs(own), ground.grid) if (moving >= 0).any() else None
 
 
 def _advanced(rule: Rule, run: Run, found: PairSums, k: int) -> Run:
@@ -250,27 +308,6 @@ def _append(
     growth.costs += final[best].costs[own].tolist()
     growth.scores += scores[own].tolist()
     growth.child += [-1, -1]
-
-
-def _drawn(
-    ground: Ground, tree: Tree, slot: IntArray, which: Sequence[int], how: Strategy, run: int
-) -> list[FloatArray]:
-    """Two rows (2, d) of each leaf; the leaf's centre where it has not so many."""
-    name, reduce = f"bisect-{run}-{len(tree.centers)}", ground.executor.reduce
-    first = reduce(ground.data, draw(1 if how.far else 2), Drawing(tree, slot, how.seed, name))
-    rows = [one.points for one in first]
-    if how.far:
-        start = np.stack(
-            [_two(one, tree.centers[leaf])[0] for one, leaf in zip(rows, which, strict=True)]
-        )
-        drawing = Drawing(tree, slot, how.seed, f"{name}-far", start)
-        second = reduce(ground.data, draw(1), drawing)
-        rows = [np.concatenate([a, b.points]) for a, b in zip(rows, second, strict=True)]
-    return [_two(one, tree.centers[leaf]) for one, leaf in zip(rows, which, strict=True)]
-
-
-def _two(rows: Array, center: Array) -> FloatArray:
-    return np.concatenate([rows, center[None], center[None]])[:2].astype(center.dtype)
 
 
 __all__ = ["LEAVES", "Growth", "Strategy", "Tree", "nodes", "split"]
