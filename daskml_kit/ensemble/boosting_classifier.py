@@ -43,7 +43,7 @@ class GradientBoostingClassifier(ClassifierMixin, GradientBoosting):
     max_features : int, share, "sqrt", "log2" or None
         Features searched at a node, drawn anew at each.
     class_weight : dict, "balanced" or None
-        "balanced" counts the weights of the rows.
+        "balanced" counts the rows, whatever they weigh.
     verbose : int, default=0
         1 shows a progress line.
     max_leaf_nodes : int or None

@@ -191,7 +191,9 @@ class Forest(TreeEstimator):
         return isinstance(given, str) and given == "balanced_subsample" and self.bootstrap
 
     def _balances(self, sample_weight: ArrayLike) -> bool:
-        return self._balances_bootstraps or super()._balances(sample_weight)
+        """Whether classes are balanced on the ground: where rows have weights, whose sums must not round."""
+        weighted = sample_weight is not None and self._class_weight() == "balanced"
+        return weighted or self._balances_bootstraps
 
     def _class_weight(self) -> Any:
         """Without bootstraps their classes are those of all rows."""

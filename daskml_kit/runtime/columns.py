@@ -117,6 +117,7 @@ def open_columns(
         block_rows=facts.block_rows,
         starts=facts.starts,
         heaviest=facts.heaviest,
+        class_rows=facts.class_rows,
     )
     return data, executor
 

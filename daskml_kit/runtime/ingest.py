@@ -60,6 +60,7 @@ class BlockFacts:
     n_outputs: int = 0  # 0 for one-dimensional y
     classes: Array | None = None  # sorted labels of this block
     class_weight_sums: FloatArray | None = None
+    class_rows: FloatArray | None = None  # rows of each class, those without weight too
     started: float = 0.0  # seconds since the epoch, the worker's clock
     seconds: float = 0.0  # spent checking and converting
     problem: str = ""
@@ -93,6 +94,7 @@ class DataFacts:
     block_rows: tuple[int, ...]
     starts: tuple[int, ...] = field(default=())
     heaviest: float = 1.0  # weight of a row, before class weights
+    class_rows: FloatArray | None = None  # rows of each class, those without weight too
 
 
 def load(index: int, spec: Spec, X: Any, y: Any = None, weight: Any = None) -> Loaded:
@@ -117,9 +119,11 @@ def _load(index: int, spec: Spec, X: Any, y: Any, weight: Any) -> Loaded:
     target, classes = _check_target(y, X.shape[0], spec)
     weight = _check_weight(weight, X.shape[0])
     block = Block(X, target, weight, index=index)
-    sums = None
+    sums: FloatArray | None = None
+    rows: FloatArray | None = None
     if classes is not None and target is not None:
-        sums = np.bincount(target, weights=weight, minlength=len(classes)).astype(np.float64)
+        rows = np.bincount(target, minlength=len(classes)).astype(np.float64)
+        sums = rows if weight is None else np.bincount(target, weight, len(classes)).astype(float)
     facts = BlockFacts(
         index=index,
         n_rows=block.n_rows,
@@ -131,6 +135,7 @@ def _load(index: int, spec: Spec, X: Any, y: Any, weight: Any) -> Loaded:
         n_outputs=target.shape[1] if target is not None and target.ndim == 2 else 0,
         classes=classes,
         class_weight_sums=sums,
+        class_rows=rows,
     )
     return Loaded(block, facts)
 
@@ -314,7 +319,7 @@ def merge_facts(parts: Sequence[BlockFacts], spec: Spec) -> DataFacts:
         raise InvalidDataError(
             "Sample weights are all zero: at least one row must have a positive sample_weight."
         )
-    classes, class_sums = _merge_classes(parts, spec)
+    classes, class_sums, class_rows = _merge_classes(parts, spec)
     rows = tuple(p.n_rows for p in parts)
     return DataFacts(
         n_rows=n_rows,
@@ -329,6 +334,7 @@ def merge_facts(parts: Sequence[BlockFacts], spec: Spec) -> DataFacts:
         block_rows=rows,
         starts=tuple(np.concatenate([[0], np.cumsum(rows)[:-1]]).astype(int).tolist()),
         heaviest=max(p.heaviest for p in parts),
+        class_rows=class_rows,
     )
 
 
@@ -359,31 +365,37 @@ def _common_outputs(parts: Sequence[BlockFacts]) -> int:
 
 def _merge_classes(
     parts: Sequence[BlockFacts], spec: Spec
-) -> tuple[Array | None, FloatArray | None]:
+) -> tuple[Array | None, FloatArray | None, FloatArray | None]:
+    """The labels of all parts, and the weight and the number of the rows of each."""
     if spec.target != "classes":
-        return None, None
+        return None, None, None
     found = [
-        (p.classes, p.class_weight_sums)
+        (p.classes, p.class_weight_sums, p.class_rows)
         for p in parts
-        if p.classes is not None and p.class_weight_sums is not None and p.n_rows
+        if p.classes is not None
+        and p.class_weight_sums is not None
+        and p.class_rows is not None
+        and p.n_rows
     ]
     try:
-        _refuse_promotion([c for c, _ in found])
-        classes = np.unique(np.concatenate([c for c, _ in found]))
+        _refuse_promotion([c for c, _, _ in found])
+        classes = np.unique(np.concatenate([c for c, _, _ in found]))
     except TypeError:
-        kinds = sorted({type(v).__name__ for c, _ in found for v in c})
+        kinds = sorted({type(v).__name__ for c, _, _ in found for v in c})
         raise InvalidDataTypeError(
             f"Labels of mixed types cannot be sorted: {kinds}. Convert y to one type."
         ) from None
-    sums = np.zeros(len(classes))
-    for own, own_sums in found:
-        sums[np.searchsorted(classes, own)] += own_sums
+    sums, rows = np.zeros((2, len(classes)))
+    for own, own_sums, own_rows in found:
+        at = np.searchsorted(classes, own)
+        sums[at] += own_sums
+        rows[at] += own_rows
     if np.count_nonzero(sums) < spec.min_classes:
         raise InvalidDataError(
             f"{spec.estimator} needs samples of at least {spec.min_classes} classes in the data, but the "
             f"data contains only one class: {classes[sums > 0][0]!r}"
         )
-    return classes, sums
+    return classes, sums, rows
 
 
 def _refuse_promotion(labels: Sequence[Array]) -> None:

@@ -17,7 +17,6 @@ from daskml_kit.exceptions import InvalidDataTypeError, InvalidParameterError
 from daskml_kit.runtime.random import generator, seed_from
 from daskml_kit.runtime.sources import is_dask
 from daskml_kit.tree.categorical import numbered
-from daskml_kit.tree.class_weights import balanced
 from daskml_kit.tree.estimator import (
     CLASS_CRITERIA,
     VALUE_CRITERIA,
@@ -104,7 +103,7 @@ class _DecisionTree(TreeEstimator):
         if features is not None:
             how["told_apart"] = features.numbers
         if self._target == "classes":
-            how["class_weights"] = None if self._balances(sample_weight) else self._class_weights
+            how["class_weights"] = self._class_weights
         with self._opened(X, y, sample_weight, **how) as (data, executor):
             facts = data.facts
             with prepared(
@@ -116,11 +115,8 @@ class _DecisionTree(TreeEstimator):
                 features=features,
                 pieces=asked.edges is not None,
             ) as ground:
-                balances = self._balances(sample_weight)
-                growth = asked.growth(ground, Sampling(facts.n_rows), balanced=balances)
+                growth = asked.growth(ground, Sampling(facts.n_rows))
                 key = int(generator(seed, "trees").integers(2**64, dtype=np.uint64))
-                if balances:
-                    growth = balanced(ground, growth, [key], in_bootstrap=False)
                 grown = grow_forest(ground, growth, [key])
         tree = as_tree(
             grown.trees[0], grown.growth.rules, facts.n_features, coding=grown.growth.binning.coding
@@ -238,7 +234,7 @@ class DecisionTreeClassifier(  # noqa: D101
     {SHARED}
     criterion : {{{{"gini", "entropy", "log_loss"}}}}, default="gini"
     class_weight : dict, "balanced" or None
-        "balanced" counts the weights of the rows, where scikit-learn's trees count the rows.
+        "balanced" counts the rows, whatever they weigh.
 
     Attributes
     ----------

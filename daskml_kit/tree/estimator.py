@@ -122,23 +122,19 @@ class TreeEstimator(BlockEstimator):
         )
         return _told_apart(check, getattr(self, "is_categorical_", None), X)
 
-    def _balances(self, sample_weight: ArrayLike) -> bool:
-        """Whether trees balance their classes: where rows have weights, whose sums must not round."""
-        return sample_weight is not None and self._class_weight() == "balanced"
-
     def _class_weight(self) -> Any:
         """As it holds for all rows."""
         return getattr(self, "class_weight", None)
 
     def _class_weights(self, facts: DataFacts) -> FloatArray | None:
-        """The weight of each class, from one weighted pseudo-row a class."""
+        """The weight of each class; "balanced" counts rows, whatever they weigh."""
         given = self._class_weight()
         if given is None:
             return None
         assert facts.classes is not None
         try:
             weights: FloatArray = compute_class_weight(
-                given, classes=facts.classes, y=facts.classes, sample_weight=facts.class_weight_sums
+                given, classes=facts.classes, y=facts.classes, sample_weight=facts.class_rows
             )
         except ValueError as error:
             raise InvalidParameterError(

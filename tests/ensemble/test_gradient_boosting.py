@@ -42,7 +42,7 @@ SHUFFLED = np.sin(7 * np.nan_to_num(HOLED[:, 1])) + np.sin(3 * X[:, 2]) + X[:, 0
 C, R = GradientBoostingClassifier, GradientBoostingRegressor
 PARITY = [
     (C, {}, LABELS, X, None),
-    (C, {"min_samples_leaf": 9}, CLASSES, X, WEIGHT),
+    (C, {"min_samples_leaf": 9, "class_weight": "balanced"}, CLASSES, X, WEIGHT),
     (C, {"min_samples_leaf": 7}, LABELS, X, WEIGHT),
     (R, {"max_leaf_nodes": 11, "max_depth": None, "l2_regularization": 3.0}, SCORE, HOLED, None),
     (R, {"loss": "poisson", "min_samples_leaf": 5}, COUNTS, X, WEIGHT),
@@ -66,6 +66,7 @@ def histogram_based(model):
     given = model.get_params()
     names = ["loss", "learning_rate", "l2_regularization", "max_depth", "max_leaf_nodes"]
     names += ["min_samples_leaf", "monotonic_cst", "categorical_features"]
+    names += ["class_weight"] if kind == "Classifier" else []
     return getattr(reference, f"HistGradientBoosting{kind}")(
         max_iter=given["n_estimators"], early_stopping=False, **{n: given[n] for n in names}
     ).set_params(**({"min_samples_leaf": 6} if given["min_samples_leaf"] == 0.01 else {}))

@@ -68,6 +68,7 @@ def check_rows(data, dtype=np.float64):
     assert data.facts.weight_sum == pytest.approx(WEIGHT.sum())
     expected = [WEIGHT[c == LABELS].sum() for c in "abc"]
     np.testing.assert_allclose(data.facts.class_weight_sums, expected)
+    np.testing.assert_array_equal(data.facts.class_rows, [(c == LABELS).sum() for c in "abc"])
     assert [b.n_rows for b in data.bundles] == [b.n_rows for b in bundles_of(data)]
 
 

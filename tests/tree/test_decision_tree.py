@@ -28,6 +28,7 @@ CLASSIFIERS = [
     {"max_depth": 4, "min_samples_leaf": 30, "min_samples_split": 0.2},
     {"max_depth": 3, "criterion": "entropy", "min_samples_leaf": 30},
     {"max_depth": 3, "class_weight": {0: 1.0, 1: 2.0, 2: 4.0}, "min_samples_leaf": 0.05},
+    {"max_depth": 3, "class_weight": "balanced", "min_samples_leaf": 30},
     {"min_samples_leaf": 8, "max_leaf_nodes": 9},
     {"min_samples_leaf": 8, "ccp_alpha": 0.01},
     {"min_impurity_decrease": 0.01},
@@ -79,6 +80,19 @@ def test_is_scikit_learns_tree(given, missing, weight):
     assert (copy.decision_path(rows) != ours.decision_path(rows)).nnz == 0
 
 
+def test_balanced_classes_count_rows_without_weight_too():
+    """As scikit-learn's do; its forests balance weights."""
+    weight = np.where(Y == 1, 0.3, 1.7) * (np.arange(N) % 3 > 0)
+    given = {"class_weight": "balanced", "max_depth": 2, "min_samples_leaf": 30}
+    lazy = da.from_array(X, chunks=(170, 4))
+    ours = DecisionTreeClassifier(**given).fit(lazy, da.from_array(Y, chunks=170), weight)
+    same_tree(ours, reference.DecisionTreeClassifier(**given).fit(X, Y, weight))
+    forest = {"bootstrap": False, "max_features": None, "random_state": 0, **given}
+    ours = daskml_kit.ensemble.RandomForestClassifier(2, **forest).fit(X, Y, weight)
+    theirs = ensemble.RandomForestClassifier(2, **forest).fit(X, Y, weight)
+    same_tree(ours.estimators_[0], theirs.estimators_[0])
+
+
 @settings(max_examples=8, deadline=None)
 @given(
     cuts=st.lists(st.integers(0, N), max_size=5),
@@ -98,6 +112,7 @@ def test_chunks_change_no_node(cuts, given, values):
     kind, y = (DecisionTreeRegressor, VALUES) if values else (DecisionTreeClassifier, Y)
     # Weights that are no whole numbers: sums of fixed point are exact as well.
     w = WEIGHTS / 3.0
+    given = given if values else {**given, "class_weight": "balanced"}
     one = kind(random_state=5, **given).fit(X, y, w)
     many = kind(random_state=5, **given).fit(lazy, da.from_array(y, chunks=lazy.chunks[0]), w)
     assert (
