@@ -74,7 +74,7 @@ def report(n_rows: int = N_ROWS, n_trees: int = N_TREES, repeats: int = REPEATS)
     mine = partial(ours, n_trees)
     others = peers(n_trees, 2)
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster),
     ):
         chunks = n_rows // 8

@@ -155,7 +155,7 @@ def report(n_rows: int = N_ROWS) -> str:
     models: dict[str, list[Any]] = defaultdict(list)
     seeds = count()
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster),
     ):
         data, twice = Data.of(X[:n_rows], y[:n_rows]), Data.of(X[: 2 * n_rows], y[: 2 * n_rows])

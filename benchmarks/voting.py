@@ -71,7 +71,7 @@ def report(n_rows: int = N_ROWS) -> str:
         return run
 
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster),
     ):
         chunk = -(-n_rows // 8)
