@@ -1,9 +1,11 @@
 """What the candidates of k-means|| weigh: the rows nearest to each, or a sample that stands for them.
 
 The weights only say which candidates belong together and where their mean is, so a hundred rows a candidate
-tell enough: with m candidates row i of weight ``w_i`` is measured with chance ``min(1, w_i below)``,
-``below = EACH m / sum w``, and stands for ``max(w_i, 1 / below)`` (Horvitz, Thompson 1952). A candidate's own
-row is always measured, so a small far group that is drawn is not lost.
+tell enough: with m candidates row i of weight ``w_i`` is measured with chance
+``p_i = min(1, below (w_i + mean w))``, ``below = EACH m / (2 sum w)``, and stands for ``w_i / p_i`` (Horvitz,
+Thompson 1952). Half of the rows are drawn by weight and half alike, so a few heavy rows leave chances to the
+others (Hesterberg 1995). A candidate's own row is always measured and stands for itself. A group of few rows
+keeps its candidates, but what they weigh is as uncertain as the few rows of the sample in it.
 """
 
 from __future__ import annotations
@@ -34,15 +36,16 @@ class Weighing(NamedTuple):
     key: int
     """Of the random numbers."""
     below: float
-    """Rows with a number less than this times their weight are measured."""
+    """Rows with a number less than this times their mass are measured; infinite: all."""
+    mean: float
+    """Of all weights: a row's mass is its weight and this."""
 
 
 def weighing(near: Near, rows: IntArray, key: int, facts: DataFacts) -> Weighing:
     """Of a hundred rows a candidate, or all."""
     enough = EACH * len(rows)
-    return Weighing(
-        near, rows, key, enough / facts.weight_sum if 2 * enough < facts.n_rows else np.inf
-    )
+    below = enough / (2.0 * facts.weight_sum) if 2 * enough < facts.n_rows else np.inf
+    return Weighing(near, rows, key, below, facts.weight_sum / facts.n_rows)
 
 
 def _weigh_chunk(block: Block, asked: Weighing) -> FloatArray:
@@ -60,10 +63,14 @@ def _sample(block: Block, asked: Weighing) -> tuple[IntArray, FloatArray]:
     """Rows of a block that are measured, and what they stand for."""
     own = np.unique(asked.rows[(asked.rows >= block.start) & (asked.rows < block.rows.stop)])
     own -= block.start
-    drawn, _ = runners(asked.key, block.rows, asked.below, None, block.weight)
-    local = np.concatenate([own, np.setdiff1d(drawn, own, assume_unique=True)])
+    mass = None if block.weight is None else block.weight + asked.mean
+    below = asked.below if mass is not None else 2.0 * asked.below
+    drawn, _ = runners(asked.key, block.rows, below, mass)
+    others = np.setdiff1d(drawn, own, assume_unique=True)
+    local = np.concatenate([own, others])
     weight = np.ones(len(local)) if block.weight is None else block.weight[local]
-    weight[len(own) :] = np.maximum(weight[len(own) :], 1.0 / asked.below)
+    chance = below if mass is None else below * mass[others]
+    weight[len(own) :] /= np.minimum(chance, 1.0)
     return local, weight
 
 

@@ -237,24 +237,25 @@ def test_few_rows_are_measured_where_few_are_drawn(monkeypatch):
     assert sum(measured) < 20_000 * 100 / 20
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-def test_a_sample_weighs_as_all_rows_do_in_the_mean(weighted):
+@pytest.mark.parametrize("heaviest", [None, 3.0, 1e9])
+def test_a_sample_weighs_as_all_rows_do_in_the_mean(heaviest):
     X = RNG.normal(size=(3_000, 2))
-    weight = RNG.uniform(0, 3, 3_000) if weighted else None
+    weight = None if heaviest is None else RNG.uniform(0, 3, 3_000)
     rows = RNG.choice(3_000, 10, replace=False)
+    if weight is not None:
+        weight[rows[0]] = heaviest  # beside one such row the others are drawn nevertheless
     near, total = Near(X[rows], np.zeros(2), 0), 3_000.0 if weight is None else weight.sum()
-    blocks = cut(Block(X, weight=weight), [0, 1_000, 1_001])
-    full = WEIGHED(blocks, Weighing(near, rows, 0, np.inf))
+    blocks, asked = cut(Block(X, weight=weight), [0, 1_000, 1_001]), (150 / total, total / 3_000)
+    full = WEIGHED(blocks, Weighing(near, rows, 0, np.inf, asked[1]))
     np.testing.assert_allclose(
         full, np.bincount(naive.nearest(X, X[rows])[0], weights=weight, minlength=10), rtol=1e-12
     )
-    found = np.array(
-        [WEIGHED(blocks, Weighing(near, rows, key, 300 / total)) for key in range(200)]
-    )
-    whole = WEIGHED([Block(X, weight=weight)], Weighing(near, rows, 7, 300 / total))
+    found = np.array([WEIGHED(blocks, Weighing(near, rows, key, *asked)) for key in range(200)])
+    whole = WEIGHED([Block(X, weight=weight)], Weighing(near, rows, 7, *asked))
     np.testing.assert_allclose(found[7], whole, rtol=1e-12)
-    # unbiased: within four standard errors
+    # unbiased: within four standard errors, and none of them much larger than the weight
     assert (np.abs(found.mean(axis=0) - full) < 4 * found.std(axis=0) / np.sqrt(200)).all()
+    assert (found.std(axis=0) < full).all()
     assert (found >= (1.0 if weight is None else weight[rows])).all()
 
 
