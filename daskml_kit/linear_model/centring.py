@@ -145,10 +145,15 @@ def centred(
     """
     if data.facts.sparse or not free_intercept or solver.order == 2:
         return solver
+    found = moments_of_few(data, executor)
+    return Centred(solver, found.mean, found.square / (found.weight or 1.0))
+
+
+def moments_of_few(data: BlockDataset, executor: Executor) -> Moments:
+    """Of the columns of dense data: a round, but no pass."""
     every = max(1, data.facts.n_rows // ROWS)
     reduction: Reduction[int, Moments, Moments] = Reduction("means", _chunk, _combine)
-    found = executor.reduce(data, reduction, every, objective=_no_pass)
-    return Centred(solver, found.mean, found.square / (found.weight or 1.0))
+    return executor.reduce(data, reduction, every, objective=_no_pass)
 
 
 def as_they_are(solver: Any, solution: Solution) -> Solution:
@@ -158,4 +163,4 @@ def as_they_are(solver: Any, solution: Solution) -> Solution:
     return replace(solution, w=solver.outward(solution.w))
 
 
-__all__ = ["Centred", "as_they_are", "centred"]
+__all__ = ["Centred", "as_they_are", "centred", "moments_of_few"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import partial, reduce
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from daskml_kit.base import check_number
 from daskml_kit.kernels import Moments
 from daskml_kit.kernels.joint_scale import JointSums, joint_scale_sums
+from daskml_kit.linear_model.centring import moments_of_few
 from daskml_kit.linear_model.choice import newton_is_cheaper
 from daskml_kit.linear_model.least_squares import MOMENTS, NormalEquations, about_origin
 from daskml_kit.linear_model.regressor import LinearRegressor, check_flag, check_warm_start
@@ -19,16 +20,28 @@ from daskml_kit.losses import HalfSquared
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
-from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.runtime.sources import is_dask
 from daskml_kit.solvers import LBFGS, Evaluation, Newton, Solver, solve
 from daskml_kit.solvers.protocol import State
-from daskml_kit.typing import ArrayLike, FloatArray
+from daskml_kit.typing import Array, ArrayLike, FloatArray
 
 SMALLEST_SCALE = 10 * float(np.finfo(np.float64).eps)
 RELATIVE_SCALE = 1e-9
 """Smallest scale, in deviations of y: below it residuals are rounding, and no scale would fit them."""
+
+ROUNDINGS = 64.0
+"""The same in roundings of y, which count where y is far from zero."""
+
+NO_GAIN = 1e-6
+"""Share of the smallest scale: a step that gains less, where the scale has come down to it, is rounding."""
+
+FAR = 100.0
+"""Deviations from zero to a column's mean from which on it is centred as it is read. Nearer, Hessians keep
+twelve digits and rows are read as they are."""
+
+CENTRED_VALUES = 1 << 18
+"""Most values that are centred at a time: 2 MB."""
 
 NEWTON_SIZE = 200
 """Coefficients up to which Newton's method takes sparse data too: where many rows are outliers little
@@ -40,12 +53,25 @@ class _How(NamedTuple):
     floor: float
     fit_intercept: bool
     order: int
+    centre: FloatArray | None  # (n_features,), what is taken off the columns; None for nothing
 
 
 def _chunk(how: _How, block: Block, point: FloatArray) -> JointSums:
     assert block.y is not None
+    if how.centre is None:
+        return _sums(how, point, block.X, block.y, block.weight)
+    parts = []
+    size = max(1, CENTRED_VALUES // len(how.centre))
+    for start in range(0, max(block.n_rows, 1), size):
+        rows = slice(start, start + size)
+        weight = None if block.weight is None else block.weight[rows]
+        parts.append(_sums(how, point, block.X[rows] - how.centre, block.y[rows], weight))
+    return reduce(_combine, parts)
+
+
+def _sums(how: _How, point: FloatArray, X: Any, y: Array, weight: Array | None) -> JointSums:
     return joint_scale_sums(
-        block.X, block.y, block.weight, point[:-1], how.floor + float(np.exp(point[-1])), how.epsilon,
+        X, y, weight, point[:-1], how.floor + float(np.exp(point[-1])), how.epsilon,
         fit_intercept=how.fit_intercept, order=how.order,
     )  # fmt: skip
 
@@ -59,8 +85,8 @@ def _combine(a: JointSums, b: JointSums) -> JointSums:
 class HuberObjective:
     """The averaged objective of ``(w, b, t)`` with the scale ``floor + exp(t)``; an evaluation is a round.
 
-    So no step can leave the scales above the floor, and a scale that vanishes, as on data without noise,
-    ends with a gradient of 0.
+    So no step can leave the scales above the floor. A scale that comes down to it, as on data without noise,
+    ends the solve where steps gain no more than rounding.
     """
 
     data: BlockDataset
@@ -70,10 +96,11 @@ class HuberObjective:
     fit_intercept: bool
     ridge: FloatArray  # strength of each coefficient, 0 for the intercept
     weight_sum: float
+    centre: FloatArray | None = None
 
     def advance(self, solver: Solver[State], state: State, n_rounds: int) -> list[State]:
         """Ask, evaluate and tell ``n_rounds`` times."""
-        how = _How(self.epsilon, self.floor, self.fit_intercept, solver.order)
+        how = _How(self.epsilon, self.floor, self.fit_intercept, solver.order, self.centre)
         name = f"huber-{'hessian' if solver.order == 2 else 'gradient'}"
         reduction: Reduction[FloatArray, JointSums, JointSums] = Reduction(
             name, partial(_chunk, how), _combine
@@ -88,9 +115,21 @@ class HuberObjective:
                 return float(to[0].value)
 
             self.executor.reduce(self.data, reduction, point, objective=objective)
-            state = solver.update(state, told[0])
+            state = self._ended(state, solver.update(state, told[0]))
             states.append(state)
         return states
+
+    def _ended(self, before: Any, after: Any) -> Any:
+        """The state after a round, in trouble where the scale is at the floor and nothing is gained."""
+        stepped = after.n_iter > before.n_iter
+        least = stepped and float(np.exp(after.w[-1])) <= self.floor
+        if not least or before.value - after.value > NO_GAIN * self.floor:
+            return after
+        return replace(
+            after,
+            trouble=f"The scale has come down to its lower bound of {self.floor:.3g}: the rows that are no "
+            "outliers are fitted to rounding.",
+        )
 
     def finish(self, point: FloatArray, sums: JointSums) -> Evaluation:
         """Divide by the total weight, add the penalty, pass from the scale to t."""
@@ -111,11 +150,24 @@ class HuberObjective:
 
 
 class Start(NamedTuple):
-    """Where to begin, and the smallest scale that the data can have."""
+    """Where to begin, and how to read the data."""
 
     coefs: FloatArray  # with the intercept
     scale: float
-    floor: float
+    floor: float  # smallest scale that the data can have
+    centre: FloatArray | None = None
+
+    def point(self) -> FloatArray:
+        """Coefficients and intercept of the columns as they are read, and t."""
+        coefs = moved(self.coefs, self.centre, 1.0)
+        return np.append(coefs, np.log(max(self.scale - self.floor, self.floor)))
+
+
+def moved(coefs: FloatArray, centre: FloatArray | None, sign: float) -> FloatArray:
+    """Coefficients and intercept of the columns as they are, of the centred ones; for -1 the other way."""
+    if centre is None:
+        return coefs
+    return np.append(coefs[:-1], coefs[-1] + sign * (coefs[:-1] @ centre))
 
 
 def least_squares_start(total: Moments, ridge: float, fit_intercept: bool) -> Start:
@@ -124,12 +176,33 @@ def least_squares_start(total: Moments, ridge: float, fit_intercept: bool) -> St
     w = NormalEquations(about.xx, np.array([ridge])).solve(about.xy)[:, 0]
     squares = about.yy[0] - 2.0 * w @ about.xy[:, 0] + w @ about.xx @ w
     intercept = [about.mean_y[0] - about.mean_x @ w] if fit_intercept else []
-    return _begun(np.r_[w, intercept], squares / total.weight_sum, about.yy[0] / total.weight_sum)
+    weight = total.weight_sum
+    return Start(
+        np.r_[w, intercept],
+        float(np.sqrt(max(squares, 0.0) / weight)),
+        smallest_scale(total.yy[0] / weight, total.mean_y[0], fit_intercept),
+        far_centre(total.mean_x, np.diag(total.xx) / weight) if fit_intercept else None,
+    )
 
 
-def _begun(coefs: FloatArray, variance: float, spread: float) -> Start:
-    floor = max(RELATIVE_SCALE * float(np.sqrt(spread)), SMALLEST_SCALE)
-    return Start(coefs, float(np.sqrt(max(variance, 0.0))), floor)
+def smallest_scale(variance: float, mean: float, fit_intercept: bool) -> float:
+    """Of targets of this variance and mean."""
+    size = float(np.sqrt(variance + mean**2))
+    deviation = float(np.sqrt(variance)) if fit_intercept else size
+    rounding = ROUNDINGS * float(np.finfo(np.float64).eps) * size
+    return max(RELATIVE_SCALE * deviation, rounding, SMALLEST_SCALE)
+
+
+def far_centre(mean: FloatArray, variance: FloatArray) -> FloatArray | None:
+    """What is taken off columns as they are read: the means of the far ones; None where none is far.
+
+    Examples
+    --------
+    >>> far_centre(np.array([3.0, 1e8]), np.ones(2))
+    array([0.e+00, 1.e+08])
+    """
+    far = mean**2 > FAR**2 * variance
+    return np.where(far, mean, 0.0) if far.any() else None
 
 
 class HuberRegressor(LinearRegressor):
@@ -150,7 +223,8 @@ class HuberRegressor(LinearRegressor):
     fit_intercept : bool, default=True
     tol : float, default=1e-5
         Converged when no component of the gradient exceeds it: of the objective divided by
-        ``sum_i s_i`` (scikit-learn's is of the sum), in w, b and log c.
+        ``sum_i s_i`` (scikit-learn's is of the sum), in w, b and log c; w, where means of columns are
+        100 deviations from zero, of those columns centred.
     verbose : int, default=0
     balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
@@ -167,7 +241,11 @@ class HuberRegressor(LinearRegressor):
     Notes
     -----
     One pass to load, one for the least-squares start, and one an iteration: exact Newton steps for few
-    coefficients, L-BFGS from the mean of y for many.
+    coefficients, L-BFGS from the mean of y for many. Far columns of dense data are centred as they are read,
+    a tile at a time; where there are no moments to say which are far, one more round asks a few rows.
+
+    The scale is never smaller than rounding: 1e-9 deviations of y, or 64 roundings of it. Where it comes down
+    to that, as on data without noise, and steps gain nothing, the fit ends.
 
     References
     ----------
@@ -233,13 +311,13 @@ class HuberRegressor(LinearRegressor):
                 self.fit_intercept,
                 ridge,
                 facts.weight_sum,
+                start.centre,
             )
             solver: Any = Newton() if newton else LBFGS()
-            first = np.r_[start.coefs, np.log(max(start.scale - start.floor, start.floor))]
-            solution = solve(objective, solver, first, max_iter=self.max_iter, tol=self.tol)
-        w = solution.w
-        self._keep(facts, w[None, : facts.n_features], w[facts.n_features : width])
-        self.scale_ = start.floor + float(np.exp(w[-1]))
+            solution = solve(objective, solver, start.point(), max_iter=self.max_iter, tol=self.tol)
+        w = moved(solution.w[:-1], start.centre, -1.0)
+        self._keep(facts, w[None, : facts.n_features], w[facts.n_features :])
+        self.scale_ = start.floor + float(np.exp(solution.w[-1]))
         self.n_iter_ = solution.n_iter
         self.__dict__.pop("outliers_", None)  # of the last fit
         if not is_dask(X):
@@ -271,22 +349,27 @@ class HuberRegressor(LinearRegressor):
     def _start(self, data: BlockDataset, executor: Executor, newton: bool) -> Start:
         """The last fit, least squares, or for many coefficients the mean of y."""
         facts = data.facts
-        if self.warm_start and hasattr(self, "coef_"):
-            return self._last(facts)
-        if newton:
+        warm = bool(self.warm_start) and hasattr(self, "coef_")
+        if newton and not warm:
             total = executor.reduce(data, MOMENTS, None)
-            return least_squares_start(total, self.alpha, self.fit_intercept)
+            start = least_squares_start(total, self.alpha, self.fit_intercept)
+            return start._replace(centre=None) if facts.sparse else start
         about = executor.reduce(data, target_reduction(HalfSquared()), None)
-        centre = [about.mean] if self.fit_intercept else []
-        about_zero = about.spread + (0.0 if centre else about.weight_sum * about.mean**2)
-        variance = about_zero / about.weight_sum
-        return _begun(np.r_[np.zeros(facts.n_features), centre], variance, variance)
-
-    def _last(self, facts: DataFacts) -> Start:
-        check_warm_start(self.coef_.shape, (facts.n_features,))
-        intercept = [self.intercept_] if self.fit_intercept else []
-        coefs = np.r_[self.coef_, intercept].astype(np.float64)
-        return Start(coefs, self.scale_, SMALLEST_SCALE)
+        variance = about.spread / about.weight_sum
+        floor = smallest_scale(variance, about.mean, self.fit_intercept)
+        centre = None
+        if self.fit_intercept and not facts.sparse:
+            few = moments_of_few(data, executor)
+            centre = far_centre(few.mean, few.square / (few.weight or 1.0))
+        if warm:
+            check_warm_start(self.coef_.shape, (facts.n_features,))
+            intercept = [self.intercept_] if self.fit_intercept else []
+            coefs = np.r_[self.coef_, intercept].astype(np.float64)
+            return Start(coefs, self.scale_, floor, centre)
+        means = [about.mean] if self.fit_intercept else []
+        squares = variance + (0.0 if means else about.mean**2)
+        coefs = np.r_[np.zeros(facts.n_features), means]
+        return Start(coefs, float(np.sqrt(squares)), floor, centre)
 
 
 __all__ = ["HuberRegressor"]

@@ -96,6 +96,47 @@ def test_data_without_noise_have_no_scale():
     assert 0 < ours.scale_ < 1e-6
 
 
+@pytest.mark.parametrize("outliers", [0, 25])
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_scale_that_vanishes_ends_the_fit(monkeypatch, outliers, order):
+    """Residuals are rounding then: no tolerance is reached, and every step would lower the scale's log."""
+    if order == 1:
+        monkeypatch.setattr(huber, "NEWTON_SIZE", 0)
+        monkeypatch.setattr(huber, "newton_is_cheaper", lambda *_: False)
+    w = np.array([1.0, -2.0, 0.0, 3.0])
+    y = X @ w + 1.0
+    y[:outliers] += 100.0
+    ours = HuberRegressor(tol=1e-12, max_iter=20_000)
+    with pytest.warns(ConvergenceWarning, match="scale|line search"):
+        ours.fit(da.from_array(X, chunks=(90, -1)), y)
+    np.testing.assert_allclose(ours.coef_, w, atol=1e-7 * y.std())
+    assert 1e-9 <= ours.scale_ / y.std() < 1e-7
+    if order == 2:
+        assert ours.n_rounds_ < 100
+    ours.set_params(warm_start=True, tol=1e-3).fit(X, y)
+    assert ours.scale_ >= 1e-9 * y.std()
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_far_columns_cost_no_rounds(monkeypatch, order):
+    """Offsets that double precision holds exactly, so that the same rows are told about."""
+    if order == 1:
+        monkeypatch.setattr(huber, "NEWTON_SIZE", 0)
+        monkeypatch.setattr(huber, "newton_is_cheaper", lambda *_: False)
+    monkeypatch.setattr(huber, "CENTRED_VALUES", 50 * D)
+    offset = np.array([2.0**27, -(2.0**27), 0.0, 2.0**20])
+    near = (X * 2**16).round() / 2**16
+    close = HuberRegressor(tol=1e-6, max_iter=1_000).fit(near, Y, WEIGHT)
+    ours = HuberRegressor(tol=1e-6, max_iter=1_000)
+    ours.fit(da.from_array(near + offset, chunks=(70, -1)), Y, WEIGHT)
+    np.testing.assert_allclose(ours.coef_, close.coef_, atol=1e-4)
+    assert ours.scale_ == pytest.approx(close.scale_, rel=1e-5)
+    assert ours.n_iter_ <= close.n_iter_ + (2 if order == 2 else 40)
+    again = ours.set_params(warm_start=True, tol=1e-4).fit(near + offset, Y, WEIGHT)
+    assert again.n_iter_ <= 1
+    assert [r["name"] for r in again.history_[:3]] == ["load", "target", "means"]
+
+
 def test_a_warm_start_at_the_solution_takes_no_step():
     ours = HuberRegressor(warm_start=True).fit(X, Y)
     assert ours.fit(X, Y).n_iter_ == 0
