@@ -71,7 +71,14 @@ class Stamped:
 
     part: Any
     events: tuple[TaskEvent, ...]
-    part_bytes: int
+    nbytes: int  # of the part
+    worker: str  # that made it
+    fetched: int = 0  # bytes that came from other workers to make it
+
+    @property
+    def part_bytes(self) -> int:
+        """What travels until another process has the part."""
+        return self.nbytes + self.fetched
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +87,7 @@ class Advanced:
 
     state: Any
     events: tuple[TaskEvent, ...]
-    part_bytes: int
+    fetched: int  # bytes of parts that came from other workers
 
 
 @dataclass(frozen=True, eq=False)
@@ -333,12 +340,13 @@ def run_bundle(
     worker: str | None = None,
 ) -> Stamped:
     """The map task: one bundle's part, timed. ``worker``: where it runs, if the thread doesn't know."""
+    worker = worker or here()
     with bundle.turn:
         started, begun = time.time(), time.perf_counter()
         part = reduction.part(bundle, params)
         seconds = time.perf_counter() - begun
     event = TaskEvent(
-        worker=worker or here(),
+        worker=worker,
         bundle=index,
         n_blocks=len(bundle.blocks),
         rows=bundle.n_rows,
@@ -347,16 +355,18 @@ def run_bundle(
         compute_seconds=seconds,
         threads=threads,
     )
-    return Stamped(part, (event,), sizeof(part))
+    return Stamped(part, (event,), sizeof(part), worker)
 
 
-def merge_stamped(reduction: Reduction[Any, Any, Any], parts: Sequence[Stamped]) -> Stamped:
-    """The merge task: parts of one group of the tree."""
-    return Stamped(
-        fold((p.part for p in parts), reduction.combine),
-        tuple(e for p in parts for e in p.events),
-        sum(p.part_bytes for p in parts),
-    )
+def merge_stamped(
+    reduction: Reduction[Any, Any, Any], parts: Sequence[Stamped], *, worker: str | None = None
+) -> Stamped:
+    """The merge task: parts of one group of the tree. ``worker`` as in :func:`run_bundle`."""
+    worker = worker or here()
+    part = fold((p.part for p in parts), reduction.combine)
+    events = tuple(e for p in parts for e in p.events)
+    fetched = sum(p.fetched if p.worker == worker else p.part_bytes for p in parts)
+    return Stamped(part, events, sizeof(part), worker, fetched)
 
 
 @dataclass(frozen=True)
@@ -456,7 +466,7 @@ def advance(
     """The update task: merge the last parts, finish the total, and move the state."""
     merged = merge_stamped(reduction, parts)
     state = update(previous.state, reduction.finalize(merged.part))
-    return Advanced(state, merged.events, merged.part_bytes)
+    return Advanced(state, merged.events, merged.fetched)
 
 
 def unrolled_plan(
@@ -594,8 +604,9 @@ def run_item(
     started, begun = time.time(), time.perf_counter()
     result = fn(shared, item)
     seconds = time.perf_counter() - begun
+    worker = here()
     event = TaskEvent(
-        worker=here(),
+        worker=worker,
         bundle=index,
         n_blocks=1,
         rows=size[0],
@@ -604,7 +615,7 @@ def run_item(
         compute_seconds=seconds,
         threads=threads,
     )
-    return Stamped(result, (event,), sizeof(result))
+    return Stamped(result, (event,), sizeof(result), worker)
 
 
 def fan_plan(
@@ -652,11 +663,13 @@ def run_share(
     fn: Callable[[Any, Any], Any],
     pieces: Sequence[Any],
     item: Any,
+    homes: Sequence[str] = (),
 ) -> Stamped:
-    """One share's task, timed. What it brought here counts as moved."""
-    nbytes = sum(map(sizeof, pieces))
-    done = run_item(index, threads, fn, (_rows_in(pieces), nbytes), pieces, item)
-    return replace(done, part_bytes=done.part_bytes + nbytes)
+    """One share's task, timed. ``homes``: workers that the pieces come from, if not from this process."""
+    sizes = [sizeof(piece) for piece in pieces]
+    done = run_item(index, threads, fn, (_rows_in(pieces), sum(sizes)), pieces, item)
+    far = (size for size, home in zip(sizes, homes, strict=False) if home != done.worker)
+    return replace(done, fetched=sum(far))
 
 
 def _rows_in(pieces: Any) -> int:
@@ -698,12 +711,13 @@ def exchange_plan(
             tasks[piece] = Task(piece, piece_of, TaskRef(whole), s)
             pins[piece] = site.worker
     lanes = [(address, n) for address, n in workers for _ in range(n)]
+    homes = tuple(site.worker for site in sites)
     outputs: list[Key] = []
     for s, item in enumerate(items):
         address, threads = lanes[s % len(lanes)]
         key = (f"{name}-share", s)
         pieces = List(*(TaskRef((f"{name}-piece", i * len(items) + s)) for i in range(len(sites))))
-        tasks[key] = Task(key, run_share, s, threads, fn, pieces, item)
+        tasks[key] = Task(key, run_share, s, threads, fn, pieces, item, homes)
         pins[key] = address
         outputs.append(key)
     return Plan(tasks, pins, outputs, (), sizeof(params) * len({site.worker for site in sites}))

@@ -141,7 +141,9 @@ class GraphExecutor:
         seconds = (time.perf_counter() - begun) / n_rounds
         for t, step in enumerate(advanced):
             value = None if objective is None else objective(step.state)
-            moved = step.part_bytes + sizeof(step.state) * len(data.bundles)
+            # Every worker but the one that made it fetches the state, and so does the driver.
+            copies = len({event.worker for event in step.events})
+            moved = step.fetched + sizeof(step.state) * copies
             emit_round(
                 self.log, reduction.name, started + t * seconds, seconds, moved, step.events, value
             )

@@ -153,8 +153,9 @@ def in_order(done: Sequence[Parts]) -> Parts:
 
 
 def merged(reduction: Reduction[Any, Any, Any], parts: Parts) -> Parts:
-    """One part of all."""
-    return [(parts[0][0], graph.merge_stamped(reduction, [part for _, part in parts]))]
+    """One part of all, which are of one worker."""
+    first, stamped = parts[0]
+    return [(first, graph.merge_stamped(reduction, [p for _, p in parts], worker=stamped.worker))]
 
 
 def parts_bytes(said: Parts | Raised) -> int:

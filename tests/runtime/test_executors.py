@@ -10,6 +10,7 @@ from itertools import groupby
 import dask.array as da
 import numpy as np
 import pytest
+from dask.sizeof import sizeof
 from distributed import Client, LocalCluster
 from hypothesis import given, settings, strategies as st
 
@@ -391,6 +392,24 @@ def test_large_parameters_arrive(client):
         executor.close()
 
 
+def test_what_stays_on_its_worker_is_not_moved():
+    """Parts that are merged, and pieces that are brought together, where they were made."""
+    made = [graph.Stamped(np.ones(n), (), 8 * n, worker) for n, worker in ((4, "a"), (4, "b"))]
+    add = Reduction("add", n_rows, np.add)
+    one = graph.merge_stamped(add, made, worker="a")
+    assert (one.nbytes, one.fetched) == (sizeof(one.part), 32)
+    two = graph.merge_stamped(add, [one, made[0]], worker="a")
+    assert two.part_bytes == sizeof(two.part) + 32
+    pieces, here = [np.ones(4), np.ones(9)], graph.here()
+    for homes, fetched in (((here, here), 0), ((here, "b"), sizeof(pieces[1])), ((), 0)):
+        share = graph.run_share(0, 1, total_of, pieces, None, homes)
+        assert (share.fetched, share.events[0].nbytes) == (fetched, sum(map(sizeof, pieces)))
+
+
+def total_of(pieces, item):
+    return sum(piece.sum() for piece in pieces)
+
+
 def test_every_bundle_is_read_where_it_lives(client):
     """Pinned tasks: no bundle moves, both workers work."""
     data, executor = open_dataset(
@@ -518,7 +537,7 @@ def test_chunks_change_nothing_in_this_process(cuts):
 @pytest.mark.parametrize("n_workers", [1, 2, 4])
 def test_neither_chunks_nor_workers_change_anything(n_workers):
     with LocalCluster(
-        n_workers=n_workers, threads_per_worker=1, processes=False, dashboard_address=None
+        n_workers=n_workers, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0"
     ) as cluster, Client(cluster):  # fmt: skip
 
         @settings(max_examples=5, deadline=None)
