@@ -19,18 +19,20 @@ Ke, Meng, Finley et al. (2017). LightGBM: a highly efficient gradient boosting d
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from daskml_kit.exceptions import InvalidDataError
+from daskml_kit.kernels.boosting import SPARE_BINS
 from daskml_kit.runtime.block import Bundle
 from daskml_kit.runtime.config import setting
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.ingest import DataFacts
+from daskml_kit.runtime.placement import WorkerInfo
 from daskml_kit.tree.binning import Binning, Survey, binned, bins_of, survey
 from daskml_kit.tree.boosting_rows import Ask, Model, Plan, Told, boosting_round
 from daskml_kit.tree.boosting_start import Settings, begin
@@ -47,6 +49,16 @@ that is another's; what it saves a tree is half of its rounds, and their histogr
 
 PAYLOAD_BYTES = 48
 """At most: target and weight of a row; and for each tree raw prediction, gradients and position."""
+
+
+CELL_BYTES = 24
+"""At most: gradient, curvature and rows of a bin."""
+
+LEAST_HISTOGRAMS = 4
+"""Of a lane: a node's that is filled, its sibling's, and two that are kept. With more it fills fewer."""
+
+UNLIMITED_BYTES = 1 << 32
+"""What a worker without a memory limit is taken to have: others may live on its machine."""
 
 
 @dataclass(eq=False)
@@ -149,7 +161,8 @@ def way_to_boost(executor: Executor, facts: DataFacts, binning: Binning, setting
     """As :func:`~daskml_kit.runtime.config.config_context` says, else by rows and bytes.
 
     A lane that holds all rows computes the gradients of all of them, but asks others only for the first
-    levels of a tree. Without a cluster, lanes share the memory anyway, and rounds cost nothing.
+    levels of a tree. Its rows, with their copy by columns, take their share of the worker's memory, and its
+    histograms as much. Without a cluster, lanes share the memory anyway, and rounds cost nothing.
     """
     asked = setting("trees")
     if asked != "auto":
@@ -160,11 +173,22 @@ def way_to_boost(executor: Executor, facts: DataFacts, binning: Binning, setting
     if not workers or not few or settings.max_leaf_nodes is not None:
         return "reduce"
     row = 2 * facts.n_features * (1 if binning.missing_bin < 256 else 2) + PAYLOAD_BYTES * width
-    fits = all(
-        not w.memory_limit or facts.n_rows * row * w.n_threads <= MEMORY_SHARE * w.memory_limit
-        for w in workers.values()
-    )
-    return "replicate" if fits else "reduce"
+    rows, room = facts.n_rows * row, lane_bytes(workers.values())
+    histogram = facts.n_features * (binning.missing_bin + 1 + SPARE_BINS) * CELL_BYTES
+    return "replicate" if max(rows, LEAST_HISTOGRAMS * histogram) <= room else "reduce"
+
+
+def lane_bytes(workers: Iterable[WorkerInfo]) -> float:
+    """What the lanes that hold all rows may take of a worker's memory, each: its rows, and its histograms
+    again.
+
+    Examples
+    --------
+    >>> lane_bytes([WorkerInfo("a", 4, 2_000_000_000), WorkerInfo("b", 1, 1_000_000_000)])
+    100000000.0
+    """
+    memory = ((w.memory_limit or UNLIMITED_BYTES) / w.n_threads for w in workers)
+    return MEMORY_SHARE * min(memory, default=np.inf)
 
 
 def _check_known(
@@ -201,12 +225,13 @@ def boost(ground: BoostingGround, settings: Settings, before: Boosted | None = N
         Model.empty(objective.width, ground.binning.set_words),
     )
     first = objective.first(targets, plan.start) if before is None else _measured(ground, plan, out)
-    out.way, binning = ground.way, ground.binning
+    out.way, binning, room = ground.way, ground.binning, np.inf
     if ground.lanes is not None:
         data, plan = ground.lanes, replace(plan, lanes=len(ground.lanes.bundles))
+        room = lane_bytes(getattr(executor, "workers", {}).values())
     course = Course(
         settings, plan, targets, binning.counts, binning.categorical, binning.set_words,
-        data.facts.n_rows, found.most_weight, found.whole_weights,
+        data.facts.n_rows, found.most_weight, found.whole_weights, room,
     )  # fmt: skip
     at = Standing(out.model, first, Tally(np.full(settings.patience or 0, np.inf)))
     while not at.finished:

@@ -42,7 +42,8 @@ class Frontier(NamedTuple):
     nodes: tuple[Limb, ...]  # of each tree: its open nodes alone
     shapes: tuple[Shape, ...]
     rules: Pursuit
-    budget: int  # bytes of histograms at once
+    budget: int  # bytes of histograms that are filled at once
+    kept_bytes: float  # of histograms to subtract from, on a lane
 
 
 class Grounded(NamedTuple):
@@ -74,7 +75,7 @@ class Grounded(NamedTuple):
             stack += [(to, at), (to + 1, at + 1)]
 
 
-def frontier(trees: Sequence[BoostingTree], budget: int) -> Frontier:
+def frontier(trees: Sequence[BoostingTree], budget: int, kept_bytes: float) -> Frontier:
     """Of the trees of an iteration."""
     open_nodes = [tree.open_nodes() for tree in trees]
     return Frontier(
@@ -86,6 +87,7 @@ def frontier(trees: Sequence[BoostingTree], budget: int) -> Frontier:
         tuple(tree.shape for tree in trees),
         trees[0].rules,
         budget,
+        kept_bytes,
     )
 
 
@@ -137,7 +139,8 @@ def grown(
     every: list[Node] = unpacked(front.nodes[k])
     d, stride = len(shape.counts), front.nodes[k].sums.shape[1]
     cell = d * n_bins * stride * 8
-    tree = BoostingTree(shape, front.rules, cell, len(front.shapes), [every[j] for j in chosen])
+    roots = [every[j] for j in chosen]
+    tree = BoostingTree(shape, front.rules, cell, len(front.shapes), roots, front.kept_bytes)
     at: IntArray = np.full((max(64, len(chosen)), 2), -1, np.int64)
     at[: len(chosen)] = runs
     while asked := tree.wanted(front.budget):
@@ -146,6 +149,7 @@ def grown(
         hist = np.zeros((len(nodes), d, n_bins, stride), np.int64)
         fill(at, nodes, hist)
         tree.decide(asked, hist, at[nodes, 1] - at[nodes, 0])
+        del hist  # before the next are filled
     ids = front.ids[k][chosen]
     limb = packed(k, ids, tree.nodes, shape.set_words)
     return limb, Grounded(ids, tree.table, tree.sets, at)

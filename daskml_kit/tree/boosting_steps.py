@@ -70,6 +70,8 @@ class Course:
     ----------
     counts, categorical, set_words : of :class:`~daskml_kit.tree.binning.Binning`
     n_rows, most_weight, whole_weights : of all rows
+    lane_bytes : of histograms that a lane which holds all rows may have: half of them kept to subtract from,
+        a quarter filled at once, and as much for those that follow by subtraction
     """
 
     settings: Settings
@@ -81,6 +83,11 @@ class Course:
     n_rows: int
     most_weight: float
     whole_weights: bool
+    lane_bytes: float = np.inf
+
+    def budget(self, width: int) -> int:
+        """Bytes of histograms that are filled at once for each of ``width`` trees."""
+        return int(min(HISTOGRAM_BYTES, self.lane_bytes / 4)) // width
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,9 +208,8 @@ class _Walk:
 
     # ---------------------------------------------------------------- a round
 
-    @staticmethod
-    def _asked(trees: Sequence[BoostingTree]) -> list[list[Wanted]]:
-        return [tree.wanted(HISTOGRAM_BYTES // len(trees)) for tree in trees]
+    def _asked(self, trees: Sequence[BoostingTree]) -> list[list[Wanted]]:
+        return [tree.wanted(self.course.budget(len(trees))) for tree in trees]
 
     def _round(
         self,
@@ -224,7 +230,8 @@ class _Walk:
             and trees
             and self.course.settings.max_leaf_nodes is None
         ):
-            whole = whole._replace(frontier=frontier(trees, HISTOGRAM_BYTES // len(trees)))
+            budget, kept = self.course.budget(len(trees)), self.course.lane_bytes / 2
+            whole = whole._replace(frontier=frontier(trees, budget, kept))
         told = self._reduced(whole._replace(model=model.last()) if brief else whole)
         if told.forgotten:
             self._to(forgotten=self.at.forgotten + 1)

@@ -20,7 +20,7 @@ from daskml_kit.kernels.tree_categories import add_bin
 from daskml_kit.typing import Array, FloatArray, IntArray
 
 KEPT_BYTES = 1 << 29
-"""Histograms of all growing trees that the driver keeps to subtract from; a node without its parent's is
+"""Histograms of all growing trees that are kept to subtract from, at most; a node without its parent's is
 asked for itself."""
 
 
@@ -121,7 +121,8 @@ class Wanted(NamedTuple):
 class BoostingTree:
     """The tree so far, one of ``width`` that grow at once; or what grows below some nodes of one, ``roots``.
 
-    Nodes are numbered as they are made: level by level.
+    Nodes are numbered as they are made: level by level. ``kept_bytes``: of histograms, where there is room
+    for less than the tree's part of ``KEPT_BYTES``.
     """
 
     def __init__(
@@ -131,6 +132,7 @@ class BoostingTree:
         cell_bytes: int,
         width: int = 1,
         roots: Sequence[Node] = (),
+        kept_bytes: float = np.inf,
     ) -> None:
         stride = 3 if rules.min_rows > 1 else 2
         self.shape, self.rules, self.cell_bytes = shape, rules, cell_bytes
@@ -138,7 +140,7 @@ class BoostingTree:
         self.nodes = list(roots) or [root]
         self.splits: list[tuple[int, int, int, int, int]] = []
         self._hist: dict[int, IntArray] = {}
-        self._room = KEPT_BYTES // width
+        self._room = min(KEPT_BYTES // width, kept_bytes)
 
     @property
     def table(self) -> IntArray:
