@@ -9,7 +9,8 @@ The change of variables is exact for any m, and changes no penalty of the coeffi
 far from zero as they are spread, methods without a full Hessian need as many rounds as on centred ones. The
 data stay as they are, so their sums lose as many digits as the columns are far from zero.
 
-Near the mean is near enough, so m is that of a few rows, and costs a round but no pass.
+Near the mean is near enough, so m is that of a few rows, and costs a round but no pass. Newton's methods need
+no round: the first Hessian holds means of the columns, weighted by curvature, and says whether they are far.
 """
 
 from __future__ import annotations
@@ -32,6 +33,13 @@ from daskml_kit.typing import FloatArray
 ROWS = 256
 """Rows that means are taken from: off by a sixteenth of a column's spread."""
 
+FAR = 100.0
+"""Times its spread that a column is from zero before it makes a difference to Newton's methods: 1,000 times
+costs a round or two, and at 100,000 they don't see any more that they have converged."""
+
+CONSTANT = 1e-14
+"""Share of the mean square that is rounding's: a column with no more spread is left to the factorisation."""
+
 
 class Moments(NamedTuple):
     """Sums over some rows, squares about each block's own mean."""
@@ -47,7 +55,8 @@ def _chunk(block: Block, every: int) -> Moments:
     s = np.ones(len(rows)) if block.weight is None else block.weight[rows]
     total = float(s.sum())
     mean = s @ X / total if total > 0 else np.zeros(X.shape[1])
-    return Moments(total, mean, s @ (X - mean) ** 2)
+    with np.errstate(over="ignore"):  # then a spread is infinite, and the solver says what is wrong
+        return Moments(total, mean, s @ (X - mean) ** 2)
 
 
 def _combine(a: Moments, b: Moments) -> Moments:
@@ -55,7 +64,8 @@ def _combine(a: Moments, b: Moments) -> Moments:
     total = a.weight + b.weight
     share = b.weight / total if total > 0 else 0.0
     gap = b.mean - a.mean
-    square = a.square + b.square + a.weight * share * gap**2
+    with np.errstate(over="ignore"):
+        square = a.square + b.square + a.weight * share * gap**2
     return Moments(total, a.mean + share * gap, square)
 
 
@@ -82,16 +92,11 @@ class Centred:
 
     def inward(self, w: FloatArray) -> FloatArray:
         """Coefficients and intercept of the columns as they are, as the solver sees them."""
-        return self._shifted(w, 1.0)
+        return _inward(w, self.mean)
 
     def outward(self, w: FloatArray) -> FloatArray:
         """Back again."""
-        return self._shifted(w, -1.0)
-
-    def _shifted(self, w: FloatArray, sign: float) -> FloatArray:
-        out = w.copy()
-        out[..., -1] += sign * (w[..., :-1] @ self.mean)
-        return out
+        return _inward(w, -self.mean)
 
     def init(self, w: FloatArray) -> Any:
         """Begin at the coefficients ``w`` of the columns as they are."""
@@ -110,16 +115,12 @@ class Centred:
     def update(self, state: Any, told: Evaluation | Product) -> Any:
         """Tell the solver what it would be told of centred columns."""
         if isinstance(told, Product):
-            return self.solver.update(state, Product(self._slope(told.vector)))
-        hessian = None if told.hessian is None else self._bend(told.hessian)
+            return self.solver.update(state, Product(_slope(told.vector, self.mean)))
+        with np.errstate(over="ignore", invalid="ignore"):
+            hessian = None if told.hessian is None else self._bend(told.hessian)
         return self.solver.update(
-            state, Evaluation(told.value, self._slope(told.gradient), hessian)
+            state, Evaluation(told.value, _slope(told.gradient, self.mean), hessian)
         )
-
-    def _slope(self, gradient: FloatArray) -> FloatArray:
-        out = gradient.copy()
-        out[..., :-1] -= gradient[..., -1:] * self.mean
-        return out
 
     def _bend(self, sketch: FloatArray) -> FloatArray:
         """Of a Hessian, or of the solver's sketch of one: a diagonal, or a matrix that all outputs share."""
@@ -130,21 +131,146 @@ class Centred:
             last = sketch[..., -1:]
             near = np.maximum(sketch[..., :-1] - last * self.mean**2, 0.0)
             return np.concatenate([np.where(far, last * self.variance, near), last], axis=-1)
-        half = np.column_stack([sketch[:, :-1] - np.outer(sketch[:, -1], self.mean), sketch[:, -1]])
-        return np.vstack([half[:-1] - np.outer(self.mean, half[-1]), half[-1:]])
+        return _bend(sketch, self.mean)
 
 
-def centred(
-    solver: Any, data: BlockDataset, executor: Executor, *, free_intercept: bool
-) -> Any | Centred:
+@dataclass(frozen=True, eq=False)
+class CentredState:
+    """State of :class:`CentredNewton`. ``mean`` is None before the first Hessian."""
+
+    state: Any
+    mean: FloatArray | None = None
+
+    @property
+    def w(self) -> FloatArray:
+        """The solver's, for the columns as they are."""
+        w: FloatArray = self.state.w
+        return w if self.mean is None else _inward(w, -self.mean)
+
+    @property
+    def value(self) -> float:
+        """The solver's."""
+        return float(self.state.value)
+
+    @property
+    def gradient(self) -> FloatArray:
+        """The solver's: of centred columns, so that convergence can be seen beside what rounding leaves."""
+        gradient: FloatArray = self.state.gradient
+        return gradient
+
+    @property
+    def left(self) -> float:
+        """The solver's."""
+        return float(self.state.left)
+
+    @property
+    def n_iter(self) -> int:
+        """The solver's."""
+        return int(self.state.n_iter)
+
+    @property
+    def trouble(self) -> str:
+        """The solver's."""
+        return str(self.state.trouble)
+
+
+@dataclass(frozen=True, eq=False)
+class CentredNewton:
+    """(Proximal) Newton's method that sees columns centred where the first Hessian says that they are far.
+
+    Else every step is the solver's own, bit by bit. A Hessian sees how the intercept and the columns are
+    correlated, but from some 10,000 times the spread on rounding hides the little that they differ by.
+
+    Parameters
+    ----------
+    solver : Newton or ProximalNewton
+    every : int
+        In place of the solver's.
+    """
+
+    solver: Any
+    every: int
+    order: int = 2
+
+    @property
+    def _own(self) -> Any:
+        return replace(self.solver, every=self.every)
+
+    def init(self, w: FloatArray) -> CentredState:
+        """Begin at the coefficients ``w`` of the columns as they are."""
+        return CentredState(self._own.init(w))
+
+    def near(self, found: CentredState) -> CentredState:
+        """Begin where a problem like this one has been solved, with its Hessian and means."""
+        return CentredState(self._own.near(found.state), found.mean)
+
+    def point(self, state: CentredState) -> FloatArray:
+        """The solver's point, for the columns as they are."""
+        w: FloatArray = self.solver.point(state.state)
+        return w if state.mean is None else _inward(w, -state.mean)
+
+    def question(self, state: CentredState) -> Question:
+        """The solver's question about the columns as they are."""
+        return asked(self.solver, state.state)._replace(w=self.point(state))
+
+    def update(self, state: CentredState, told: Evaluation) -> CentredState:
+        """Tell the solver; the first Hessian decides what of."""
+        own, mean, hessian = state.state, state.mean, told.hessian
+        if mean is None and hessian is not None:
+            mean = _far_means(hessian, own.w.shape)
+            own = self._own.init(_inward(own.w, mean)) if mean.any() else own
+        if mean is not None and mean.any():
+            bent = None if hessian is None else _bend(hessian, mean)
+            told = Evaluation(told.value, _slope(told.gradient, mean), bent)
+        return CentredState(self.solver.update(own, told), mean)
+
+
+def _inward(w: FloatArray, mean: FloatArray) -> FloatArray:
+    """Coefficients as columns less ``mean`` have them."""
+    out = w.copy()
+    out[..., -1] += w[..., :-1] @ mean
+    return out
+
+
+def _slope(gradient: FloatArray, mean: FloatArray) -> FloatArray:
+    """A gradient, of columns less ``mean``."""
+    out = gradient.copy()
+    out[..., :-1] -= gradient[..., -1:] * mean
+    return out
+
+
+def _bend(hessian: FloatArray, mean: FloatArray) -> FloatArray:
+    """A Hessian of one output or of several, one after the other, of columns less ``mean``."""
+    half = _slope(hessian.reshape(len(hessian), -1, len(mean) + 1), mean).reshape(hessian.shape)
+    return _slope(half.T.reshape(len(half), -1, len(mean) + 1), mean).reshape(hessian.shape).T
+
+
+def _far_means(hessian: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+    """Means of the columns, weighted by curvature; zeros where none is far, and for constant columns."""
+    width = shape[-1]
+    blocks = hessian.reshape(-1, width, len(hessian) // width, width)
+    each = np.einsum("kikj->ij", blocks)
+    if not (np.isfinite(each).all() and each[-1, -1] > 0):
+        return np.zeros(width - 1)
+    mean = each[-1, :-1] / each[-1, -1]
+    square = mean**2
+    spread = np.diag(each)[:-1] / each[-1, -1] - square
+    told_apart = spread > CONSTANT * square
+    far = np.any(told_apart & (square > FAR**2 * spread))
+    return np.where(told_apart & far, mean, 0.0)
+
+
+def centred(solver: Any, data: BlockDataset, executor: Executor, *, free_intercept: bool) -> Any:
     """The solver, told of centred columns, where that makes a difference to it.
 
-    That is for dense data with an intercept free of penalties and bounds, and for solvers that do not see how
-    the intercept and the columns are correlated: those without full Hessians. One round, which reads a few
-    rows that are drawn by their global numbers.
+    That is for dense data with an intercept free of penalties and bounds. Solvers that do not see how the
+    intercept and the columns are correlated, those without full Hessians, take one round, which reads a few
+    rows that are drawn by their global numbers; the others take none.
     """
-    if data.facts.sparse or not free_intercept or solver.order == 2:
+    if data.facts.sparse or not free_intercept:
         return solver
+    if solver.order == 2:
+        return CentredNewton(solver, solver.every)
     found = moments_of_few(data, executor)
     return Centred(solver, found.mean, found.square / (found.weight or 1.0))
 
@@ -156,11 +282,23 @@ def moments_of_few(data: BlockDataset, executor: Executor) -> Moments:
     return executor.reduce(data, reduction, every, objective=_no_pass)
 
 
+def reached(solver: Any, state: Any) -> FloatArray:
+    """Where a state of such a solver, or of any other, has come to, for the columns as they are."""
+    w: FloatArray = state.w
+    return solver.outward(w) if isinstance(solver, Centred) else w
+
+
 def as_they_are(solver: Any, solution: Solution) -> Solution:
     """A solution of such a solver, or of any other, for the columns as they are."""
-    if not isinstance(solver, Centred):
-        return solution
-    return replace(solution, w=solver.outward(solution.w))
+    return replace(solution, w=reached(solver, solution.state))
 
 
-__all__ = ["Centred", "as_they_are", "centred", "moments_of_few"]
+__all__ = [
+    "Centred",
+    "CentredNewton",
+    "CentredState",
+    "as_they_are",
+    "centred",
+    "moments_of_few",
+    "reached",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Integral
 from typing import Any, Literal, NamedTuple, Self, TypeAlias
@@ -14,6 +14,7 @@ import numpy as np
 from daskml_kit.base import check_number
 from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
 from daskml_kit.kernels import LinearSums, predict_linear
+from daskml_kit.linear_model.centring import Centred, as_they_are, centred, reached
 from daskml_kit.linear_model.folds import RowCells, Split, row_splits
 from daskml_kit.linear_model.logistic import LogisticRegression
 from daskml_kit.linear_model.objective import (
@@ -207,7 +208,7 @@ class LogisticRegressionCV(LogisticRegression):
         None means 5. An integer means ``StratifiedKFold`` without shuffling, made from class counts. A
         splitter must need neither y nor groups, see :class:`~daskml_kit.linear_model.ElasticNetCV`.
     scoring : {"accuracy", "neg_log_loss"} or None
-        None means accuracy.
+        What the penalty is chosen by; None means accuracy. ``score`` is the accuracy, whatever this is.
     solver : {"auto", "newton", "newton-cg", "lbfgs", "gd"}, default="auto"
         See :class:`~daskml_kit.linear_model.LogisticRegression`.
     tol : float, default=1e-4
@@ -359,13 +360,15 @@ class LogisticRegressionCV(LogisticRegression):
     def _fit_all(self, folds: _Folds) -> None:
         finish, l1 = folds.finish(folds.weights.sum(), self.C_, self.l1_ratio_)
         data, executor = folds.data, folds.executor
-        self._best = solve(
+        solver = folds.solver(l1)
+        solution = solve(
             LinearObjective(data, executor, folds.loss, self.fit_intercept, finish),
-            self._solver(data.facts, folds.shape, l1),
+            solver,
             self._best,
             max_iter=self.max_iter,
             tol=self.tol,
-        ).w
+        )
+        self._best = as_they_are(solver, solution).w
 
     def _keep_best(self, facts: DataFacts) -> None:
         w = np.atleast_2d(self._centred(self._best, self.l1_ratio_)).astype(facts.dtype)
@@ -388,6 +391,7 @@ class _Folds:
         self.shape = (width,) if isinstance(loss, Binomial) else (loss.n_classes, width)
         self.n_folds = int(cv) if isinstance(cv, Integral) else 0
         self.stopped = 0
+        self.centred: Centred | None = None  # the last solver, where means were read for it
         if self.n_folds:
             check_number("cv", self.n_folds, least=2, whole=True)
             self.cells: Cells = self._counted()
@@ -425,11 +429,21 @@ class _Folds:
         )
         return Finish(float(weight_sum), L2((1.0 - ratio) * strength)), ratio * strength
 
+    def solver(self, l1: FloatArray) -> Any:
+        """The solver for these L1 strengths, told of centred columns; their means are looked up once."""
+        plain = self.model._solver(self.data.facts, self.shape, l1)
+        if self.centred is not None:
+            return replace(self.centred, solver=plain)
+        free = bool(self.model.fit_intercept)
+        solver = centred(plain, self.data, self.executor, free_intercept=free)
+        self.centred = solver if isinstance(solver, Centred) else None
+        return solver
+
     def solved(self, w: FloatArray, C: float, ratio: float) -> tuple[FloatArray, IntArray]:
         """Solutions of all folds from ``w``, and their steps; each round serves those not done."""
         model = self.model
         ends = [self.finish(self.weights[list(s.train)].sum(), C, ratio) for s in self.splits]
-        solvers = [model._solver(self.data.facts, self.shape, l1) for _, l1 in ends]
+        solvers = [self.solver(l1) for _, l1 in ends]
         states = [solver.init(start) for solver, start in zip(solvers, w, strict=True)]
         order = solvers[0].order
         name = f"folds-{'hessian' if order == 2 else 'gradient'}"
@@ -446,7 +460,8 @@ class _Folds:
             found = {f: status_of(states[f], model.max_iter, model.tol) for f in active}
             self.stopped += sum(status in ("max_iter", "stalled") for status in found.values())
             active = [f for f, status in found.items() if status is None]
-        return np.array([s.w for s in states]), np.array([s.n_iter for s in states])
+        ws = [reached(*pair) for pair in zip(solvers, states, strict=True)]
+        return np.array(ws), np.array([s.n_iter for s in states])
 
     def scores(
         self, paths: FloatArray, class_weights: FloatArray | None, scoring: str | None

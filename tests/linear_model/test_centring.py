@@ -6,7 +6,7 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from daskml_kit.linear_model import LogisticRegression, PoissonRegressor
+from daskml_kit.linear_model import LogisticRegression, LogisticRegressionCV, PoissonRegressor
 from daskml_kit.linear_model.centring import Centred
 from daskml_kit.solvers import LBFGS, Evaluation, FunctionObjective, NewtonCG, solve
 
@@ -55,6 +55,45 @@ def test_far_columns_cost_no_rounds(name):
         assert far.n_passes_ == far.n_rounds_ - 1  # the means are of a few rows
         np.testing.assert_allclose(far.coef_, coef, atol=2e-4)
         np.testing.assert_allclose(raw_of(far, rows), raw, atol=1e-3)
+
+
+NEWTON = {
+    "l2": (LogisticRegression(), BINARY),
+    "no penalty": (LogisticRegression(C=np.inf), BINARY),
+    "several": (LogisticRegression(), SEVERAL),
+    "l1": (LogisticRegression(l1_ratio=1.0, C=0.05), BINARY),
+    "net, several": (LogisticRegression(l1_ratio=0.5, C=0.05), SEVERAL),
+    "bounds": (LogisticRegression(coef_bounds=(0.0, 0.3)), BINARY),
+    "poisson": (PoissonRegressor(alpha=0.01), COUNTS),
+    "folds": (LogisticRegressionCV(Cs=[0.05, 1.0], cv=2), BINARY),
+    "folds, net": (LogisticRegressionCV(Cs=[0.05], l1_ratios=(0.5,), cv=2), SEVERAL),
+    "folds, lbfgs": (LogisticRegressionCV(Cs=[0.05], cv=2, solver="lbfgs"), BINARY),
+}
+
+
+@pytest.mark.parametrize("name", NEWTON)
+def test_far_columns_cost_newton_no_rounds(name):
+    """Nor the folds of a cross-validation; Newton's methods need no round for the means either."""
+    model, y = NEWTON[name]
+    near = model.set_params(tol=2e-6).fit(X, y, WEIGHT)
+    coef, rounds, raw = near.coef_, near.n_rounds_, raw_of(near, X)
+    for offset in (1e3, 1e5):
+        rows = X + offset * FAR
+        far = model.fit(da.from_array(rows, chunks=(150, -1)), y, WEIGHT)
+        assert far.n_rounds_ <= rounds + 2
+        assert far.n_passes_ == far.n_rounds_ - (name == "folds, lbfgs")
+        np.testing.assert_allclose(far.coef_, coef, atol=1e-5)
+        np.testing.assert_allclose(raw_of(far, rows), raw, atol=1e-4)
+
+
+def test_constant_columns_beside_far_ones_are_no_trouble():
+    rows = np.column_stack([X + 1e4 * FAR, np.full(N, 5.0), np.zeros(N)])
+    model = LogisticRegression(tol=1e-6).fit(rows, BINARY)
+    coef = LogisticRegression(tol=1e-6).fit(X, BINARY).coef_[0]
+    np.testing.assert_allclose(model.coef_[0], [*coef, 0.0, 0.0], atol=1e-5)
+    free = LogisticRegression(tol=1e-6, C=np.inf).fit(rows, BINARY)
+    free_of = LogisticRegression(tol=1e-6, C=np.inf).fit(X, BINARY)
+    np.testing.assert_allclose(raw_of(free, rows), raw_of(free_of, X), atol=1e-4)
 
 
 def test_a_warm_start_is_where_the_last_fit_ended():
