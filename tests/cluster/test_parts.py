@@ -55,6 +55,8 @@ def test_selection_of_parts_is_selection_of_all(keys, edges, size):
         left = merged(size, left, part)
     for part in reversed(found[:-1]):
         right = merged(size, part, right)
+    crossed = merged(size, found[-1], found[0])  # the later rows first
+    assert np.array_equal(np.lexsort((crossed.rows, crossed.keys)), np.arange(len(crossed.keys)))
     order = [i for i in np.lexsort((np.arange(n), keys)) if np.isfinite(keys[i])][:size]
     for each in (left, right):
         assert each.rows.tolist() == order
