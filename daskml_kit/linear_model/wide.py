@@ -30,6 +30,7 @@ class Spread(NamedTuple):
     mean: FloatArray
     squares: FloatArray
     columns: FloatArray  # (2, n_features)
+    n_rows: int  # of positive weight
 
     @property
     def mean_x(self) -> FloatArray:
@@ -66,7 +67,8 @@ def _spread_chunk(block: Block, _: Any) -> Spread:
     s = np.ones(len(y)) if block.weight is None else block.weight
     total = float(s.sum())
     mean = s @ y / total if total > 0 else np.zeros(y.shape[1])
-    return Spread(total, mean, s @ (y - mean) ** 2, column_sums(block, block.weight))
+    squares, n_rows = s @ (y - mean) ** 2, int(np.count_nonzero(s))
+    return Spread(total, mean, squares, column_sums(block, block.weight), n_rows)
 
 
 def _spread_combine(a: Spread, b: Spread) -> Spread:
@@ -74,7 +76,8 @@ def _spread_combine(a: Spread, b: Spread) -> Spread:
     share = b.weight_sum / total if total > 0 else 0.0
     gap = b.mean - a.mean
     squares = a.squares + b.squares + a.weight_sum * share * gap**2
-    return Spread(total, a.mean + share * gap, squares, a.columns + b.columns)
+    mean, columns = a.mean + share * gap, a.columns + b.columns
+    return Spread(total, mean, squares, columns, a.n_rows + b.n_rows)
 
 
 SPREAD: Reduction[None, Spread, Spread] = Reduction("spread", _spread_chunk, _spread_combine)

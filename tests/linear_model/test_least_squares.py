@@ -192,6 +192,40 @@ def test_the_least_norm_where_rows_are_few_and_it_iterates(monkeypatch):
     same(ours, reference.LinearRegression().fit(1e3 * few, Y[:6]))
 
 
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_few_rows_of_columns_of_any_scale_where_it_iterates(monkeypatch, fit_intercept):
+    """A small penalty says little of the many directions that change no prediction, but it decides them."""
+    monkeypatch.setattr(least_squares, "GRAM_FEATURES", 7)
+    scales = np.random.default_rng(1).permutation(np.logspace(-2, 2, 400))
+    Z = np.random.default_rng(2).normal(size=(90, 400)) * scales
+    few, other, y = Z[:40], Z[40:], Z[:40] @ np.ones(400) / 100.0
+    steps = []
+    for alpha in (1e-5, 1e-1, 100.0):
+        exact = reference.Ridge(alpha, fit_intercept=fit_intercept, solver="cholesky").fit(few, y)
+        loose = reference.Ridge(alpha, fit_intercept=fit_intercept, solver="sparse_cg").fit(few, y)
+        most = np.linalg.norm(loose.coef_ - exact.coef_)
+        for factor in (1.0, 1e-3, 1e6):
+            ours = Ridge(alpha * factor**2, fit_intercept=fit_intercept).fit(factor * few, y)
+            assert np.linalg.norm(factor * ours.coef_ - exact.coef_) <= most
+            difference = ours.predict(factor * other) - exact.predict(other)
+            assert np.linalg.norm(difference) <= np.linalg.norm(
+                loose.predict(other) - exact.predict(other)
+            )
+            steps.append(ours.n_iter_[0])
+        assert max(steps[-3:]) <= 1.2 * min(
+            steps[-3:]
+        )  # where the first step goes is all that differs
+
+
+def test_the_least_norm_of_as_many_rows_as_features_where_it_iterates(monkeypatch):
+    """About their means they are of lower rank; and a row of no weight is none."""
+    monkeypatch.setattr(least_squares, "GRAM_FEATURES", 7)
+    square = rng.normal(size=(15, 12)) * np.logspace(-0.5, 0.5, 12)
+    weight = np.repeat([1.0, 0.0], [12, 3])
+    ours = LinearRegression(tol=1e-10).fit(square, Y[:15], weight)
+    same(ours, reference.LinearRegression().fit(square[:12], Y[:12]), rtol=1e-5)
+
+
 def test_a_constant_target_and_constant_features():
     ones = np.ones((20, 2))
     for estimator in (LinearRegression(), Ridge()):
