@@ -77,7 +77,6 @@ def solve_by_columns(
     max_iter: int,
     gap_tol: float | None = None,
     gradient_tol: float = 0.0,
-    relative: bool = False,
     number: int = 0,
     warm: FloatArray | None = None,
 ) -> ByColumns:
@@ -89,7 +88,6 @@ def solve_by_columns(
     max_iter : most iterations of that solver
     gap_tol : converged when the duality gap is at most this
     gradient_tol : or when no component of the smallest subgradient exceeds this
-    relative : whether that is a share of the largest one at the start; without l1
     number : of this solve among those of one fit, and its column of starting coefficients
     warm : (d,) those coefficients, where the data hold any
 
@@ -108,10 +106,10 @@ def solve_by_columns(
             data, executor, problem, number=number, target=number, warm=warm, **limits
         )
     elif not problem.positive:
-        found = solve_ridge_by_columns(data, executor, problem, **limits, relative=relative)
+        found = solve_ridge_by_columns(data, executor, problem, **limits)
     else:
         solve = Solve(data, executor, problem, number, number)
-        found = solve.run(solve.start(warm), max_iter, gap_tol, gradient_tol, relative=relative)
+        found = solve.run(solve.start(warm), max_iter, gap_tol, gradient_tol)
     if not found.converged:
         warnings.warn(
             f"Objective did not converge in max_iter={max_iter}: duality gap {found.gap:.3e}. Increase "
@@ -148,8 +146,8 @@ def fit_least_squares(
     model : a LinearRegressor with ``fit_intercept positive tol``
     strengths : callable facts -> (n_targets, 2) l1 and l2 of the averaged objective
     max_iter : most iterations a target
-    by_gap : whether ``tol`` bounds the duality gap, relative to the squares of y, or the gradient,
-        relative to that at zero coefficients
+    by_gap : whether ``tol`` bounds the duality gap, relative to the squares of y; or the root of twice the
+        gap, relative to the deviation of y
     start : (n_targets, d) where to begin, or None
     """
     if start is not None:
@@ -178,9 +176,7 @@ def fit_least_squares(
                     executor,
                     problem,
                     max_iter=max_iter,
-                    gap_tol=2.0 * at_zero * model.tol if by_gap else None,
-                    gradient_tol=0.0 if by_gap else model.tol,
-                    relative=True,
+                    gap_tol=at_zero * (2.0 * model.tol if by_gap else model.tol**2),
                     number=t,
                     warm=None if start is None else start[t],
                 )

@@ -107,15 +107,12 @@ class Solve:
         gap_tol: float | None,
         gradient_tol: float,
         max_sweeps: int = MAX_SWEEPS,
-        relative: bool = False,
     ) -> ByColumns:
-        """Rounds of descent from a point on; ``relative``: to a share of the first violation."""
+        """Rounds of descent from a point on."""
         best_dual, gap, still = -np.inf, np.inf, 0
         while self.version < max_iter:
             version, before = self.version, point
             answer = self.ask(point, max_sweeps=max_sweeps)
-            if relative and version == 0:
-                gradient_tol *= answer.violation
             if sum(self.problem.strengths) > 0.0:
                 dual, scale = self.problem.dual(point.gradient, answer.largest, answer.excess)
                 best_dual = max(best_dual, dual)

@@ -83,7 +83,7 @@ class _Newton:
         return h * z
 
     def direction(
-        self, point: _Rows, rest: FloatArray, k_rest: FloatArray, gradient_tol: float
+        self, point: _Rows, rest: FloatArray, k_rest: FloatArray, least: float
     ) -> tuple[FloatArray, FloatArray]:
         """Newton's direction d and Kd, as exactly as pays (Dembo and Steihaug's forcing sequence)."""
         l2 = self.problem.strengths[1]
@@ -108,14 +108,14 @@ class _Newton:
             if spent or np.abs(rest).max() <= 1e-16 * np.abs(point.gradient).max():
                 break
             k_rest = self.times_k(rest)
-            if exact and self.largest <= gradient_tol:  # of the quadratic, so of the objective
-                break
             before, size = size, float(rest @ k_rest)
+            if exact and size <= least:  # of the quadratic, so of the objective
+                break
             p = rest + size / before * p
             k_p = k_rest + size / before * k_p
         return d, k_d
 
-    def run(self, gap_tol: float | None, gradient_tol: float, relative: bool) -> ByColumns:
+    def run(self, gap_tol: float | None, gradient_tol: float) -> ByColumns:
         n, l2 = self.data.facts.n_features, self.problem.strengths[1]
         point = self.at(np.zeros(n), np.zeros(n), 0.0)
         best_dual, gap, converged, still = -np.inf, np.inf, False, 0
@@ -123,8 +123,6 @@ class _Newton:
             self.value = point.value
             rest = -(point.gradient + l2 * point.a)
             k_rest = self.times_k(rest)
-            if relative and self.rounds == 1:
-                gradient_tol *= self.largest
             k_gradient = -k_rest - l2 * point.v  # theta'K theta is the squared norm of X'theta
             dual, _ = self.problem.dual(
                 point.gradient, 0.0, max(float(point.gradient @ k_gradient), 0.0)
@@ -141,7 +139,8 @@ class _Newton:
             if converged or (self.steps >= self.max_iter and not self.problem.quadratic):
                 break
             self.steps += 1
-            d, k_d = self.direction(point, rest, k_rest, gradient_tol)
+            least = 0.0 if gap_tol is None else 2.0 * l2 * gap_tol  # |gradient|^2 = rest'K rest
+            d, k_d = self.direction(point, rest, k_rest, least)
             new, share = self.at(point.a + d, point.v + k_d, point.b), 1.0
             while new.value > point.value + floor and share > ROUNDING:
                 share *= 0.5
@@ -169,7 +168,6 @@ def solve_ridge_by_columns(
     max_iter: int,
     gap_tol: float | None = None,
     gradient_tol: float = 0.0,
-    relative: bool = False,
 ) -> ByColumns:
     """Minimise an objective without l1 and with l2; one round a product with K, one for the coefficients.
 
@@ -179,7 +177,6 @@ def solve_ridge_by_columns(
     max_iter : most products of least squares, most Newton steps of another loss
     gap_tol : converged when the duality gap is at most this
     gradient_tol : or when no component of the gradient in the coefficients exceeds this
-    relative : whether that is a share of the largest one at zero
 
     Returns
     -------
@@ -189,7 +186,7 @@ def solve_ridge_by_columns(
     -----
     The driver holds a dozen vectors of the rows.
     """
-    return _Newton(data, executor, problem, max_iter).run(gap_tol, gradient_tol, relative)
+    return _Newton(data, executor, problem, max_iter).run(gap_tol, gradient_tol)
 
 
 __all__ = ["solve_ridge_by_columns"]

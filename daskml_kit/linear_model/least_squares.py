@@ -369,9 +369,10 @@ class Ridge(_LeastSquares):
     max_iter : int or None
         Most steps where it iterates (more than 5,000 features, or by columns); None means 1,000.
     tol : float, default=1e-4
-        Where it iterates: the largest component of the gradient. By rows each is in units of its feature's
-        deviation (the penalty counted in) and that of y; by columns in units of the largest at zero
-        coefficients.
+        Where it iterates: the root of twice the duality gap, in units of the deviation of y. No more does the
+        root mean square difference of the predictions from the optimum's come to. By rows, where these
+        outnumber the features: the largest component of the gradient, each in units of its feature's
+        deviation (the penalty counted in) and that of y.
     positive : bool, default=False
         Coefficients of at least 0.
     verbose : int, default=0
@@ -393,8 +394,8 @@ class Ridge(_LeastSquares):
     -----
     One pass to load, one for the moments, and one more where the condition number of the penalised Gram
     matrix exceeds 1e8. The driver holds (n_features + n_targets)^2 values. Above 5,000 features one pass for
-    the deviations, and then one a step of L-BFGS, which begins with the squares of the columns: features may
-    differ in scale by any factor.
+    the deviations, and then one a step of L-BFGS. Where rows outnumber the features it begins with the
+    squares of the columns: features may differ in scale by any factor.
 
     Examples
     --------
