@@ -26,6 +26,7 @@ from daskml_kit.linear_model.objective import (
 )
 from daskml_kit.linear_model.regressor import check_flag
 from daskml_kit.losses import Binomial, Multinomial
+from daskml_kit.metrics import log_loss
 from daskml_kit.penalties import L2
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.dataset import BlockDataset
@@ -208,7 +209,7 @@ class LogisticRegressionCV(LogisticRegression):
         None means 5. An integer means ``StratifiedKFold`` without shuffling, made from class counts. A
         splitter must need neither y nor groups, see :class:`~daskml_kit.linear_model.ElasticNetCV`.
     scoring : {"accuracy", "neg_log_loss"} or None
-        What the penalty is chosen by; None means accuracy. ``score`` is the accuracy, whatever this is.
+        What the penalty is chosen by, and what ``score`` gives; None means accuracy.
     solver : {"auto", "newton", "newton-cg", "lbfgs", "gd"}, default="auto"
         See :class:`~daskml_kit.linear_model.LogisticRegression`.
     tol : float, default=1e-4
@@ -304,6 +305,25 @@ class LogisticRegressionCV(LogisticRegression):
                 self._fit_all(folds)
             self._keep_best(facts)
         return self
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> float:
+        """What ``scoring`` names, of the predictions for X: one pass.
+
+        Parameters
+        ----------
+        X : (n, n_features), whatever ``fit`` takes
+        y : (n,) true labels
+        sample_weight : (n,) or None
+
+        Returns
+        -------
+        float
+            The weighted accuracy, or minus the weighted mean log loss; more is better.
+        """
+        if self.scoring == "neg_log_loss":
+            proba = self.predict_proba(X)
+            return -log_loss(y, proba, sample_weight=sample_weight, labels=self.classes_)
+        return super().score(X, y, sample_weight)
 
     def _grid(self) -> tuple[FloatArray, FloatArray]:
         if self.scoring is not None and self.scoring not in SCORES:

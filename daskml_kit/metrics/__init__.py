@@ -6,12 +6,13 @@ from daskml_kit.metrics.clusters import (
     silhouette_score,
     simplified_silhouette_score,
 )
-from daskml_kit.metrics.scores import accuracy_score, r2_score
+from daskml_kit.metrics.scores import accuracy_score, log_loss, r2_score
 
 __all__ = [
     "accuracy_score",
     "calinski_harabasz_score",
     "davies_bouldin_score",
+    "log_loss",
     "r2_score",
     "silhouette_score",
     "simplified_silhouette_score",

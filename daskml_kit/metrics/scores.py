@@ -1,4 +1,4 @@
-"""Accuracy and R2, lazy until the last step: one graph, one number back."""
+"""Accuracy, log loss and R2, lazy until the last step: one graph, one number back."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sklearn import metrics
 
 from daskml_kit.exceptions import InvalidDataError
 from daskml_kit.runtime.sources import refuse_foreign_collections
+from daskml_kit.typing import ArrayLike
 
 
 def _columns(*collections: Any) -> list[Any]:
@@ -148,6 +149,99 @@ def _check_weight_sum(total: float) -> None:
 
 def _equal(a: Any, b: Any) -> Any:
     return (np.asarray(a) == np.asarray(b)).astype(np.float64)
+
+
+def log_loss(
+    y_true: Any, y_proba: Any, *, sample_weight: Any = None, labels: ArrayLike = None
+) -> float:
+    """Mean negative logarithm of the probability that was given to the true label: one pass.
+
+    Parameters
+    ----------
+    y_true : (n,) NumPy, pandas, dask or xarray
+    y_proba : (n, n_classes), or (n,) probabilities of the second of two labels
+        Kept away from 0 and 1 by the rounding of its dtype.
+    sample_weight : (n,) or None
+    labels : (n_classes,) or None
+        The label of each column, sorted. None means those in y_true, which takes a pass over y_true first.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    InvalidDataError
+        Also for labels that are not among ``labels``, and for another number of columns.
+    ClusterError
+        As :func:`accuracy_score`.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> round(
+    ...     log_loss(da.from_array([0, 1, 1], chunks=2), da.from_array([0.2, 0.5, 0.8], chunks=2)),
+    ...     6,
+    ... )
+    0.379811
+    """
+    y_true, y_proba, weight = _columns(y_true, y_proba, sample_weight)
+    _refuse_single_weight(weight)
+    names = np.unique(compute(y_true)[0] if not isinstance(y_true, da.Array) else _distinct(y_true))
+    if labels is not None:
+        names = _sorted(np.asarray(labels), names)
+    if len(names) < 2:
+        raise InvalidDataError(
+            f"y_true has the one label {names.tolist()}, so columns of y_proba have no names. Pass labels=."
+        )
+    n_columns = y_proba.shape[1] if y_proba.ndim == 2 else 2
+    if n_columns != len(names):
+        raise InvalidDataError(
+            f"y_proba has {n_columns} columns, and there are {len(names)} labels: {names.tolist()}. Pass "
+            "labels= with the label of each column, or predict with predict_proba."
+        )
+    if not isinstance(y_proba, da.Array):
+        y_true, weight = compute(y_true, weight)
+        if weight is not None:
+            _check_weight_sum(float(np.sum(weight)))
+        return float(metrics.log_loss(y_true, y_proba, sample_weight=weight, labels=names))
+    y_true, y_proba, weight = _alike(y_true, y_proba, weight)
+    axes = "ik"[: y_proba.ndim]
+    losses = da.blockwise(
+        _log_losses, "i", y_true, "i", y_proba, axes, names=names, concatenate=True,
+        align_arrays=False, dtype=np.float64,
+    )  # fmt: skip
+    total = weight if weight is not None else da.ones_like(losses)
+    lost, weights = compute((losses * total).sum(), total.sum())
+    if weight is not None:
+        _check_weight_sum(float(weights))
+    return float(lost / weights)
+
+
+def _distinct(y: da.Array) -> Any:
+    (found,) = compute([delayed(np.unique)(block) for block in y.to_delayed(optimize_graph=False)])
+    return np.concatenate(found)
+
+
+def _sorted(labels: Any, found: Any) -> Any:
+    """The labels as columns are ordered; refuses what the data have beside them."""
+    strange = np.setdiff1d(found, labels)
+    if len(strange):
+        raise InvalidDataError(
+            f"y_true has labels that are not among labels={labels.tolist()}: {strange.tolist()[:5]}."
+        )
+    return np.unique(labels)
+
+
+def _log_losses(y: Any, p: Any, names: Any) -> Any:
+    """Of each row."""
+    y, p = np.asarray(y), np.asarray(p)
+    _same_length(y, p)
+    if p.ndim == 1:
+        p = np.column_stack((1.0 - p, p))
+    least = np.finfo(p.dtype).eps
+    own = p[np.arange(len(p)), np.searchsorted(names, y)]
+    return -np.log(np.clip(own, least, 1.0 - least).astype(np.float64))
 
 
 def r2_score(y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:

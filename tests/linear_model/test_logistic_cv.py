@@ -58,6 +58,8 @@ def test_is_scikit_learns(kind, how):
             # Intercepts of several classes are free but for a constant; ours are centred.
             np.testing.assert_allclose(got[..., :4], expected[..., :4], atol=1e-5)
         np.testing.assert_array_equal(ours.predict(X), theirs.predict(X))
+        score = theirs.score(X, y, sample_weight=WEIGHT)
+        assert ours.score(form(X), y, WEIGHT) == pytest.approx(score, rel=1e-5)
         assert ours.n_iter_.shape == ours.scores_.shape
 
 

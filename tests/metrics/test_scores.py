@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 from sklearn import metrics as reference
 
 from daskml_kit.exceptions import InvalidDataError
-from daskml_kit.metrics import accuracy_score, r2_score
+from daskml_kit.metrics import accuracy_score, log_loss, r2_score
 
 rng = np.random.default_rng(0)
 N = 101
@@ -21,6 +21,8 @@ GUESSES = np.where(rng.random(N) < 0.7, LABELS, "a")
 Y = rng.normal(size=N)
 PREDICTED = Y + rng.normal(size=N) / 3
 WEIGHT = rng.uniform(0, 2, N)
+PROBA = rng.dirichlet([1.0, 2.0, 0.5], N)
+PROBA[:2] = [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
 
 KINDS = {
     "numpy": lambda a: a,
@@ -90,3 +92,35 @@ def test_weights_that_add_up_to_nothing_are_refused(score, wrap):
     for weight in (np.zeros(6), np.array([1.0, -1.0] * 3), np.full(6, np.nan)):
         with pytest.raises(InvalidDataError, match=r"sample_weight add up to .*positive"):
             score(wrap(y), wrap(y), wrap(weight))
+
+
+@pytest.mark.parametrize("proba", [PROBA, PROBA.astype(np.float32)])
+@pytest.mark.parametrize("weight", [None, WEIGHT])
+def test_log_loss_is_scikit_learns(proba, weight):
+    expected = reference.log_loss(LABELS, proba, sample_weight=weight)
+    for y, p in [
+        (LABELS, proba),
+        (LABELS, da.from_array(proba, chunks=(17, 2))),
+        (da.from_array(LABELS, chunks=40), da.from_array(proba, chunks=(17, 2))),
+        (da.from_array(LABELS, chunks=40), proba),
+    ]:
+        assert log_loss(y, p, sample_weight=weight) == pytest.approx(expected, rel=1e-6)
+
+
+def test_log_loss_of_two_labels():
+    y, p = da.from_array(LABELS == "a", chunks=9), da.from_array(PROBA[:, 0], chunks=30)
+    expected = reference.log_loss(LABELS == "a", PROBA[:, 0])
+    assert log_loss(y, p) == pytest.approx(expected, rel=1e-12)
+    ones = np.ones(3, dtype=bool)
+    expected = reference.log_loss(ones, PROBA[:3, 0], labels=[False, True])
+    assert log_loss(ones, PROBA[:3, 0], labels=[False, True]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("wrap", [np.asarray, lambda a: da.from_array(a, chunks=2)])
+def test_log_loss_of_what_does_not_fit(wrap):
+    with pytest.raises(InvalidDataError, match=r"3 columns, and there are 2 labels: \['a', 'b'\]"):
+        log_loss(wrap(np.array(["a", "b"])), wrap(PROBA[:2]))
+    with pytest.raises(InvalidDataError, match=r"not among labels=\['a', 'b'\]: \['c'\]"):
+        log_loss(wrap(np.array(["a", "c"])), wrap(PROBA[:2, :2]), labels=["a", "b"])
+    with pytest.raises(InvalidDataError, match=r"one label \['a'\].*Pass labels="):
+        log_loss(wrap(np.array(["a", "a"])), wrap(PROBA[:2]))
