@@ -59,8 +59,8 @@ class TaskEvent(NamedTuple):
 
 
 class Measured(float):
-    """An objective that carries what else its round says: the largest component of the gradient, and the
-    reads of every row where they were more than one.
+    """An objective, NaN where there is none, that carries what else its round says: the largest component of
+    the gradient, and the reads of every row where they were not one.
 
     Executors take it for the number that it is.
 

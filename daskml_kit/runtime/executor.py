@@ -8,6 +8,7 @@ All executors give the same answer; one test suite runs over all of them.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -179,7 +180,10 @@ def emit_round(
     tasks: Sequence[TaskEvent],
     objective: float | None,
 ) -> None:
-    """Record a round, of one pass unless a ``Measured`` says more; waits follow from ``seconds``."""
+    """Record a round, of one pass unless a ``Measured`` says otherwise; waits follow from ``seconds``.
+
+    NaN is no objective: none is known, or it is no number.
+    """
     log.emit(
         RoundEvent(
             fit=log.name,
@@ -190,7 +194,7 @@ def emit_round(
             bytes_moved=bytes_moved,
             passes=getattr(objective, "passes", 1),  # of a Measured
             measured=tuple(tasks),
-            objective=None if objective is None else float(objective),
+            objective=None if objective is None or math.isnan(objective) else float(objective),
             gradient_norm=getattr(objective, "gradient_norm", None),  # of a Measured
             id=log.id,
         )

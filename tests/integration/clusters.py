@@ -89,11 +89,20 @@ def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def wait_until(true, seconds: float = 20.0) -> None:
+def wait_until(true, seconds: float = 20.0, seen=lambda: "") -> None:
+    """``seen`` tells what is there if it never becomes true."""
     end = time.monotonic() + seconds
     while not true():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, f"waited in vain {seen()}"
         time.sleep(0.02)
+
+
+def states_on(dask_scheduler) -> list[str]:
+    """Every key that the scheduler knows of, its state, and who wants it."""
+    return [
+        f"{key} {task.state} for {task.who_wants} and {task.waiters}"
+        for key, task in dask_scheduler.tasks.items()
+    ]
 
 
 def keys_on(dask_scheduler) -> list[str]:

@@ -21,7 +21,15 @@ from daskml_kit.linear_model import LogisticRegression, objective
 from daskml_kit.runtime import leading
 from daskml_kit.runtime.actors import ActorExecutor
 from daskml_kit.runtime.events import FitLog, RoundEvent
-from tests.integration.clusters import kill, local_cluster, ours, pids, remote_cluster, wait_until
+from tests.integration.clusters import (
+    kill,
+    local_cluster,
+    ours,
+    pids,
+    remote_cluster,
+    states_on,
+    wait_until,
+)
 
 pytestmark = pytest.mark.cluster
 
@@ -150,7 +158,8 @@ def victim(nannies):
     process = min(pids(nannies).values(), key=lambda pid: psutil.Process(pid).create_time())
     yield process
     wait_until(lambda: not psutil.pid_exists(process))
-    wait_until(lambda: not ours(nannies))  # nothing is left behind by a troubled fit either
+    # Nothing is left behind by a troubled fit either.
+    wait_until(lambda: not ours(nannies), seen=lambda: nannies.run_on_scheduler(states_on))
 
 
 def test_killed_while_loading(victim, tmp_path, executor):

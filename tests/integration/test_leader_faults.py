@@ -125,7 +125,7 @@ def test_led_over_encrypted_lines():
             w, where = lead(executor, data, partial(power, None, None))
         executor.close()
         assert {urlsplit(address).scheme for address in executor.workers} == {"tls"}
-        assert not leading._behind_walls & set(executor.workers)
+        assert not leading._walls.keys() & set(executor.workers)
     np.testing.assert_allclose(w, expected(), rtol=1e-12)
     assert sum(where) >= LENGTH - 2
 

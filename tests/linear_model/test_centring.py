@@ -53,6 +53,8 @@ def test_far_columns_cost_no_rounds(name):
         far = model.fit(da.from_array(rows, chunks=(150, -1)), y, WEIGHT)
         assert far.n_rounds_ <= rounds + 4
         assert far.n_passes_ == far.n_rounds_ - 1  # the means are of a few rows
+        (means,) = [r for r in far.history_ if r["name"] == "means"]
+        assert means["objective"] is None
         np.testing.assert_allclose(far.coef_, coef, atol=2e-4)
         np.testing.assert_allclose(raw_of(far, rows), raw, atol=1e-3)
 
