@@ -18,6 +18,7 @@ NAMES = (
     "elastic_net_cv",
     "wide",
     "kmeans",
+    "kmeans_large",
     "bagging",
     "forest",
     "voting",

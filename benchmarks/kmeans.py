@@ -1,10 +1,9 @@
-"""K-means against scikit-learn on both cores: long runs, pixels, many clusters, and the start alone."""
+"""K-means against scikit-learn on both cores: long runs, pixels, and the start alone."""
 
 from __future__ import annotations
 
 import os
 import statistics
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ from benchmarks.harness import (
     pairwise_ratio,
     table,
 )
-from benchmarks.spark import has_spark, spark_rows, spark_session
 from daskml_kit.cluster import KMeans, k_means_parallel
 from daskml_kit.cluster.refining import sample_size
 from daskml_kit.kernels import nearest
@@ -56,16 +54,10 @@ class Work:
 
 
 def works() -> list[Work]:
-    """The three runs to convergence."""
+    """The runs to convergence that take seconds."""
     blobs, _ = make_blobs(int(1_000_000 * SCALE), 50, centers=40, cluster_std=8.0, random_state=0)
     image = load_sample_images().images[0].reshape(-1, 3)[: int(273_280 * SCALE)] / 255.0
-    many, _ = make_blobs(int(200_000 * SCALE), 32, centers=2_000, cluster_std=4.0, random_state=0)
-    k = max(int(1_000 * SCALE), 20)
-    return [
-        Work("overlapping blobs", blobs, 20, 3.0),
-        Work("photograph", image, 16, 1.5),
-        Work("many clusters", many, k, 3.0),
-    ]
+    return [Work("overlapping blobs", blobs, 20, 3.0), Work("photograph", image, 16, 1.5)]
 
 
 def on_workers(client: Client, X: np.ndarray) -> da.Array:
@@ -157,8 +149,14 @@ def row_of(
     ]
 
 
-def rows_of(client: Client, work: Work) -> tuple[list[list[str]], float]:
-    """A line from the same starts, one from each library's own, and our median of the first.
+HEAD = [
+    "", "begun from", "daskml_kit, s (min-max)", "scikit-learn, s", "times faster", "inertia, relative",
+    "iterations, ours / theirs", "distances spared", "floor, s",
+]  # fmt: skip
+
+
+def rows_of(client: Client, work: Work) -> list[list[str]]:
+    """A line of the table from the same starts, and one from each library's own.
 
     The second where our own start is refined on a sample: else the first says it all.
     """
@@ -166,60 +164,6 @@ def rows_of(client: Client, work: Work) -> tuple[list[list[str]], float]:
     lines = [row_of(work, SAME, *same)]
     if sample_size(work.k, *work.X.shape):
         lines.append(row_of(work, OWN, *runs(client, work, OWN, (fastest(same[0]),))))
-    return lines, same[0]["daskml_kit"].median
-
-
-def slow_peers(client: Client, work: Work, ours: float) -> list[list[str]]:
-    """A line each for dask-ml and Spark on the same rows, both until their own rule of the same ``tol``.
-
-    dask-ml begins with our first start; Spark, which takes none, with a k-means|| of its own. Each has warmed
-    up on a hundredth of the rows.
-    """
-    lines = []
-    lazy, init = on_workers(client, work.X), work.init(0)
-    model = KMeans(work.k, init=init).fit(lazy)
-
-    def line(name: str, seconds: float, centers: np.ndarray, n_iter: int, asked: float) -> None:
-        gaps = KMeans(work.k, init=centers, max_iter=1, tol=0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            cost = gaps.fit(lazy).history_
-        inertia = next(e["objective"] for e in cost if e["name"] == "lloyd")
-        lines.append(
-            [
-                name,
-                f"{seconds:.1f}",
-                str(n_iter),
-                f"{inertia / model.inertia_ - 1:+.1e}",
-                f"{seconds / ours:.1f} (asked for: {asked:g})",
-            ]
-        )
-
-    from dask_ml.cluster import KMeans as DaskML
-
-    def dask_ml(rows: da.Array) -> object:
-        return DaskML(work.k, init=init, max_iter=300, tol=model.tol).fit(rows)
-
-    dask_ml(lazy[: max(len(work.X) // 100, work.k)])
-    begun = time.perf_counter()
-    theirs = dask_ml(lazy)
-    line(
-        "dask-ml",
-        time.perf_counter() - begun,
-        np.asarray(theirs.cluster_centers_),
-        theirs.n_iter_,
-        14,
-    )
-    if has_spark():
-        from pyspark.ml.clustering import KMeans as Spark
-
-        with spark_session() as session, spark_rows(session, work.X) as rows:
-            spark = Spark(k=work.k, seed=0, maxIter=300, tol=model.tol)
-            spark.fit(rows.limit(max(len(work.X) // 100, work.k)))
-            begun = time.perf_counter()
-            found = spark.fit(rows)
-            seconds = time.perf_counter() - begun
-            line("Spark", seconds, np.array(found.clusterCenters()), found.summary.numIter, 25)
     return lines
 
 
@@ -252,21 +196,14 @@ def start_row(client: Client) -> list[str]:
     ]
 
 
-def report(chosen: Sequence[Work] | None = None) -> str:
+def report() -> str:
     """Run it; the section of the report."""
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as local,
         Client(local) as client,
     ):
-        chosen = list(chosen or works())
-        found = [rows_of(client, work) for work in chosen]
-        body = [line for lines, _ in found for line in lines]
-        slow = slow_peers(client, chosen[0], found[0][1])
+        body = [line for work in works() for line in rows_of(client, work)]
         start = start_row(client)
-    head = [
-        "", "begun from", "daskml_kit, s (min-max)", "scikit-learn, s", "times faster", "inertia, relative",
-        "iterations, ours / theirs", "distances spared", "floor, s",
-    ]  # fmt: skip
     starts = ["", "daskml_kit, s", "scikit-learn k-means++, s", "times faster", "cost, ratio"]
     return f"""## K-means to convergence
 
@@ -277,12 +214,7 @@ whose time counts, ours is k-means|| refined on a sample, theirs k-means++: what
 our median over theirs, less one. The floor is the distances that were computed in the iterations at the
 speed of a matrix product on both cores, and one read of the memory.
 
-{table(head, body)}
-
-{chosen[0].label} beside what takes minutes, run once on both cores: dask-ml from the first of the same
-starts, Spark from a k-means|| of its own. Inertia is theirs over ours, less one.
-
-{table(["", "s", "iterations", "inertia, relative", "times slower than ours"], slow)}
+{table(HEAD, body)}
 
 The start alone, `k_means_parallel` with loading against `kmeans_plusplus`; cost of the centres on all rows,
 medians of {START_SEEDS} seeds:
