@@ -73,7 +73,10 @@ def rows(condition: float, order: str) -> tuple[np.ndarray, np.ndarray]:
 def cells(history: list[dict], best: float) -> list[str]:
     """Rounds and seconds to each level."""
     rounds = history[1:]  # the first loads the data
-    of_all = [np.inf if r["name"].endswith("-sample") else r["objective"] for r in rounds]
+    of_all = [
+        np.inf if r["objective"] is None or r["name"].endswith("-sample") else r["objective"]
+        for r in rounds
+    ]
     values = np.minimum.accumulate(of_all)
     seconds = np.cumsum([r["seconds"] for r in rounds])
     out = []
