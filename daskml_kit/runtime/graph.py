@@ -1,4 +1,4 @@
-"""Rounds as custom task graphs. The one file that knows Dask's graph format.
+"""Rounds as custom task graphs. Only this file and ``loading.py`` know Dask's graph format.
 
 One round over three bundles, and two rounds unrolled into one graph::
 
@@ -19,21 +19,18 @@ import threading
 import time
 import uuid
 import warnings
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import distributed
 from dask._task_spec import (
-    Alias,
     DataNode,
     GraphNode,
     List,
     Task,
     TaskRef,
     Tuple,
-    convert_legacy_graph,
 )
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.sizeof import sizeof
@@ -42,18 +39,8 @@ from distributed.comm.addressing import resolve_address
 from daskml_kit.runtime.block import Block, Bundle
 from daskml_kit.runtime.drawing import Drawing, Node, short
 from daskml_kit.runtime.events import TaskEvent
-from daskml_kit.runtime.ingest import (
-    JOIN_BYTES,
-    BlockFacts,
-    Labelling,
-    Loaded,
-    Spec,
-    assemble,
-    load,
-)
 from daskml_kit.runtime.placement import Piece
 from daskml_kit.runtime.reduction import FAN_IN, Reduction, fold
-from daskml_kit.runtime.sources import DaskSource
 
 Key: TypeAlias = Any  # str or (str, int), as Dask wants them
 
@@ -145,15 +132,12 @@ class Plan:
         return futures
 
 
-def _name(purpose: str) -> str:
+def new_name(purpose: str) -> str:
+    """What the keys of one layer of tasks begin with; never the same twice."""
     return f"{PREFIX}-{purpose}-{uuid.uuid4().hex}"
 
 
-# ---------------------------------------------------------------- loading
-
-
-def _facts_of(loaded: Loaded) -> tuple[BlockFacts, str]:
-    return loaded.facts, here()
+# ---------------------------------------------------------------- where a task runs
 
 
 LOCAL_THREADS = "daskml"
@@ -176,155 +160,6 @@ def called(address: str) -> str:
         return str(resolve_address(address))
     except OSError:  # a name that is known elsewhere only
         return address
-
-
-def load_plan(source: DaskSource, spec: Spec, homes: Sequence[str]) -> tuple[Plan, list[Key]]:
-    """Load part i on worker ``homes[i]``.
-
-    Returns the plan, whose outputs are the loaded blocks followed by their facts, and the keys of the
-    facts. Upstream tasks that only one part needs run where that part will be, so nothing moves.
-    """
-    name = _name("load")
-    tasks: dict[Key, GraphNode] = dict(convert_legacy_graph(source.graph))
-    pins = _upstream_pins(tasks, source, homes)
-    blocks: list[Key] = []
-    facts: list[Key] = []
-    for i, home in enumerate(homes):
-        block, fact = (name, i), (f"{name}-facts", i)
-        refs: list[Any] = [TaskRef(source.X[i])]
-        refs += [None if keys is None else TaskRef(keys[i]) for keys in (source.y, source.weight)]
-        tasks[block] = Task(block, load, i, spec, *refs)
-        tasks[fact] = Task(fact, _facts_of, TaskRef(block))
-        pins[block] = pins[fact] = home
-        blocks.append(block)
-        facts.append(fact)
-    return Plan(tasks, pins, blocks + facts), facts
-
-
-def _upstream_pins(
-    tasks: Mapping[Key, GraphNode], source: DaskSource, homes: Sequence[str]
-) -> dict[Key, str]:
-    """The home of every upstream task that is needed on one worker only."""
-    users: defaultdict[Key, set[str]] = defaultdict(set)
-    for i, home in enumerate(homes):
-        stack = list(source.part_keys(i))
-        while stack:
-            key = stack.pop()
-            if key in tasks and home not in users[key]:
-                users[key].add(home)
-                stack.extend(tasks[key].dependencies)
-    once = {k: next(iter(at)) for k, at in users.items() if len(at) == 1 and k not in source.free}
-    return {k: at for k, at in once.items() if _runs(tasks[k])}
-
-
-Parts: TypeAlias = "tuple[distributed.Future[Any] | None, ...]"
-"""The X, y and weights of a part, as far as there are any."""
-
-
-def resident_parts(source: DaskSource) -> list[Parts] | None:
-    """The parts, if nothing of them is still to be computed; else None."""
-    out: list[Parts] = []
-    for i in range(len(source.X)):
-        nodes: list[Any] = []
-        for keys in (source.X, source.y, source.weight):
-            node = None if keys is None else _followed(source.graph, keys[i])
-            if keys is not None and not isinstance(node, distributed.Future):
-                return None  # or another name of what only the scheduler knows
-            nodes.append(node)
-        out.append(tuple(nodes))
-    return out
-
-
-def _followed(tasks: Mapping[Key, Any], key: Key) -> Any:
-    """What stands behind a key that may be another name of another one."""
-    node = tasks.get(key)
-    while isinstance(node, Alias):
-        node = tasks.get(node.target)
-    return node
-
-
-MANY_INPUTS = 64
-"""A part made of more resident pieces than this (after a shuffle) is at home nowhere."""
-
-
-def resident_inputs(source: DaskSource) -> list[list[distributed.Future[Any]]]:
-    """The futures that each part of X is, or is computed from; none where there are too many to matter."""
-    futures = {k: v for k, v in source.graph.items() if isinstance(v, distributed.Future)}
-    if not futures:
-        return [[] for _ in source.X]
-    others = {k: v for k, v in source.graph.items() if k not in futures}
-    tasks = convert_legacy_graph(others, source.graph.keys())  # what needs a future says so, too
-    out = []
-    for part in source.X:
-        found: list[distributed.Future[Any]] = []
-        stack, seen = [part], {part}
-        while stack and len(found) <= MANY_INPUTS:
-            key = stack.pop()
-            if key in futures:
-                found.append(futures[key])
-            elif key in tasks:
-                new = tasks[key].dependencies - seen
-                seen |= new
-                stack.extend(new)
-        out.append(found if len(found) <= MANY_INPUTS else [])
-    return out
-
-
-def _runs(node: GraphNode) -> bool:
-    return isinstance(node, Task) and not isinstance(node, Alias)
-
-
-Make: TypeAlias = Callable[[Sequence[Piece], "Labelling | None", Sequence[Any]], Bundle]
-
-
-def assemble_plan(
-    parts: Sequence[Parts] | Sequence[distributed.Future[Any]],
-    bundles: Sequence[Sequence[Piece]],
-    homes: Sequence[str],
-    labelling: Labelling | None,
-    make: Make = assemble,
-    draw: Callable[[Bundle], Bundle] | None = None,
-) -> Plan:
-    """``make(pieces, labelling, their parts)`` bundle i of the pieces ``bundles[i]`` on worker ``homes[i]``.
-
-    ``parts`` are loaded blocks, or what ``make`` makes of parts as they came. Outputs: the bundles, and after
-    them what ``draw``, if any, makes of each.
-    """
-    name = _name("bundle")
-    tasks: dict[Key, GraphNode] = {}
-    pins: dict[Key, str] = {}
-    # What is drawn does not wait for the bundle: that would cost one more hop.
-    for purpose, change in [(name, None)] + [(f"{name}-drawn", draw)] * (draw is not None):
-        for i, (pieces, home) in enumerate(zip(bundles, homes, strict=True)):
-            key = (purpose, i)
-            own = _restrict(labelling, pieces)
-            needed = List(*(_needed(parts[p.block]) for p in pieces))
-            tasks[key] = Task(key, _made, make, change, list(pieces), own, needed)
-            pins[key] = home
-    return Plan(tasks, pins, list(tasks))
-
-
-def _made(
-    make: Make,
-    change: Callable[[Bundle], Bundle] | None,
-    pieces: Sequence[Piece],
-    labelling: Labelling | None,
-    parts: Sequence[Any],
-) -> Bundle:
-    """The task that makes a bundle of its pieces, or something of the bundle."""
-    bundle = make(pieces, labelling, parts)
-    return (bundle if change is None else change(bundle)).coalesced(JOIN_BYTES)
-
-
-def _needed(part: Any) -> Any:
-    return List(*part) if isinstance(part, tuple) else part
-
-
-def _restrict(labelling: Labelling | None, pieces: Sequence[Piece]) -> Labelling | None:
-    """Only the label tables that a bundle needs travel to it."""
-    if labelling is None:
-        return None
-    return replace(labelling, local={p.block: labelling.local[p.block] for p in pieces})
 
 
 # ---------------------------------------------------------------- rounds
@@ -380,7 +215,7 @@ class Site:
 
 def round_plan(sites: Sequence[Site], reduction: Reduction[Any, Any, Any], params: Any) -> Plan:
     """One round. Outputs: at most 8 stamped parts."""
-    name = _name(reduction.name)
+    name = new_name(reduction.name)
     tasks: dict[Key, GraphNode] = {}
     pins: dict[Key, str] = {}
     source = params
@@ -397,7 +232,7 @@ def round_plan(sites: Sequence[Site], reduction: Reduction[Any, Any, Any], param
 
 def again_plan(index: int, site: Site, reduction: Reduction[Any, Any, Any], params: Any) -> Plan:
     """The map task of one bundle a second time, on another worker than its home."""
-    name = _name(reduction.name)
+    name = new_name(reduction.name)
     key = (f"{name}-again", index)
     task = Task(key, run_bundle, index, site.threads, reduction, site.handle, params)
     return Plan({key: task}, {key: site.worker}, [key], (key,), sizeof(params))
@@ -484,7 +319,7 @@ def unrolled_plan(
     point : state -> params
     update : (state, total) -> state
     """
-    name = _name(reduction.name)
+    name = new_name(reduction.name)
     tasks: dict[Key, GraphNode] = {}
     pins: dict[Key, str] = {}
     tasks[(f"{name}-state", 0)] = DataNode((f"{name}-state", 0), Advanced(state, (), 0))
@@ -524,7 +359,7 @@ def recut_plan(
     A piece's ``block`` is the position of a bundle in ``sites``. Rows that change their worker are cut out
     where they are, so nothing else travels.
     """
-    name = _name("balance")
+    name = new_name("balance")
     tasks: dict[Key, GraphNode] = {}
     pins: dict[Key, str] = {}
     outputs: list[Key] = []
@@ -554,7 +389,7 @@ def recut_plan(
 
 def map_plan(sites: Sequence[Site], fn: Callable[[Bundle, Any], Bundle], params: Any) -> Plan:
     """``fn(bundle, params)`` for every bundle, staying where it is."""
-    name = _name("map")
+    name = new_name("map")
     tasks: dict[Key, GraphNode] = {}
     pins: dict[Key, str] = {}
     for i, site in enumerate(sites):
@@ -573,7 +408,7 @@ def all_rows(lane: int, bundles: Sequence[Bundle]) -> Bundle:
 
 def copies_plan(sites: Sequence[Site], lanes: Sequence[str]) -> Plan:
     """All rows of all bundles on each of some workers; an output for each."""
-    name = _name("copy")
+    name = new_name("copy")
     bundles = List(*(site.handle for site in sites))
     tasks: dict[Key, GraphNode] = {}
     pins: dict[Key, str] = {}
@@ -628,7 +463,7 @@ def fan_plan(
     workers: Sequence[tuple[str, int]],
 ) -> Plan:
     """Items dealt out to ``workers`` by their number of threads. Outputs: a stamped result for each item."""
-    name = _name(name)
+    name = new_name(name)
     shared = (f"{name}-shared", 0)
     bundles = List(*(site.handle for site in sites))
     tasks: dict[Key, GraphNode] = {shared: Task(shared, prepared, prepare, bundles)}
@@ -697,7 +532,7 @@ def exchange_plan(
         cut-1 (worker b) -+-> piece-1-0 -+
                           +-> piece-1-1 ---> share-1 (worker b)
     """
-    name = _name(name)
+    name = new_name(name)
     tasks: dict[Key, GraphNode] = {}
     pins: dict[Key, str] = {}
     given = (f"{name}-params", 0)

@@ -19,7 +19,7 @@ import distributed
 import numpy as np
 from dask.system import CPU_COUNT
 
-from daskml_kit.runtime import graph
+from daskml_kit.runtime import loading
 from daskml_kit.runtime.actors import ActorExecutor
 from daskml_kit.runtime.block import Bundle
 from daskml_kit.runtime.cluster import active_client, cluster_errors
@@ -230,7 +230,7 @@ def _open_remote(
 ) -> BlockDataset:
     started, begun = time.time(), time.perf_counter()
     client, workers = executor.client, list(executor.workers.values())
-    resident = graph.resident_parts(source)
+    resident = loading.resident_parts(source)
     where = _whereabouts(client, source, resident)
     place = even_out if executor.balance == "even" else settle
     homes = [
@@ -269,7 +269,7 @@ class _Checked:
     blocks: list[BlockFacts]
     at: list[str]  # the worker that checked each
     parts: Sequence[Any]  # what a bundle's task depends on
-    make: Callable[[Sequence[Sequence[Piece]], int], graph.Make]  # of groups, each made so often
+    make: Callable[[Sequence[Sequence[Piece]], int], loading.Make]  # of groups, each made so often
     futures: Sequence[distributed.Future[Any]] = ()
     give_up: Callable[[], None] = lambda: None  # what no bundle will be made of any more
 
@@ -291,7 +291,7 @@ def _checked_by_tasks(
     client: distributed.Client, source: DaskSource, spec: Spec, homes: Sequence[str]
 ) -> _Checked:
     """Parts computed and checked by tasks of one graph."""
-    plan, _ = graph.load_plan(source, spec, homes)
+    plan, _ = loading.load_plan(source, spec, homes)
     futures = plan.submit(client)
     loaded, n = futures[: len(homes)], len(homes)
     try:
@@ -307,14 +307,14 @@ def _checked_by_tasks(
     return _Checked(blocks, at, loaded, _assemble_any, loaded)
 
 
-def _assemble_any(groups: Sequence[Sequence[Piece]], times: int) -> graph.Make:  # noqa: ARG001
+def _assemble_any(groups: Sequence[Sequence[Piece]], times: int) -> loading.Make:  # noqa: ARG001
     """Loaded blocks may be taken any number of times."""
     return assemble
 
 
 def _checked_in_place(
     executor: ActorExecutor,
-    parts: Sequence[graph.Parts],
+    parts: Sequence[loading.Parts],
     spec: Spec,
     where: Mapping[Any, Collection[str]],
     homes: Sequence[str],
@@ -333,10 +333,10 @@ def _checked_in_place(
 
 
 def _whereabouts(
-    client: distributed.Client, source: DaskSource, resident: Sequence[graph.Parts] | None
+    client: distributed.Client, source: DaskSource, resident: Sequence[loading.Parts] | None
 ) -> dict[Any, Collection[str]]:
     """The workers that hold what X is, or is made of; y and weights too where all of them are resident."""
-    made_of = graph.resident_inputs(source) if resident is None else resident
+    made_of = loading.resident_inputs(source) if resident is None else resident
     futures = {f.key: f for part in made_of for f in part if f is not None}
     distributed.wait(list(futures.values()))  # persist() returns before anything is anywhere
     found: dict[Any, Collection[str]] = client.who_has(list(futures.values())) if futures else {}
@@ -349,7 +349,7 @@ def _held(
     """The worker that holds each part of X, or most of what it is made of; None where nothing is."""
     position = {w.address: i for i, w in enumerate(workers)}
     out: list[int | None] = []
-    for futures in graph.resident_inputs(source):
+    for futures in loading.resident_inputs(source):
         votes = Counter(position[a] for f in futures for a in where.get(f.key, ()) if a in position)
         out.append(votes.most_common(1)[0][0] if votes else None)
     return out
@@ -395,7 +395,7 @@ def _assembled(
 ) -> tuple[list[BundleRef], list[BundleRef]]:
     """The bundles, and what was drawn of them."""
     make = checked.make(groups, 1 if draw is None else 2)
-    plan = graph.assemble_plan(checked.parts, groups, at, labelling, make, draw)
+    plan = loading.assemble_plan(checked.parts, groups, at, labelling, make, draw)
     futures = plan.submit(executor.client)
     checked.release()  # now, not later
     distributed.wait(futures)

@@ -15,7 +15,7 @@ from distributed import futures_of, wait
 
 import daskml_kit
 from daskml_kit.exceptions import InvalidDataError
-from daskml_kit.runtime import graph, in_place
+from daskml_kit.runtime import in_place, loading
 from daskml_kit.runtime.actors import ActorExecutor
 from daskml_kit.runtime.in_place import Waiting, assembly
 from daskml_kit.runtime.ingest import Spec, load
@@ -45,8 +45,8 @@ def left(client):
 
 def loads_by_tasks(monkeypatch):
     """A list that grows when parts are loaded by tasks."""
-    seen, plan = [], graph.load_plan
-    monkeypatch.setattr(graph, "load_plan", lambda *args: seen.append(args) or plan(*args))
+    seen, plan = [], loading.load_plan
+    monkeypatch.setattr(loading, "load_plan", lambda *args: seen.append(args) or plan(*args))
     return seen
 
 
@@ -129,7 +129,7 @@ class Few:
 
 def test_nothing_is_kept_where_a_task_ran_elsewhere(client, monkeypatch):
     """What is drawn takes the same blocks once more, unless its worker has to load them."""
-    plan, told, tell = graph.assemble_plan, [], ActorExecutor.tell
+    plan, told, tell = loading.assemble_plan, [], ActorExecutor.tell
     workers = sorted(client.has_what())
     there = dict(zip(workers, reversed(workers), strict=True))
 
@@ -138,7 +138,7 @@ def test_nothing_is_kept_where_a_task_ran_elsewhere(client, monkeypatch):
         pins = {key: there[at] if "drawn" in key[0] else at for key, at in made.pins.items()}
         return replace(made, pins=pins)
 
-    monkeypatch.setattr(graph, "assemble_plan", moved)
+    monkeypatch.setattr(loading, "assemble_plan", moved)
     monkeypatch.setattr(
         ActorExecutor, "tell", lambda *args, **how: told.append(args) or tell(*args, **how)
     )
