@@ -289,7 +289,7 @@ class ClassifierMixin(_ClassifierMixin):
         -------
         float
         """
-        return accuracy_score(y, self.predict(X), sample_weight)
+        return accuracy_score(y, self.predict(X), sample_weight=sample_weight)
 
 
 class RegressorMixin(_RegressorMixin):
@@ -308,7 +308,7 @@ class RegressorMixin(_RegressorMixin):
         -------
         float
         """
-        return r2_score(y, self.predict(X), sample_weight)
+        return float(r2_score(y, self.predict(X), sample_weight=sample_weight))
 
 
 __all__ = ["BlockEstimator", "ClassifierMixin", "RegressorMixin", "check_number"]

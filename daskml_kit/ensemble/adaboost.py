@@ -273,7 +273,7 @@ class _AdaBoost(BlockEstimator):
         """
         score = accuracy_score if self._kind == "classifier" else r2_score
         for said in self.staged_predict(X):
-            yield score(y, said, sample_weight)
+            yield score(y, said, sample_weight=sample_weight)
 
 
 class AdaBoostClassifier(ClassifierMixin, _AdaBoost):

@@ -7,6 +7,7 @@ from daskml_kit.linear_model.huber import HuberRegressor
 from daskml_kit.linear_model.least_squares import LinearRegression, Ridge
 from daskml_kit.linear_model.logistic import LogisticRegression
 from daskml_kit.linear_model.logistic_cv import LogisticRegressionCV
+from daskml_kit.linear_model.paths import enet_path, lasso_path
 from daskml_kit.linear_model.quantile import QuantileRegressor
 from daskml_kit.linear_model.ridge_cv import RidgeCV
 from daskml_kit.linear_model.summary import Summary, summarize
@@ -27,5 +28,7 @@ __all__ = [
     "RidgeCV",
     "Summary",
     "TweedieRegressor",
+    "enet_path",
+    "lasso_path",
     "summarize",
 ]

@@ -31,6 +31,7 @@ from daskml_kit.linear_model.column_blocks import Solve
 from daskml_kit.linear_model.column_problem import ByColumns, Problem
 from daskml_kit.linear_model.column_ridge import solve_ridge_by_columns
 from daskml_kit.linear_model.column_sets import solve_sparse_by_columns
+from daskml_kit.linear_model.prediction import dense
 from daskml_kit.linear_model.regressor import check_warm_start
 from daskml_kit.losses import Binomial, HalfSquared
 from daskml_kit.runtime.columns import (
@@ -200,13 +201,14 @@ def fit_logistic(model: Any, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLik
         By columns was asked for, and the model has bounds, no penalty, or several classes.
     """
     asked = model.solver == "columns"
+    C, ratio = model._strength
     bounded = model.coef_bounds is not None or model.intercept_bounds is not None
     if asked and bounded:
         raise InvalidParameterError(
             "solver='columns' takes no bounds. Use solver='auto', or coef_bounds=None and "
             "intercept_bounds=None."
         )
-    if not asked and (bounded or math.isinf(model.C)):
+    if not asked and (bounded or math.isinf(C)):
         return False
     y = unwrap(y)
     y = y.compute() if is_dask(y) else y  # a label a row is all that this mode keeps here anyway
@@ -224,10 +226,10 @@ def fit_logistic(model: Any, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLik
                 "sklearn.multiclass.OneVsRestClassifier around this."
             )
         weight_sum = model._weight_sum(facts)
-        strength = 1.0 / (model.C * weight_sum)
+        strength = 1.0 / (C * weight_sum)
         problem = Problem(
             Binomial(), np.asarray(block.y, dtype=np.float64), block.weight, weight_sum,
-            (model.l1_ratio * strength, (1.0 - model.l1_ratio) * strength), model.fit_intercept,
+            (ratio * strength, (1.0 - ratio) * strength), model.fit_intercept,
         )  # fmt: skip
         found = solve_by_columns(
             data,
@@ -247,9 +249,9 @@ def fit_logistic(model: Any, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLik
 
 def _logistic_start(model: Any, X: ArrayLike) -> FloatArray | None:
     """The last fit's coefficients (1, d) for a warm start; a ridge penalty has no use for them."""
-    if not model.warm_start or not hasattr(model, "coef_") or model.l1_ratio == 0:
+    if not model.warm_start or not hasattr(model, "coef_") or model._strength[1] == 0:
         return None
-    start = np.atleast_2d(np.asarray(model.coef_, dtype=np.float64))
+    start = np.atleast_2d(np.asarray(dense(model.coef_), dtype=np.float64))
     check_warm_start(start.shape, (1, _width(model, X)))
     return start
 

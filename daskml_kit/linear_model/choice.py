@@ -35,6 +35,9 @@ PROXIMAL: dict[str, Any] = {
 }
 """Those that take L1 strengths and bounds."""
 
+FAMILIAR = {"newton-cholesky": "newton", "sag": "auto", "saga": "auto"}
+"""scikit-learn's names of logistic regression's solvers, by what stands for them here."""
+
 LOCAL = ("admm", "giant", "cocoa")
 """Those whose rounds hold local computations (:mod:`~daskml_kit.linear_model.pieces`). They are asked for by
 name: where a Hessian can be formed, Newton needs fewer rounds, and else Newton-CG is as good or better."""
@@ -114,8 +117,13 @@ def check_solver(name: str, more: Sequence[str]) -> None:
     InvalidParameterError
     """
     names = ["auto", *SMOOTH, *more]
-    if name in names:
+    if name in names or name in FAMILIAR:
         return
+    if name == "liblinear":
+        raise InvalidParameterError(
+            "solver='liblinear' penalises the intercept, which makes another model. Use solver='auto', whose "
+            "minimum is that of all other solvers."
+        )
     if name in (*LOCAL, "columns"):
         raise InvalidParameterError(
             f"solver={name!r} cuts the data in another way than cross-validation by folds does. Use one of "
@@ -150,6 +158,7 @@ def solver_named(
 
 
 __all__ = [
+    "FAMILIAR",
     "LOCAL",
     "PROXIMAL",
     "SMOOTH",

@@ -9,14 +9,20 @@ from typing import Any, Self
 import numpy as np
 from scipy import sparse
 
-from daskml_kit.base import check_number
-from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
 from daskml_kit.kernels import Moments
 from daskml_kit.linear_model import least_squares
 from daskml_kit.linear_model.by_columns import check_choice, fit_least_squares, goes_by_columns
 from daskml_kit.linear_model.choice import LOCAL
-from daskml_kit.linear_model.coordinate_descent import Descent, Path
+from daskml_kit.linear_model.coordinate_descent import Descent
 from daskml_kit.linear_model.least_squares import MOMENTS, about_origin
+from daskml_kit.linear_model.paths import (
+    check_ratio,
+    descent_of,
+    enet_path,
+    lasso_path,
+    solve_path,
+    warn_not_converged,
+)
 from daskml_kit.linear_model.pieces import edges_of_model
 from daskml_kit.linear_model.regressor import (
     LinearRegressor,
@@ -28,73 +34,7 @@ from daskml_kit.linear_model.wide import SPREAD, solve_wide
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.ingest import DataFacts
-from daskml_kit.runtime.random import seed_from
 from daskml_kit.typing import ArrayLike, FloatArray
-
-
-def descent_of(estimator: Any) -> Descent:
-    """The parameters of the descent, checked.
-
-    Raises
-    ------
-    InvalidParameterError
-    """
-    check_flag("fit_intercept", estimator.fit_intercept)
-    check_flag("positive", estimator.positive)
-    check_number("max_iter", estimator.max_iter, least=1, whole=True)
-    check_number("tol", estimator.tol, least=0)
-    if estimator.selection not in ("cyclic", "random"):
-        raise InvalidParameterError(
-            f"selection must be 'cyclic' or 'random', got {estimator.selection!r}."
-        )
-    seed, given = None, estimator.random_state
-    if estimator.selection == "random":
-        seed = seed_from(given)
-    elif not isinstance(given, np.random.RandomState | np.random.Generator):
-        seed_from(given)  # refuses what is no seed; the others would move on
-    return Descent(estimator.tol, estimator.max_iter, estimator.positive, seed)
-
-
-def check_ratio(value: Any) -> None:
-    """Refuse a mixing parameter outside of [0, 1].
-
-    Raises
-    ------
-    InvalidParameterError
-    """
-    check_number("l1_ratio", value, least=0)
-    if value > 1:
-        raise InvalidParameterError(f"l1_ratio must be between 0 and 1, got {value!r}.")
-
-
-def solve_path(
-    total: Moments,
-    alphas: FloatArray,
-    l1_ratio: float,
-    descent: Descent,
-    *,
-    target: int = 0,
-    start: FloatArray | None = None,
-) -> Path:
-    """Solutions of ``1/(2W) |y - Xw|^2 + alpha (l1_ratio |w|_1 + (1 - l1_ratio)/2 |w|^2)`` for each alpha."""
-    strengths = np.asarray(alphas, dtype=np.float64) * total.weight_sum
-    return descent.path(
-        total.xx, total.xy[:, target], float(total.yy[target]), strengths * l1_ratio,
-        strengths * (1.0 - l1_ratio), start,
-    )  # fmt: skip
-
-
-def warn_not_converged(path: Path, yy: float, descent: Descent) -> None:
-    """One warning for all strengths that took ``max_iter`` sweeps."""
-    bad = np.flatnonzero(~path.converged)
-    if len(bad):
-        warnings.warn(
-            f"Objective did not converge for {len(bad)} of {len(path.gaps)} penalties in max_iter="
-            f"{descent.max_iter} sweeps. Largest duality gap: {path.gaps[bad].max():.3e}, tolerance: "
-            f"{descent.tol * yy:.3e}. Increase max_iter, scale the features, or use a larger alpha.",
-            ConvergenceWarning,
-            stacklevel=3,
-        )
 
 
 class ElasticNet(LinearRegressor):
@@ -109,8 +49,13 @@ class ElasticNet(LinearRegressor):
     l1_ratio : float, default=0.5
         0 is a ridge penalty, 1 the lasso's.
     fit_intercept : bool, default=True
+    precompute : bool, "auto" or Gram matrix, default=False
+        As in scikit-learn, for its sake only: the moments come from one pass, a matrix that is passed is
+        not read.
     max_iter : int, default=1000
         Most sweeps over the coordinates. They read no data.
+    copy_X : bool, default=True
+        As in scikit-learn, for its sake only: X is never written.
     tol : float, default=1e-4
         Converged when the duality gap is at most ``tol * |y|^2``.
     warm_start : bool, default=False
@@ -160,13 +105,17 @@ class ElasticNet(LinearRegressor):
 
     _flat_column = True
 
+    path = staticmethod(enet_path)
+
     def __init__(
         self,
         alpha: float = 1.0,
         *,
         l1_ratio: float = 0.5,
         fit_intercept: bool = True,
+        precompute: Any = False,
         max_iter: int = 1000,
+        copy_X: bool = True,
         tol: float = 1e-4,
         warm_start: bool = False,
         positive: bool = False,
@@ -179,7 +128,9 @@ class ElasticNet(LinearRegressor):
         self.alpha = alpha
         self.l1_ratio = l1_ratio
         self.fit_intercept = fit_intercept
+        self.precompute = precompute
         self.max_iter = max_iter
+        self.copy_X = copy_X
         self.tol = tol
         self.warm_start = warm_start
         self.positive = positive
@@ -315,7 +266,8 @@ class Lasso(ElasticNet):
     Parameters
     ----------
     alpha : float, default=1.0
-    fit_intercept, max_iter, tol, warm_start, positive, random_state, selection, verbose, solver
+    fit_intercept, precompute, max_iter, copy_X, tol, warm_start, positive, random_state, selection, verbose,
+    solver
         See :class:`ElasticNet`.
     balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
@@ -331,12 +283,16 @@ class Lasso(ElasticNet):
     array([0.85])
     """
 
+    path = staticmethod(lasso_path)
+
     def __init__(
         self,
         alpha: float = 1.0,
         *,
         fit_intercept: bool = True,
+        precompute: Any = False,
         max_iter: int = 1000,
+        copy_X: bool = True,
         tol: float = 1e-4,
         warm_start: bool = False,
         positive: bool = False,
@@ -350,7 +306,9 @@ class Lasso(ElasticNet):
             alpha,
             l1_ratio=1.0,
             fit_intercept=fit_intercept,
+            precompute=precompute,
             max_iter=max_iter,
+            copy_X=copy_X,
             tol=tol,
             warm_start=warm_start,
             positive=positive,

@@ -6,22 +6,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
 
 from daskml_kit.base import check_number
-from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.kernels import Moments
 from daskml_kit.linear_model import least_squares
 from daskml_kit.linear_model.coordinate_descent import Descent, Path
-from daskml_kit.linear_model.elastic_net import (
-    check_ratio,
-    descent_of,
-    solve_path,
-    warn_not_converged,
-)
 from daskml_kit.linear_model.folds import (
     FOLD_MOMENTS,
     Splits,
@@ -32,6 +24,16 @@ from daskml_kit.linear_model.folds import (
     squared_errors,
 )
 from daskml_kit.linear_model.least_squares import about_origin
+from daskml_kit.linear_model.paths import (
+    alpha_grid,
+    check_ratio,
+    descent_of,
+    enet_path,
+    given_alphas,
+    lasso_path,
+    solve_path,
+    warn_not_converged,
+)
 from daskml_kit.linear_model.regressor import LinearRegressor
 from daskml_kit.linear_model.wide import SPREAD, solve_wide
 from daskml_kit.linear_model.wide_cv import WidePaths
@@ -39,8 +41,6 @@ from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.typing import ArrayLike, FloatArray
-
-SMALLEST_ALPHA = float(np.finfo(np.float64).resolution)
 
 
 @dataclass(frozen=True)
@@ -140,36 +140,20 @@ class _PathCV(LinearRegressor):
         check_number("eps", self.eps, least=0, above=True)
         for ratio in ratios:
             check_ratio(ratio)
-        if isinstance(self.alphas, Integral):
-            check_number("alphas", self.alphas, least=1, whole=True)
-            if 0 in ratios:
-                raise InvalidParameterError(
-                    "Automatic alpha grid generation is not supported for l1_ratio=0: no penalty sets every "
-                    "coefficient to zero. Pass alphas=[...]."
-                )
-            return None
-        values = np.atleast_1d(np.asarray(self.alphas))
-        if values.dtype.kind not in "fiu" or values.ndim != 1 or not np.all(values >= 0):
-            raise InvalidParameterError(
-                f"alphas must be an integer or numbers of at least 0, got {self.alphas!r}."
-            )
-        return np.sort(values.astype(np.float64))[::-1]
+        return given_alphas(self.alphas, ratios)
 
     def _grids(
         self, pull: FloatArray, weight_sum: float, ratios: list[float], given: FloatArray | None
     ) -> list[FloatArray]:
         """The penalties to try with each mixing parameter; ``pull`` is ``X'y`` of centred data."""
-        grids = [self._grid(pull, weight_sum, r) if given is None else given for r in ratios]
+        pull = pull if self.positive else np.abs(pull)
+        largest = float(pull.max(initial=0.0)) / weight_sum
+        grids = [
+            alpha_grid(largest / r, self.eps, self.alphas) if given is None else given
+            for r in ratios
+        ]
         self.alphas_ = grids[0] if given is not None or len(ratios) == 1 else np.array(grids)
         return grids
-
-    def _grid(self, pull: FloatArray, weight_sum: float, ratio: float) -> FloatArray:
-        """From the smallest penalty that leaves no coefficient, down to ``eps`` of it."""
-        pull = pull if self.positive else np.abs(pull)
-        largest = max(0.0, float(pull.max())) / (weight_sum * ratio)
-        if largest <= SMALLEST_ALPHA:
-            return np.full(self.alphas, SMALLEST_ALPHA)
-        return np.geomspace(largest, largest * self.eps, num=self.alphas)
 
     def _select(
         self,
@@ -220,6 +204,9 @@ class ElasticNetCV(_PathCV):
     alphas : int or array of floats, default=100
         Number of penalties along the path, or the penalties.
     fit_intercept : bool, default=True
+    precompute : bool, "auto" or Gram matrix, default="auto"
+        As in scikit-learn, for its sake only: the moments come from one pass, a matrix that is passed is
+        not read.
     max_iter : int, default=1000
     tol : float, default=1e-4
         Converged when the duality gap is at most ``tol * |y|^2``.
@@ -227,6 +214,11 @@ class ElasticNetCV(_PathCV):
         None means 5. An integer means contiguous folds of rows, as scikit-learn's ``KFold``. A splitter must
         need neither y nor groups, which stay where the data are; all but contiguous folds cost memory of
         O(rows) on the driver.
+    copy_X : bool, default=True
+        As in scikit-learn, for its sake only: X is never written.
+    n_jobs : int or None
+        As in scikit-learn, for its sake only: rounds use all threads of the cluster's workers, or of this
+        process.
     positive : bool, default=False
     random_state : int, RandomState or None
     selection : {"cyclic", "random"}, default="cyclic"
@@ -267,6 +259,8 @@ class ElasticNetCV(_PathCV):
     (1.0, (2, 100, 5), 2)
     """
 
+    path = staticmethod(enet_path)
+
     def __init__(
         self,
         *,
@@ -274,10 +268,13 @@ class ElasticNetCV(_PathCV):
         eps: float = 1e-3,
         alphas: Any = 100,
         fit_intercept: bool = True,
+        precompute: Any = "auto",
         max_iter: int = 1000,
         tol: float = 1e-4,
         cv: Any = None,
+        copy_X: bool = True,
         verbose: int = 0,
+        n_jobs: int | None = None,
         positive: bool = False,
         random_state: Any = None,
         selection: str = "cyclic",
@@ -287,10 +284,13 @@ class ElasticNetCV(_PathCV):
         self.eps = eps
         self.alphas = alphas
         self.fit_intercept = fit_intercept
+        self.precompute = precompute
         self.max_iter = max_iter
         self.tol = tol
         self.cv = cv
+        self.copy_X = copy_X
         self.verbose = verbose
+        self.n_jobs = n_jobs
         self.positive = positive
         self.random_state = random_state
         self.selection = selection
@@ -321,7 +321,8 @@ class LassoCV(_PathCV):
 
     Parameters
     ----------
-    eps, alphas, fit_intercept, max_iter, tol, cv, verbose, positive, random_state, selection
+    eps, alphas, fit_intercept, precompute, max_iter, tol, cv, copy_X, verbose, n_jobs, positive,
+    random_state, selection
         See :class:`ElasticNetCV`.
     balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
@@ -338,16 +339,21 @@ class LassoCV(_PathCV):
     0.00375
     """
 
+    path = staticmethod(lasso_path)
+
     def __init__(
         self,
         *,
         eps: float = 1e-3,
         alphas: Any = 100,
         fit_intercept: bool = True,
+        precompute: Any = "auto",
         max_iter: int = 1000,
         tol: float = 1e-4,
         cv: Any = None,
+        copy_X: bool = True,
         verbose: int = 0,
+        n_jobs: int | None = None,
         positive: bool = False,
         random_state: Any = None,
         selection: str = "cyclic",
@@ -356,10 +362,13 @@ class LassoCV(_PathCV):
         self.eps = eps
         self.alphas = alphas
         self.fit_intercept = fit_intercept
+        self.precompute = precompute
         self.max_iter = max_iter
         self.tol = tol
         self.cv = cv
+        self.copy_X = copy_X
         self.verbose = verbose
+        self.n_jobs = n_jobs
         self.positive = positive
         self.random_state = random_state
         self.selection = selection

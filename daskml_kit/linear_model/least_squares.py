@@ -16,6 +16,7 @@ from daskml_kit.linear_model.choice import LOCAL
 from daskml_kit.linear_model.pieces import edges_of_model
 from daskml_kit.linear_model.regressor import LinearRegressor, check_flag
 from daskml_kit.linear_model.summary import Summarised, Sums, sums_of_moments
+from daskml_kit.linear_model.unused import check_unused
 from daskml_kit.linear_model.wide import SPREAD
 from daskml_kit.linear_model.wide_ridge import solve_wide_ridge
 from daskml_kit.losses import HalfSquared
@@ -33,6 +34,9 @@ REFINE_CONDITION = 1e8
 """Condition number of the Gram matrix above which a second pass corrects the solution: the normal
 equations lose the square of the condition number of X, one correction from the residual regains it."""
 
+
+SAME_SOLUTION = ("svd", "cholesky", "lsqr", "sparse_cg", "sag", "saga", "lbfgs")
+"""Names of scikit-learn's solvers for ridge, which differ in how they come to the one solution."""
 
 SUMMARY_FEATURES = 500
 """Most features for which a fit keeps what its summary needs: a matrix of 2 MB."""
@@ -81,8 +85,7 @@ class _LeastSquares(LinearRegressor):
     def _fit(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike, alpha: Any, max_iter: int
     ) -> Self:
-        check_flag("fit_intercept", self.fit_intercept)
-        check_flag("positive", self.positive)
+        self._check_flags()
         local = self.solver in LOCAL
         edges = partial(edges_of_model, self.fit_intercept) if local else None
         with self._opened(X, y, sample_weight, target="values", multi_output=True, edges=edges) as (
@@ -97,6 +100,11 @@ class _LeastSquares(LinearRegressor):
                 coef, intercept = self._by_iterations(data, executor, strengths, max_iter)
             self._keep(data.facts, coef, intercept)
         return self
+
+    def _check_flags(self) -> None:
+        check_flag("fit_intercept", self.fit_intercept)
+        check_flag("positive", self.positive)
+        check_unused(self)
 
     def _by_moments(
         self, data: BlockDataset, executor: Executor, strengths: FloatArray
@@ -264,9 +272,14 @@ class LinearRegression(Summarised, _LeastSquares):
     Parameters
     ----------
     fit_intercept : bool, default=True
+    copy_X : bool, default=True
+        As in scikit-learn, for its sake only: X is never written.
     tol : float, default=1e-6
         Where it iterates (more than 5,000 features): the largest covariance of the residuals with a feature,
         in units of the deviations of the feature and of y.
+    n_jobs : int or None
+        As in scikit-learn, for its sake only: rounds use all threads of the cluster's workers, or of this
+        process.
     positive : bool, default=False
         Coefficients of at least 0.
     verbose : int, default=0
@@ -301,13 +314,17 @@ class LinearRegression(Summarised, _LeastSquares):
         self,
         *,
         fit_intercept: bool = True,
+        copy_X: bool = True,
         tol: float = 1e-6,
+        n_jobs: int | None = None,
         positive: bool = False,
         verbose: int = 0,
         balance: str | None = None,
     ) -> None:
         self.fit_intercept = fit_intercept
+        self.copy_X = copy_X
         self.tol = tol
+        self.n_jobs = n_jobs
         self.positive = positive
         self.verbose = verbose
         self.balance = balance
@@ -366,6 +383,8 @@ class Ridge(_LeastSquares):
     ----------
     alpha : float or array of shape (n_targets,), default=1.0
     fit_intercept : bool, default=True
+    copy_X : bool, default=True
+        As in scikit-learn, for its sake only: X is never written.
     max_iter : int or None
         Most steps where it iterates (more than 5,000 features, or by columns); None means 1,000.
     tol : float, default=1e-4
@@ -375,12 +394,16 @@ class Ridge(_LeastSquares):
         deviation (the penalty counted in) and that of y.
     positive : bool, default=False
         Coefficients of at least 0.
+    random_state : int, RandomState or None
+        As in scikit-learn, for its sake only: nothing is drawn.
     verbose : int, default=0
     solver : {"auto", "rows", "columns", "admm", "giant", "cocoa"}, default="auto"
         Whether workers hold rows, or all rows of some columns (conjugate gradients in the space of the
         rows, until ``tol``). "auto" goes by columns where X is a dask array of several chunks of columns,
         of more columns than rows and more than 5,000. "admm", "giant" and "cocoa" compute on pieces of the
-        rows, see :class:`LogisticRegression`; with ``positive=True`` "admm" alone.
+        rows, see :class:`LogisticRegression`; with ``positive=True`` "admm" alone. scikit-learn's "svd",
+        "cholesky", "lsqr", "sparse_cg", "sag", "saga" and "lbfgs" stand for "auto": they have the same
+        solution.
     balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
@@ -412,20 +435,24 @@ class Ridge(_LeastSquares):
         alpha: Any = 1.0,
         *,
         fit_intercept: bool = True,
+        copy_X: bool = True,
         max_iter: int | None = None,
         tol: float = 1e-4,
-        positive: bool = False,
-        verbose: int = 0,
         solver: str = "auto",
+        positive: bool = False,
+        random_state: Any = None,
+        verbose: int = 0,
         balance: str | None = None,
     ) -> None:
         self.alpha = alpha
         self.fit_intercept = fit_intercept
+        self.copy_X = copy_X
         self.max_iter = max_iter
         self.tol = tol
-        self.positive = positive
-        self.verbose = verbose
         self.solver = solver
+        self.positive = positive
+        self.random_state = random_state
+        self.verbose = verbose
         self.balance = balance
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Self:
@@ -448,16 +475,16 @@ class Ridge(_LeastSquares):
         if self.max_iter is not None:
             check_number("max_iter", self.max_iter, least=1, whole=True)
         max_iter = 1000 if self.max_iter is None else self.max_iter
-        check_choice(self.solver)
-        if goes_by_columns(self.solver, X) and (np.all(alpha > 0) or self.solver == "columns"):
+        name = "auto" if self.solver in SAME_SOLUTION else self.solver
+        check_choice(name)
+        if goes_by_columns(name, X) and (np.all(alpha > 0) or self.solver == "columns"):
             return self._fit_by_columns(X, y, sample_weight, alpha, max_iter)
         return self._fit(X, y, sample_weight, alpha, max_iter)
 
     def _fit_by_columns(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike, alpha: Any, max_iter: int
     ) -> Self:
-        check_flag("fit_intercept", self.fit_intercept)
-        check_flag("positive", self.positive)
+        self._check_flags()
         found = fit_least_squares(
             self, X, y, sample_weight,
             strengths=lambda facts: [(0.0, a / facts.weight_sum) for a in _strengths(alpha, facts)],

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from typing import Any, Literal, Self
 
 import numpy as np
+from scipy import sparse
 from scipy.special import log_softmax, softmax
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import check_is_fitted
@@ -15,6 +17,7 @@ from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.linear_model.by_columns import fit_logistic, goes_by_columns
 from daskml_kit.linear_model.centring import as_they_are, centred
 from daskml_kit.linear_model.choice import (
+    FAMILIAR,
     LOCAL,
     check_solver,
     newton_is_cheaper,
@@ -28,11 +31,13 @@ from daskml_kit.linear_model.objective import (
     guessed,
     unpenalised_intercept,
 )
+from daskml_kit.linear_model.paths import check_ratio
 from daskml_kit.linear_model.pieces import edges_of, in_pieces
-from daskml_kit.linear_model.prediction import LinearRows
-from daskml_kit.linear_model.regressor import check_warm_start
+from daskml_kit.linear_model.prediction import LinearRows, dense
+from daskml_kit.linear_model.regressor import check_flag, check_warm_start
 from daskml_kit.linear_model.sample import Sample, sample_for
 from daskml_kit.linear_model.summary import Summarised
+from daskml_kit.linear_model.unused import check_unused
 from daskml_kit.losses import Binomial, Multinomial
 from daskml_kit.penalties import L2, BoundedL1
 from daskml_kit.runtime.ingest import DataFacts
@@ -51,6 +56,9 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
 
     Parameters
     ----------
+    penalty : {"l2", "l1", "elasticnet"} or None
+        Deprecated, as in scikit-learn: say it by ``C`` and ``l1_ratio``. None is ``C=np.inf``; "l2" and "l1"
+        are ``l1_ratio`` of 0 and 1, whatever that says.
     C : float, default=1.0
         Inverse of the penalty's strength; ``np.inf`` for no penalty.
     l1_ratio : float, default=0.0
@@ -75,6 +83,8 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
         "columns" lets workers hold all rows of some columns, for two classes: working sets with L1, Newton in
         the space of the rows without. "auto" takes it where X is a dask array of several chunks of
         columns, of more columns than rows and more than 5,000.
+        Of scikit-learn's names "newton-cholesky" stands for "newton", "sag" and "saga" for "auto": the
+        minimum is the same. "liblinear" is refused: it penalises the intercept.
     max_iter : int, default=100
         Most accepted steps.
     verbose : int, default=0
@@ -88,6 +98,9 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
         for a side without a bound.
     intercept_bounds : (lower, upper) or None
         The same for ``intercept_``.
+    dual, intercept_scaling, random_state, n_jobs
+        As in scikit-learn, for their sake only. ``dual`` must be False, a formulation of liblinear's; nothing
+        is drawn; rounds use all threads of the cluster's workers, or of this process.
     balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
@@ -121,30 +134,40 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
 
     def __init__(
         self,
+        penalty: str | None = "deprecated",
         *,
         C: float = 1.0,
+        l1_ratio: float | None = 0.0,
+        dual: bool = False,
         tol: float = 1e-4,
         fit_intercept: bool = True,
+        intercept_scaling: float = 1,
         class_weight: dict[Any, float] | Literal["balanced"] | None = None,
+        random_state: Any = None,
         solver: str = "auto",
         max_iter: int = 100,
         verbose: int = 0,
         warm_start: bool = False,
+        n_jobs: int | None = None,
         unroll: int = 1,
-        l1_ratio: float = 0.0,
         coef_bounds: Bounds = None,
         intercept_bounds: Bounds = None,
         balance: str | None = None,
     ) -> None:
+        self.penalty = penalty
         self.C = C
         self.l1_ratio = l1_ratio
+        self.dual = dual
         self.tol = tol
         self.fit_intercept = fit_intercept
+        self.intercept_scaling = intercept_scaling
         self.class_weight = class_weight
+        self.random_state = random_state
         self.solver = solver
         self.max_iter = max_iter
         self.verbose = verbose
         self.warm_start = warm_start
+        self.n_jobs = n_jobs
         self.unroll = unroll
         self.coef_bounds = coef_bounds
         self.intercept_bounds = intercept_bounds
@@ -170,7 +193,7 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
         """
         self._check_parameters()
         self.__dict__.pop("dual_gap_", None)  # of an earlier fit by columns
-        if goes_by_columns(self.solver, X) and fit_logistic(self, X, y, sample_weight):
+        if goes_by_columns(self._solver_name, X) and fit_logistic(self, X, y, sample_weight):
             return self
         with self._opened(
             X,
@@ -186,15 +209,14 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
             w0 = self._start(facts)
             several = len(facts.classes) > 2
             weight_sum = self._weight_sum(facts)
+            C, ratio = self._strength
             strength = np.asarray(
-                unpenalised_intercept(
-                    1.0 / (self.C * weight_sum), w0.shape, self.fit_intercept
-                ).strength
+                unpenalised_intercept(1.0 / (C * weight_sum), w0.shape, self.fit_intercept).strength
             )
-            finish = Finish(weight_sum, L2((1.0 - self.l1_ratio) * strength))
+            finish = Finish(weight_sum, L2((1.0 - ratio) * strength))
             loss = Multinomial(len(facts.classes)) if several else Binomial()
             objective = LinearObjective(data, executor, loss, self.fit_intercept, finish)
-            l1 = self.l1_ratio * strength
+            l1 = ratio * strength
             if self.solver in LOCAL:
                 kinks = self._kinks(w0.shape, l1)
                 objective, solver = in_pieces(self.solver, objective, self._edges(facts), kinks)
@@ -219,21 +241,56 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
         check_number("tol", self.tol, least=0)
         check_number("max_iter", self.max_iter, least=0, whole=True)
         check_number("unroll", self.unroll, least=1, whole=True)
-        if not isinstance(self.fit_intercept, bool | np.bool_):
+        check_flag("fit_intercept", self.fit_intercept)
+        check_flag("dual", self.dual)
+        check_unused(self)
+        if self.dual:
             raise InvalidParameterError(
-                f"fit_intercept must be True or False, got {self.fit_intercept!r}."
+                "dual=True is a formulation of liblinear's, got solver="
+                f"{self.solver!r}. Leave dual out: the coefficients are the same."
             )
-        check_number("l1_ratio", self.l1_ratio, least=0)
-        if self.l1_ratio > 1:
-            raise InvalidParameterError(f"l1_ratio must be between 0 and 1, got {self.l1_ratio!r}.")
+        self._check_penalty()
         if self.intercept_bounds is not None and not self.fit_intercept:
             raise InvalidParameterError(
                 f"intercept_bounds={self.intercept_bounds!r} needs an intercept: set fit_intercept=True."
             )
         check_solver(self.solver, self._local_solvers)
 
+    def _check_penalty(self) -> None:
+        if self.l1_ratio is not None:
+            check_ratio(self.l1_ratio)
+        if self.penalty == "deprecated":
+            return
+        if self.penalty not in (None, "l1", "l2", "elasticnet"):
+            raise InvalidParameterError(
+                f"penalty must be 'l2', 'l1', 'elasticnet' or None, got {self.penalty!r}. Leave it out, and "
+                "use C and l1_ratio."
+            )
+        if self.penalty == "elasticnet" and self.l1_ratio is None:
+            raise InvalidParameterError(
+                "penalty='elasticnet' needs an l1_ratio between 0 and 1, got None."
+            )
+        warnings.warn(
+            f"penalty={self.penalty!r} is deprecated, as in scikit-learn. Use l1_ratio=0 in place of 'l2', "
+            "l1_ratio=1 in place of 'l1', l1_ratio alone for 'elasticnet', C=np.inf in place of None.",
+            FutureWarning,
+            stacklevel=4,
+        )
+
+    @property
+    def _strength(self) -> tuple[float, float]:
+        """C and l1_ratio, as ``penalty`` has them where it is given."""
+        if self.penalty is None:
+            return np.inf, 0.0
+        named = {"l1": 1.0, "l2": 0.0}
+        return self.C, named.get(self.penalty, self.l1_ratio or 0.0)
+
+    @property
+    def _solver_name(self) -> str:
+        return FAMILIAR.get(self.solver, self.solver)
+
     def _unpenalised(self) -> tuple[Any, str]:
-        problem = "" if np.isinf(self.C) else f"C={self.C!r}"
+        problem = "" if np.isinf(self._strength[0]) else f"C={self.C!r}"
         return Binomial(), problem or ("bounds" if self._bounded else "")
 
     def _numbers(self, y: ArrayLike) -> ArrayLike:
@@ -278,7 +335,7 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
             return np.zeros(shape)
         w = np.asarray(self._w(), dtype=np.float64)
         check_warm_start(w.shape, shape)
-        return self._centred(w, self.l1_ratio)
+        return self._centred(w, self._strength[1])
 
     def _draw(self, facts: DataFacts) -> Sample | None:
         """The rows to begin with."""
@@ -304,7 +361,7 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
     def _solver(self, facts: DataFacts, shape: tuple[int, ...], l1: FloatArray) -> Any:
         """The solver, with what it has to know of the penalty."""
         kinks = self._kinks(shape, l1)
-        name = self.solver
+        name = self._solver_name
         if name == "auto":
             outputs = 1 if len(shape) == 1 else shape[0]
             small = newton_is_cheaper(facts, outputs, shape[-1], sketched=True)
@@ -326,11 +383,11 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
         return rows[0].reshape(shape), rows[1].reshape(shape)
 
     def _keep(self, facts: DataFacts, solution: Solution) -> None:
-        w = np.atleast_2d(self._centred(solution.w, self.l1_ratio)).astype(facts.dtype)
+        w = np.atleast_2d(self._centred(solution.w, self._strength[1])).astype(facts.dtype)
         width = facts.n_features
         assert facts.classes is not None
         self.classes_ = facts.classes
-        self.coef_ = np.ascontiguousarray(w[:, :width])
+        self.coef_: Any = np.ascontiguousarray(w[:, :width])
         self.intercept_ = w[:, width].copy() if self.fit_intercept else np.zeros(len(w), w.dtype)
         self.n_iter_ = np.array([solution.n_iter], dtype=np.int32)
 
@@ -340,7 +397,7 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
         A constant added to all classes' intercepts, or to all their coefficients of a feature, changes no
         probability; and an L2 penalty is least where these sum to zero.
         """
-        smooth = l1_ratio == 0 or bool(np.isinf(self.C))
+        smooth = l1_ratio == 0 or bool(np.isinf(self._strength[0]))
         free = np.full(w.shape[-1], smooth and not self._bounded)
         if self.fit_intercept:
             free[-1] = self.intercept_bounds is None
@@ -348,7 +405,8 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
 
     def _w(self) -> FloatArray:
         """Coefficients with the intercept as last column; one row for two classes is flat."""
-        w = np.column_stack([self.coef_, self.intercept_]) if self.fit_intercept else self.coef_
+        coef = dense(self.coef_)
+        w = np.column_stack([coef, self.intercept_]) if self.fit_intercept else coef
         return w[0] if len(w) == 1 else w
 
     def decision_function(self, X: ArrayLike) -> Any:
@@ -414,9 +472,34 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
 
     def _model(self, finish: Any) -> LinearRows:
         """``finish`` of the raw predictions at the fitted coefficients, picklable without the estimator."""
-        if len(self.coef_) == 1:
-            return LinearRows(self.coef_[0], self.intercept_[0], finish)
-        return LinearRows(self.coef_, self.intercept_, finish)
+        coef = dense(self.coef_)
+        if len(coef) == 1:
+            return LinearRows(coef[0], self.intercept_[0], finish)
+        return LinearRows(coef, self.intercept_, finish)
+
+    def sparsify(self) -> Self:
+        """Keep ``coef_`` as CSR, which is smaller where an L1 penalty has set most of it to zero.
+
+        Predictions make it dense again where they are computed.
+
+        Returns
+        -------
+        self
+        """
+        check_is_fitted(self)
+        self.coef_ = sparse.csr_array(self.coef_)
+        return self
+
+    def densify(self) -> Self:
+        """Keep ``coef_`` as a NumPy array, as after ``fit``.
+
+        Returns
+        -------
+        self
+        """
+        check_is_fitted(self)
+        self.coef_ = dense(self.coef_)
+        return self
 
 
 def _fill(part: FloatArray, bounds: Any, side: int, name: str) -> None:

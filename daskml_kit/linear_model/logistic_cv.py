@@ -202,14 +202,18 @@ class LogisticRegressionCV(LogisticRegression):
     ----------
     Cs : int or array of floats, default=10
         That many values from 1e-4 to 1e4, evenly in the logarithm, or the values.
-    l1_ratios : array of floats, default=(0.0,)
-        Shares of L1 in the penalty to try.
+    l1_ratios : array of floats or None, default=(0.0,)
+        Shares of L1 in the penalty to try; None is ``(0.0,)``.
     fit_intercept : bool, default=True
     cv : int, splitter, iterable of (train, test) row numbers, or None
         None means 5. An integer means ``StratifiedKFold`` without shuffling, made from class counts. A
         splitter must need neither y nor groups, see :class:`~daskml_kit.linear_model.ElasticNetCV`.
     scoring : {"accuracy", "neg_log_loss"} or None
         What the penalty is chosen by, and what ``score`` gives; None means accuracy.
+    dual, n_jobs, intercept_scaling, random_state
+        As in scikit-learn, for their sake only; see :class:`~daskml_kit.linear_model.LogisticRegression`.
+    penalty : {"l2", "l1", "elasticnet"}
+        Deprecated, as in scikit-learn: "l2" and "l1" stand for ``l1_ratios`` of ``(0,)`` and ``(1,)``.
     solver : {"auto", "newton", "newton-cg", "lbfgs", "gd"}, default="auto"
         See :class:`~daskml_kit.linear_model.LogisticRegression`.
     tol : float, default=1e-4
@@ -219,6 +223,9 @@ class LogisticRegressionCV(LogisticRegression):
     verbose : int, default=0
     refit : bool, default=True
         Fit all rows with the best penalty; else average the best of each fold.
+    use_legacy_attributes : bool, default=False
+        Give attributes the shapes of scikit-learn's legacy ones: ``C_`` and ``l1_ratio_`` a number a class,
+        ``scores_`` and ``coefs_paths_`` dicts by class, with the penalties before the mixing parameters.
     balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
@@ -229,7 +236,7 @@ class LogisticRegressionCV(LogisticRegression):
     l1_ratios_ : ndarray of shape (n_l1_ratios,)
     coefs_paths_ : ndarray of shape (n_folds, n_l1_ratios, n_cs, n_classes or 1, n_features + intercept)
     scores_, n_iter_ : ndarray of shape (n_folds, n_l1_ratios, n_cs)
-        As scikit-learn's with ``use_legacy_attributes=False``.
+        As scikit-learn's, but for ``use_legacy_attributes=True``.
     n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
 
     Examples
@@ -250,29 +257,41 @@ class LogisticRegressionCV(LogisticRegression):
         self,
         *,
         Cs: int | Sequence[float] = 10,
-        l1_ratios: Sequence[float] = (0.0,),
+        l1_ratios: Sequence[float] | None = (0.0,),
         fit_intercept: bool = True,
         cv: Any = None,
+        dual: bool = False,
+        penalty: str = "deprecated",
         scoring: str | None = None,
         solver: str = "auto",
         tol: float = 1e-4,
         max_iter: int = 100,
         class_weight: dict[Any, float] | Literal["balanced"] | None = None,
+        n_jobs: int | None = None,
         verbose: int = 0,
         refit: bool = True,
+        intercept_scaling: float = 1.0,
+        random_state: Any = None,
+        use_legacy_attributes: bool = False,
         balance: str | None = None,
     ) -> None:
         self.Cs = Cs
         self.l1_ratios = l1_ratios
         self.fit_intercept = fit_intercept
         self.cv = cv
+        self.dual = dual
+        self.penalty = penalty
         self.scoring = scoring
         self.solver = solver
         self.tol = tol
         self.max_iter = max_iter
         self.class_weight = class_weight
+        self.n_jobs = n_jobs
         self.verbose = verbose
         self.refit = refit
+        self.intercept_scaling = intercept_scaling
+        self.random_state = random_state
+        self.use_legacy_attributes = use_legacy_attributes
         self.balance = balance
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> Self:
@@ -304,6 +323,8 @@ class LogisticRegressionCV(LogisticRegression):
             if self.refit:
                 self._fit_all(folds)
             self._keep_best(facts)
+        if self.use_legacy_attributes:
+            self._keep_as_before()
         return self
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> float:
@@ -325,6 +346,11 @@ class LogisticRegressionCV(LogisticRegression):
             return -log_loss(y, proba, sample_weight=sample_weight, labels=self.classes_)
         return super().score(X, y, sample_weight)
 
+    def _check_penalty(self) -> None:
+        if self.penalty is None:
+            raise InvalidParameterError("penalty must be 'l2', 'l1' or 'elasticnet', got None.")
+        super()._check_penalty()
+
     def _grid(self) -> tuple[FloatArray, FloatArray]:
         if self.scoring is not None and self.scoring not in SCORES:
             raise InvalidParameterError(
@@ -332,7 +358,10 @@ class LogisticRegressionCV(LogisticRegression):
                 "with LogisticRegression for another score."
             )
         check_flag("refit", self.refit)
-        ratios = np.asarray(self.l1_ratios, dtype=np.float64).ravel()
+        check_flag("use_legacy_attributes", self.use_legacy_attributes)
+        named = {"l1": (1.0,), "l2": (0.0,)}.get(str(self.penalty))
+        given = (0.0,) if self.l1_ratios is None else self.l1_ratios
+        ratios = np.asarray(named or given, dtype=np.float64).ravel()
         if len(ratios) == 0 or not np.all((ratios >= 0) & (ratios <= 1)):
             raise InvalidParameterError(
                 f"l1_ratios must be numbers between 0 and 1, got {self.l1_ratios!r}."
@@ -365,17 +394,31 @@ class LogisticRegressionCV(LogisticRegression):
 
     def _choose(self, scores: FloatArray, paths: FloatArray) -> None:
         n_folds, n_ratios, n_cs = scores.shape
-        self.scores_ = scores
-        self.coefs_paths_ = paths.reshape(n_folds, n_ratios, n_cs, -1, paths.shape[-1])
+        self.scores_: Any = scores
+        self.coefs_paths_: Any = paths.reshape(n_folds, n_ratios, n_cs, -1, paths.shape[-1])
         if self.refit:
             c, r = np.unravel_index(np.argmax(scores.sum(axis=0).T), (n_cs, n_ratios))
             at: list[tuple[Any, Any]] = [(c, r)] * n_folds
         else:
             flat = scores.transpose(0, 2, 1).reshape(n_folds, -1).argmax(axis=1)
             at = list(zip(*np.unravel_index(flat, (n_cs, n_ratios)), strict=True))
-        self.C_ = float(np.mean([self.Cs_[c] for c, _ in at]))
-        self.l1_ratio_ = float(np.mean([self.l1_ratios_[r] for _, r in at]))
+        self.C_: Any = float(np.mean([self.Cs_[c] for c, _ in at]))
+        self.l1_ratio_: Any = float(np.mean([self.l1_ratios_[r] for _, r in at]))
         self._best = np.mean([paths[f, r, c] for f, (c, r) in enumerate(at)], axis=0)
+
+    def _keep_as_before(self) -> None:
+        """The shapes of scikit-learn's legacy attributes."""
+        names = self.classes_[-len(self.coef_) :]
+        scores = np.swapaxes(self.scores_, 1, 2)
+        paths = np.moveaxis(np.swapaxes(self.coefs_paths_, 1, 2), 3, 0)
+        counts = np.swapaxes(self.n_iter_, 1, 2)[None]
+        if self.l1_ratios is None:
+            scores, paths, counts = scores[..., 0], paths[:, :, :, 0], counts[..., 0]
+        self.scores_ = {name: scores.copy() for name in names}
+        self.coefs_paths_ = dict(zip(names, paths, strict=True))
+        self.n_iter_ = counts
+        self.C_ = np.full(len(names), self.C_)
+        self.l1_ratio_ = np.full(len(names), self.l1_ratio_)
 
     def _fit_all(self, folds: _Folds) -> None:
         finish, l1 = folds.finish(folds.weights.sum(), self.C_, self.l1_ratio_)

@@ -80,4 +80,9 @@ class FromSums:
         return raw if self.finish is None else self.finish(raw)
 
 
-__all__ = ["LinearRows"]
+def dense(coef: Any) -> FloatArray:
+    """Coefficients as an array, whether an estimator keeps them so or as CSR."""
+    return np.asarray(coef if isinstance(coef, np.ndarray) else coef.toarray())
+
+
+__all__ = ["LinearRows", "dense"]

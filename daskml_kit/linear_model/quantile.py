@@ -54,6 +54,19 @@ NARROWEST = 1e-9  # of the first band: where narrower ones are as full, the rows
 EXACT = 1e-10  # relative difference of objective and model: rounding of a sum over the rows
 
 
+METHODS = {"highs": "highs-ds", "highs-ds": "highs-ds", "highs-ipm": "highs-ipm"}
+"""Of linear programs, by scikit-learn's names."""
+
+
+def _check_method(solver: Any, options: Any) -> None:
+    if solver not in METHODS:
+        raise InvalidParameterError(
+            f"solver must be one of {list(METHODS)}, got {solver!r}. SciPy has no other."
+        )
+    if options is not None and not isinstance(options, dict):
+        raise InvalidParameterError(f"solver_options must be a dict or None, got {options!r}.")
+
+
 def band_rows(width: int) -> int:
     """Most rows that the driver takes: some times the ``width`` that a vertex needs."""
     return 1_000 + 20 * width
@@ -139,6 +152,8 @@ class BandProblem:
     centre: FloatArray
     quantile: float
     strengths: FloatArray  # of |w|, 0 for the intercept
+    method: str = "highs-ds"
+    options: dict[str, Any] | None = None
 
     def solve(self, radius: FloatArray) -> tuple[FloatArray, float, bool]:
         """Minimiser, the model's value there, and whether it is inside the box."""
@@ -154,9 +169,8 @@ class BandProblem:
         ]
         box = np.column_stack([self.centre - radius, self.centre + radius])
         bounds: Any = np.vstack([box, np.tile([0.0, np.inf], (p + 2 * m, 1))])
-        found = optimize.linprog(
-            cost, A_ub, np.zeros(2 * p), A_eq, band.y, bounds, method="highs-ds"
-        )
+        how: Any = {"method": self.method, "options": self.options}
+        found = optimize.linprog(cost, A_ub, np.zeros(2 * p), A_eq, band.y, bounds, **how)
         if found.x is None:
             return self.centre, np.inf, False
         w = self._at_the_vertex(found.x[:p])
@@ -197,6 +211,11 @@ class QuantileRegressor(LinearRegressor):
     alpha : float, default=1.0
         Strength of the L1 penalty; the intercept is not penalised.
     fit_intercept : bool, default=True
+    solver : {"highs", "highs-ds", "highs-ipm"}, default="highs"
+        How the linear programs of a few rows are solved; "highs" is the dual simplex, "highs-ds". They have
+        the same solution, where there is one.
+    solver_options : dict or None
+        ``options`` of :func:`scipy.optimize.linprog` for them.
     verbose : int, default=0
     balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
@@ -237,12 +256,16 @@ class QuantileRegressor(LinearRegressor):
         quantile: float = 0.5,
         alpha: float = 1.0,
         fit_intercept: bool = True,
+        solver: str = "highs",
+        solver_options: dict[str, Any] | None = None,
         verbose: int = 0,
         balance: str | None = None,
     ) -> None:
         self.quantile = quantile
         self.alpha = alpha
         self.fit_intercept = fit_intercept
+        self.solver = solver
+        self.solver_options = solver_options
         self.verbose = verbose
         self.balance = balance
 
@@ -264,6 +287,7 @@ class QuantileRegressor(LinearRegressor):
             raise InvalidParameterError(f"quantile must be below 1, got {self.quantile!r}.")
         check_strength("alpha", self.alpha)
         check_flag("fit_intercept", self.fit_intercept)
+        _check_method(self.solver, self.solver_options)
         with self._opened(X, y, sample_weight, target="values") as (data, executor):
             facts = data.facts
             if facts.n_features > MOST_FEATURES:
@@ -357,7 +381,9 @@ class QuantileRegressor(LinearRegressor):
                 if half < NARROWEST * first:
                     break
                 continue
-            problem = BandProblem(band, w, how.quantile, strengths)
+            problem = BandProblem(
+                band, w, how.quantile, strengths, METHODS[self.solver], self.solver_options
+            )
             # A band of all rows is the whole problem; no box is needed then.
             radius = np.full_like(w, np.inf) if half == np.inf else reach * half * units
             w, promised, inside = problem.solve(radius)

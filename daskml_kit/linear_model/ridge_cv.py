@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -26,10 +27,12 @@ from daskml_kit.linear_model.least_squares import (
     refuse_many_features,
 )
 from daskml_kit.linear_model.regressor import LinearRegressor, check_flag
+from daskml_kit.linear_model.unused import check_unused
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.reduction import Reduction
+from daskml_kit.runtime.sources import is_dask, unwrap
 from daskml_kit.typing import ArrayLike, FloatArray
 
 TILE_VALUES = 1 << 18
@@ -63,10 +66,9 @@ def leave_one_out(total: Moments, alphas: FloatArray, fit_intercept: bool) -> Le
     )  # fmt: skip
 
 
-def _left_out_chunk(block: Block, params: LeaveOneOut) -> FloatArray:
-    """Weighted sums of squared leave-one-out residuals, (n_alphas, n_targets)."""
+def _residuals(block: Block, params: LeaveOneOut) -> Iterator[tuple[slice, int, FloatArray]]:
+    """Leave-one-out residuals (rows, n_targets) of some rows and a penalty at a time."""
     y = np.asarray(block.y).reshape(block.n_rows, -1)
-    out = np.zeros(params.rotated.shape[::2])
     step = max(1, TILE_VALUES // max(len(params.centre), 1))
     for start in range(0, block.n_rows, step):
         rows = slice(start, start + step)
@@ -76,13 +78,38 @@ def _left_out_chunk(block: Block, params: LeaveOneOut) -> FloatArray:
         if weight is not None:
             leverage *= weight[:, None]
         for a, coefs in enumerate(params.rotated):
-            error = (y[rows] - params.mean_y - z @ coefs) / (1.0 - leverage[:, a])[:, None]
-            out[a] += (error**2).sum(axis=0) if weight is None else weight @ error**2
+            rest = y[rows] - params.mean_y - z @ coefs
+            yield rows, a, rest / (1.0 - leverage[:, a])[:, None]
+
+
+def _left_out_chunk(block: Block, params: LeaveOneOut) -> FloatArray:
+    """Weighted sums of squared leave-one-out residuals, (n_alphas, n_targets)."""
+    out = np.zeros(params.rotated.shape[::2])
+    for rows, a, error in _residuals(block, params):
+        out[a] += (error**2).sum(axis=0) if block.weight is None else block.weight[rows] @ error**2
     return out
+
+
+def _each_left_out_chunk(
+    squares: bool, block: Block, params: LeaveOneOut
+) -> dict[int, tuple[FloatArray, FloatArray]]:
+    """By the first row of each block: those sums, and of each row its weighted squares or its predictions."""
+    n_alphas, _, n_targets = params.rotated.shape
+    sums, each = np.zeros((n_alphas, n_targets)), np.empty((block.n_rows, n_targets, n_alphas))
+    y = np.asarray(block.y).reshape(block.n_rows, -1)
+    for rows, a, error in _residuals(block, params):
+        weight = 1.0 if block.weight is None else block.weight[rows, None]
+        sums[a] += (weight * error**2).sum(axis=0)
+        each[rows, :, a] = weight * error**2 if squares else y[rows] - error
+    return {block.start: (sums, each)}
 
 
 def _add(a: FloatArray, b: FloatArray) -> FloatArray:
     return a + b
+
+
+def _join(a: dict[int, Any], b: dict[int, Any]) -> dict[int, Any]:
+    return {**a, **b}
 
 
 LEFT_OUT: Reduction[Any, FloatArray, FloatArray] = Reduction("leave-one-out", _left_out_chunk, _add)
@@ -128,6 +155,10 @@ class RidgeCV(LinearRegressor):
     cv : None, int, splitter or iterable of (train, test) row numbers
         None means exact leave-one-out. For the others see
         :class:`~daskml_kit.linear_model.ElasticNetCV`.
+    gcv_mode : {"auto", "svd", "eigen"} or None
+        As in scikit-learn, for its sake only: there is one way here, from the Gram matrix.
+    store_cv_results : bool, default=False
+        Keep ``cv_results_``, for leave-one-out of data in this process.
     alpha_per_target : bool, default=False
         One penalty a target; for leave-one-out.
     verbose : int, default=0
@@ -137,6 +168,9 @@ class RidgeCV(LinearRegressor):
     ----------
     alpha_ : float, or ndarray of shape (n_targets,) with ``alpha_per_target``
     best_score_ : float, or ndarray of shape (n_targets,)
+    cv_results_ : ndarray of shape (n, n_alphas) or (n, n_targets, n_alphas)
+        With ``store_cv_results=True`` only: of each row left out, its squared error times its weight, or with
+        ``scoring`` its prediction.
     coef_ : ndarray of shape (n_features,) or (n_targets, n_features), of the dtype of X
     intercept_ : float or ndarray of shape (n_targets,)
     n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
@@ -145,7 +179,7 @@ class RidgeCV(LinearRegressor):
     -----
     Beside the pass that loads: folds take one pass, leave-one-out two, because the leverage of a row needs
     the Gram matrix of all. It is exact, with weights and intercept, whatever the number of penalties. At
-    most 5,000 features. Errors of single rows (``store_cv_results``) are not kept: there is one a row.
+    most 5,000 features.
 
     References
     ----------
@@ -169,6 +203,8 @@ class RidgeCV(LinearRegressor):
         fit_intercept: bool = True,
         scoring: str | None = None,
         cv: Any = None,
+        gcv_mode: str | None = None,
+        store_cv_results: bool = False,
         alpha_per_target: bool = False,
         verbose: int = 0,
         balance: str | None = None,
@@ -177,6 +213,8 @@ class RidgeCV(LinearRegressor):
         self.fit_intercept = fit_intercept
         self.scoring = scoring
         self.cv = cv
+        self.gcv_mode = gcv_mode
+        self.store_cv_results = store_cv_results
         self.alpha_per_target = alpha_per_target
         self.verbose = verbose
         self.balance = balance
@@ -200,6 +238,8 @@ class RidgeCV(LinearRegressor):
         self
         """
         alphas = self._checked()
+        self._refuse_rows_elsewhere(X)
+        self.__dict__.pop("cv_results_", None)  # of the last fit
         with self._opened(X, y, sample_weight, target="values", multi_output=True) as (
             data,
             executor,
@@ -225,6 +265,8 @@ class RidgeCV(LinearRegressor):
         """The penalties; the other parameters are checked too."""
         check_flag("fit_intercept", self.fit_intercept)
         check_flag("alpha_per_target", self.alpha_per_target)
+        check_flag("store_cv_results", self.store_cv_results)
+        check_unused(self)
         alphas = np.atleast_1d(np.asarray(self.alphas))
         usable = alphas.ndim == 1 and alphas.dtype.kind in "fiu" and len(alphas) > 0
         if not usable or not np.all(alphas >= 0) or (self.cv is None and not np.all(alphas > 0)):
@@ -241,7 +283,19 @@ class RidgeCV(LinearRegressor):
             raise InvalidParameterError(
                 "cv!=None and alpha_per_target=True are incompatible: only leave-one-out chooses by target."
             )
+        if self.store_cv_results and self.cv is not None:
+            raise InvalidParameterError(
+                "cv!=None and store_cv_results=True are incompatible: errors of rows are those of "
+                "leave-one-out. Set cv=None or store_cv_results=False."
+            )
         return alphas.astype(np.float64)
+
+    def _refuse_rows_elsewhere(self, X: ArrayLike) -> None:
+        if self.store_cv_results and is_dask(unwrap(X)):
+            raise InvalidParameterError(
+                "store_cv_results=True keeps numbers of every row in the model, for data in this process "
+                f"only, got {type(unwrap(X)).__name__}. Set it to False, or pass X.compute()."
+            )
 
     def _scored(self, name: str, errors: Errors) -> FloatArray:
         """(n_alphas, n_targets), or (n_alphas, 1) where the targets share one penalty."""
@@ -254,11 +308,25 @@ class RidgeCV(LinearRegressor):
         total = about = executor.reduce(data, MOMENTS, None)
         if not self.fit_intercept:
             about = about_origin(total)
-        squares = executor.reduce(data, LEFT_OUT, leave_one_out(about, alphas, self.fit_intercept))
+        params = leave_one_out(about, alphas, self.fit_intercept)
+        if self.store_cv_results:
+            squares = self._kept_each(data, executor, params)
+        else:
+            squares = executor.reduce(data, LEFT_OUT, params)
         # Without scoring the mean is over rows, whatever they weigh.
         weight_sum = data.facts.n_rows if self.scoring is None else total.weight_sum
         errors = Errors(squares, weight_sum, data.facts.n_rows, total.yy)
         return about, self._scored(self.scoring or "neg_mean_squared_error", errors)
+
+    def _kept_each(self, data: BlockDataset, executor: Executor, params: LeaveOneOut) -> FloatArray:
+        """Sums of squared residuals; the numbers of the rows are kept."""
+        chunk = partial(_each_left_out_chunk, self.scoring is None)
+        each_left_out: Reduction[Any, Any, Any] = Reduction("leave-one-out-rows", chunk, _join)
+        found = executor.reduce(data, each_left_out, params)
+        rows = np.concatenate([found[start][1] for start in sorted(found)])
+        flat = data.facts.n_outputs == 0
+        self.cv_results_ = np.asarray(rows[:, 0] if flat else rows, dtype=data.facts.dtype)
+        return np.asarray(sum(sums for sums, _ in found.values()))
 
     def _folds(
         self, data: BlockDataset, executor: Executor, alphas: FloatArray

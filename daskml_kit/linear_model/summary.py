@@ -28,6 +28,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
 from daskml_kit.kernels import Moments, linear_sums, predict_linear
+from daskml_kit.linear_model.prediction import dense
 from daskml_kit.linear_model.targets import (
     TargetSums,
     combine_target_sums,
@@ -314,7 +315,7 @@ def _coefficients(model: Any, problem: str) -> FloatArray:
             f"A fit with {problem} has no standard errors: its coefficients are biased. Fit with "
             "C=np.inf or alpha=0, without bounds."
         )
-    coef = np.asarray(model.coef_, dtype=np.float64)
+    coef = np.asarray(dense(model.coef_), dtype=np.float64)
     if coef.ndim == 2 and len(coef) > 1:
         raise InvalidParameterError(
             f"A summary is of one target or two classes, the model has {len(coef)}. Fit one at a time."

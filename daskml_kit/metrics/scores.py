@@ -13,9 +13,12 @@ from dask.base import compute
 from dask.delayed import delayed
 from sklearn import metrics
 
-from daskml_kit.exceptions import InvalidDataError
+from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
 from daskml_kit.runtime.sources import refuse_foreign_collections
 from daskml_kit.typing import ArrayLike
+
+AVERAGES = ("uniform_average", "variance_weighted", "raw_values")
+"""How scores of several outputs become one, by scikit-learn's names."""
 
 
 def _columns(*collections: Any) -> list[Any]:
@@ -89,12 +92,16 @@ def _same_length(a: Any, b: Any) -> None:
         )
 
 
-def accuracy_score(y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
+def accuracy_score(
+    y_true: Any, y_pred: Any, *, normalize: bool = True, sample_weight: Any = None
+) -> float:
     """Weighted share of rows whose predicted label is the true one.
 
     Parameters
     ----------
     y_true, y_pred : (n,) NumPy, pandas, dask or xarray
+    normalize : bool, default=True
+        False gives the weight of those rows, or their number, in place of the share.
     sample_weight : (n,) or None
 
     Returns
@@ -120,14 +127,16 @@ def accuracy_score(y_true: Any, y_pred: Any, sample_weight: Any = None) -> float
         y_true, weight = compute(y_true, weight)
         if weight is not None:
             _check_weight_sum(float(np.sum(weight)))
-        return float(metrics.accuracy_score(y_true, y_pred, sample_weight=weight))
+        return float(
+            metrics.accuracy_score(y_true, y_pred, normalize=normalize, sample_weight=weight)
+        )
     y_true, y_pred, weight = _alike(y_true, y_pred, weight)
     hit = da.map_blocks(_equal, y_true, y_pred, dtype=np.float64)
     total = weight if weight is not None else da.ones_like(hit)
     hits, weights = compute((hit * total).sum(), total.sum())
     if weight is not None:
         _check_weight_sum(float(weights))
-    return float(hits / weights)
+    return float(hits / weights if normalize else hits)
 
 
 def _refuse_single_weight(weight: Any) -> None:
@@ -152,7 +161,12 @@ def _equal(a: Any, b: Any) -> Any:
 
 
 def log_loss(
-    y_true: Any, y_proba: Any, *, sample_weight: Any = None, labels: ArrayLike = None
+    y_true: Any,
+    y_proba: Any,
+    *,
+    normalize: bool = True,
+    sample_weight: Any = None,
+    labels: ArrayLike = None,
 ) -> float:
     """Mean negative logarithm of the probability that was given to the true label: one pass.
 
@@ -161,6 +175,8 @@ def log_loss(
     y_true : (n,) NumPy, pandas, dask or xarray
     y_proba : (n, n_classes), or (n,) probabilities of the second of two labels
         Kept away from 0 and 1 by the rounding of its dtype.
+    normalize : bool, default=True
+        False gives the sum over rows in place of the mean.
     sample_weight : (n,) or None
     labels : (n_classes,) or None
         The label of each column, sorted. None means those in y_true, which takes a pass over y_true first.
@@ -204,7 +220,11 @@ def log_loss(
         y_true, weight = compute(y_true, weight)
         if weight is not None:
             _check_weight_sum(float(np.sum(weight)))
-        return float(metrics.log_loss(y_true, y_proba, sample_weight=weight, labels=names))
+        return float(
+            metrics.log_loss(
+                y_true, y_proba, normalize=normalize, sample_weight=weight, labels=names
+            )
+        )
     y_true, y_proba, weight = _alike(y_true, y_proba, weight)
     axes = "ik"[: y_proba.ndim]
     losses = da.blockwise(
@@ -215,7 +235,7 @@ def log_loss(
     lost, weights = compute((losses * total).sum(), total.sum())
     if weight is not None:
         _check_weight_sum(float(weights))
-    return float(lost / weights)
+    return float(lost / weights if normalize else lost)
 
 
 def _distinct(y: da.Array) -> Any:
@@ -244,21 +264,35 @@ def _log_losses(y: Any, p: Any, names: Any) -> Any:
     return -np.log(np.clip(own, least, 1.0 - least).astype(np.float64))
 
 
-def r2_score(y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
-    """Coefficient of determination, averaged over outputs as scikit-learn does by default.
+def r2_score(
+    y_true: Any,
+    y_pred: Any,
+    *,
+    sample_weight: Any = None,
+    multioutput: Any = "uniform_average",
+    force_finite: bool = True,
+) -> Any:
+    """Coefficient of determination, ``1 - residual / spread`` in squares about the mean: one pass.
 
     Parameters
     ----------
     y_true, y_pred : (n,) or (n, n_outputs) NumPy, pandas, dask or xarray
     sample_weight : (n,) or None
+    multioutput : {"uniform_average", "variance_weighted", "raw_values"}, (n_outputs,) weights or None
+        How outputs are averaged: alike (also None), by their spread, by the weights, or not at all.
+    force_finite : bool, default=True
+        Whether a constant target gives 1.0 if predicted exactly, else 0.0; not a number and minus infinity
+        if False.
 
     Returns
     -------
-    float
-        1.0 is best; a constant target gives 1.0 if predicted exactly, else 0.0.
+    float, or ndarray of shape (n_outputs,) for "raw_values"
+        1.0 is best.
 
     Raises
     ------
+    InvalidParameterError
+        For another ``multioutput``.
     InvalidDataError, ClusterError
         As :func:`accuracy_score`.
 
@@ -270,11 +304,17 @@ def r2_score(y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
     """
     y_true, y_pred, weight = _columns(y_true, y_pred, sample_weight)
     _refuse_single_weight(weight)
+    _check_average(multioutput, y_pred.shape[1] if y_pred.ndim == 2 else 1)
     if not isinstance(y_pred, da.Array):
         y_true, weight = compute(y_true, weight)
         if weight is not None:
             _check_weight_sum(float(np.sum(weight)))
-        return float(metrics.r2_score(y_true, y_pred, sample_weight=weight))
+        return _number(
+            metrics.r2_score(
+                y_true, y_pred, sample_weight=weight, multioutput=multioutput,
+                force_finite=force_finite,
+            )
+        )  # fmt: skip
     y_true, y_pred, weight = _alike(y_true, y_pred, weight)
     y_true = y_true.astype(np.float64)
     w = 1.0 if weight is None else (weight if y_true.ndim == 1 else weight[:, None])
@@ -286,14 +326,34 @@ def r2_score(y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
         1.0 if weight is None else weight.sum(),
     )
     _check_weight_sum(float(total))
-    return float(
-        np.mean(
-            [_r2(a, b) for a, b in zip(np.atleast_1d(residual), np.atleast_1d(spread), strict=True)]
-        )
+    return _averaged(np.atleast_1d(residual), np.atleast_1d(spread), multioutput, force_finite)
+
+
+def _check_average(multioutput: Any, n_outputs: int) -> None:
+    named = multioutput is None or (isinstance(multioutput, str) and multioutput in AVERAGES)
+    if named or (not isinstance(multioutput, str) and np.shape(multioutput) == (n_outputs,)):
+        return
+    raise InvalidParameterError(
+        f"multioutput must be one of {list(AVERAGES)}, None, or a weight for each of {n_outputs} outputs, "
+        f"got {multioutput!r}."
     )
 
 
-def _r2(residual: float, spread: float) -> float:
-    if spread == 0.0:
-        return 1.0 if residual == 0.0 else 0.0
-    return float(1.0 - residual / spread)
+def _averaged(residual: Any, spread: Any, multioutput: Any, force_finite: bool) -> Any:
+    """R2 from the squares of each output."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        each = 1.0 - residual / spread
+    if force_finite:
+        each = np.where(spread == 0.0, np.where(residual == 0.0, 1.0, 0.0), each)
+    if isinstance(multioutput, str) and multioutput == "raw_values":
+        return each
+    weights = None
+    if isinstance(multioutput, str) and multioutput == "variance_weighted":
+        weights = spread if np.any(spread) else None
+    elif not isinstance(multioutput, str) and multioutput is not None:
+        weights = np.asarray(multioutput, dtype=np.float64)
+    return float(np.average(each, weights=weights))
+
+
+def _number(score: Any) -> Any:
+    return float(score) if np.ndim(score) == 0 else score

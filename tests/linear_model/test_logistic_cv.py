@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from itertools import pairwise
 
 import dask.array as da
@@ -72,6 +73,27 @@ def test_elastic_net_ratios():
     np.testing.assert_allclose(ours.scores_, theirs.scores_)
     np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-4)
     assert (ours.C_, ours.l1_ratio_) == (theirs.C_, theirs.l1_ratio_)
+
+
+@pytest.mark.parametrize("ratios", [None, (0.0, 0.6)])
+def test_legacy_attributes_have_scikit_learns_shapes(ratios):
+    how = {"Cs": [0.05, 1.0, 3.0], "l1_ratios": ratios, "cv": 2, "use_legacy_attributes": True}
+    for y in TARGETS.values():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that these attributes, and None, are deprecated
+            theirs = reference.LogisticRegressionCV(
+                **how, solver="saga", scoring="accuracy", max_iter=100
+            ).fit(X, y)
+        ours = LogisticRegressionCV(**how).fit(X, y)
+        for name in ("C_", "l1_ratio_", "n_iter_"):
+            assert getattr(ours, name).shape == getattr(theirs, name).shape
+        for name in ("scores_", "coefs_paths_"):
+            got, expected = getattr(ours, name), getattr(theirs, name)
+            assert [*got] == [*expected]
+            assert [v.shape for v in got.values()] == [v.shape for v in expected.values()]
+        with pytest.warns(FutureWarning, match="penalty='l1' is deprecated"):
+            named = LogisticRegressionCV(Cs=[1.0], penalty="l1", cv=2).fit(X, y)
+        assert named.l1_ratio_ == 1.0
 
 
 def test_folds_share_their_rounds():

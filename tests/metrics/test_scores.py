@@ -11,7 +11,7 @@ import xarray as xr
 from hypothesis import given, settings, strategies as st
 from sklearn import metrics as reference
 
-from daskml_kit.exceptions import InvalidDataError
+from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
 from daskml_kit.metrics import accuracy_score, log_loss, r2_score
 
 rng = np.random.default_rng(0)
@@ -51,7 +51,7 @@ def test_scores_are_scikit_learns(true, predicted, weighted):
         (accuracy_score, reference.accuracy_score, LABELS, GUESSES),
         (r2_score, reference.r2_score, Y, PREDICTED),
     ]:
-        got = ours(KINDS[true](a), KINDS[predicted](b), given_weight)
+        got = ours(KINDS[true](a), KINDS[predicted](b), sample_weight=given_weight)
         assert isinstance(got, float)
         assert got == pytest.approx(theirs(a, b, sample_weight=weight), rel=1e-12)
 
@@ -60,8 +60,12 @@ def test_scores_are_scikit_learns(true, predicted, weighted):
 @given(a=st.integers(1, N), b=st.integers(1, N))
 def test_chunks_change_nothing(a, b):
     Y2, P2 = np.c_[Y, LABELS == "a"], np.c_[PREDICTED, GUESSES == "a"].astype(float)
-    got = r2_score(da.from_array(Y2, chunks=(a, 1)), da.from_array(P2, chunks=(b, -1)), WEIGHT)
-    assert got == pytest.approx(reference.r2_score(Y2, P2, sample_weight=WEIGHT), rel=1e-12)
+    true, predicted = da.from_array(Y2, chunks=(a, 1)), da.from_array(P2, chunks=(b, -1))
+    for how in (None, "raw_values", "variance_weighted", [0.2, 0.8]):
+        both = {"sample_weight": WEIGHT, "multioutput": how}
+        expected = reference.r2_score(Y2, P2, **both)
+        np.testing.assert_allclose(r2_score(true, predicted, **both), expected, rtol=1e-12)
+        np.testing.assert_allclose(r2_score(Y2, P2, **both), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("score", [accuracy_score, r2_score])
@@ -82,7 +86,29 @@ def test_unknown_lengths_cannot_be_matched_with_memory():
 @pytest.mark.parametrize("predicted", [3.0, 4.0])
 def test_a_constant_target(predicted):
     y, p = da.full(6, 3.0, chunks=2), da.full(6, predicted, chunks=3)
-    assert r2_score(y, p) == reference.r2_score(y.compute(), p.compute())
+    for how in (True, False):
+        with np.errstate(all="ignore"):
+            theirs = reference.r2_score(y.compute(), p.compute(), force_finite=how)
+        np.testing.assert_equal(r2_score(y, p, force_finite=how), theirs)
+
+
+def test_outputs_are_averaged_in_a_known_way():
+    for y in (np.zeros((4, 2)), da.zeros((4, 2), chunks=2)):
+        for how in ("mean", [1.0, 2.0, 3.0]):
+            with pytest.raises(
+                InvalidParameterError, match=r"'raw_values'.*each of 2 outputs, got"
+            ):
+                r2_score(y, y, multioutput=how)
+
+
+def test_sums_in_place_of_means():
+    for wrap in (np.asarray, lambda a: da.from_array(a, chunks=17)):
+        for weight in (None, WEIGHT):
+            both = {"normalize": False, "sample_weight": weight}
+            hits = reference.accuracy_score(LABELS, GUESSES, **both)
+            assert accuracy_score(wrap(LABELS), wrap(GUESSES), **both) == pytest.approx(hits)
+            lost = reference.log_loss(LABELS, PROBA, **both)
+            assert log_loss(wrap(LABELS), wrap(PROBA), **both) == pytest.approx(lost)
 
 
 @pytest.mark.parametrize("score", [accuracy_score, r2_score])
@@ -91,7 +117,7 @@ def test_weights_that_add_up_to_nothing_are_refused(score, wrap):
     y = np.arange(6.0)
     for weight in (np.zeros(6), np.array([1.0, -1.0] * 3), np.full(6, np.nan)):
         with pytest.raises(InvalidDataError, match=r"sample_weight add up to .*positive"):
-            score(wrap(y), wrap(y), wrap(weight))
+            score(wrap(y), wrap(y), sample_weight=wrap(weight))
 
 
 @pytest.mark.parametrize("proba", [PROBA, PROBA.astype(np.float32)])
