@@ -16,7 +16,7 @@ from daskml_kit.cluster.refining import ROUGH_TOL, Points, rough_size, sample_of
 from daskml_kit.cluster.seeding import padded, seeded
 from daskml_kit.cluster.selection import Asked, Chosen, merged
 from daskml_kit.cluster.side_by_side import side_by_side
-from daskml_kit.cluster.weighing import WEIGHED, weighing
+from daskml_kit.cluster.weighing import WEIGHED, Drawn, weighing
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
@@ -114,18 +114,20 @@ class Parallel:
             near = tuple(Near(one, origin, run) for run, one in enumerate(candidates.points))
             if candidates.exhausted or candidates.rounds >= self.n_rounds:
                 asked = tuple(
-                    weighing(one, rows, self._key(f"weigh-{one.run}"), data.facts)
-                    for one, rows in zip(near, candidates.rows, strict=True)
+                    weighing(one, rows, drawn, self._key(f"weigh-{one.run}"), data.facts)
+                    for one, rows, drawn in zip(
+                        near, candidates.rows, candidates.drawn, strict=True
+                    )
                 )
                 weights = executor.reduce(data, side_by_side(WEIGHED), asked)
                 return candidates._replace(weights=tuple(own for own in weights if own is not None))
             size = math.ceil(min(self.oversampling * self.k, data.facts.n_rows))
             draws = tuple(
-                Draw(one, Race(self._key(f"{one.run}-{candidates.rounds + 1}"), size))
+                Draw(one, Race(self._key(f"{one.run}-{candidates.rounds + 1}"), size + 1))
                 for one in near
             )
-            found = executor.reduce(data, side_by_side(drawing(size)), draws)
-            candidates = candidates.joined([one for one in found if one is not None])
+            found = executor.reduce(data, side_by_side(drawing(size + 1)), draws)
+            candidates = candidates.joined([one for one in found if one is not None], size)
             if not go_on():
                 return candidates
 
@@ -165,7 +167,8 @@ class Candidates(NamedTuple):
     """(m, d) of each run."""
     rows: tuple[IntArray, ...]
     """(m,) their global numbers."""
-    rounds: int = 0
+    drawn: tuple[tuple[Drawn, ...], ...]
+    """How each run's rounds drew them, all but the first."""
     exhausted: bool = False
     """Whether the last round found no row away from all candidates."""
     weights: tuple[FloatArray, ...] | None = None
@@ -174,16 +177,24 @@ class Candidates(NamedTuple):
     @classmethod
     def begun(cls, drawn: Sequence[Chosen]) -> Candidates:
         """One for each run."""
-        return cls(tuple(one.points for one in drawn), tuple(one.rows for one in drawn))
+        points, rows = (one.points for one in drawn), (one.rows for one in drawn)
+        return cls(tuple(points), tuple(rows), ((),) * len(drawn))
 
-    def joined(self, found: Sequence[Chosen]) -> Candidates:
-        """With what a round found."""
+    @property
+    def rounds(self) -> int:
+        """So many have been."""
+        return len(self.drawn[0])
+
+    def joined(self, found: Sequence[Chosen], size: int) -> Candidates:
+        """With what a round found: ``size`` rows, and one more that tells what the chance of these was."""
+        limits = [float(one.keys[size]) if len(one.keys) > size else np.inf for one in found]
+        news = [Drawn(len(own), limit) for own, limit in zip(self.rows, limits, strict=True)]
         points = zip(self.points, found, strict=True)
         rows = zip(self.rows, found, strict=True)
         return self._replace(
-            points=tuple(np.concatenate([before, one.points]) for before, one in points),
-            rows=tuple(np.concatenate([before, one.rows]) for before, one in rows),
-            rounds=self.rounds + 1,
+            points=tuple(np.concatenate([before, one.points[:size]]) for before, one in points),
+            rows=tuple(np.concatenate([before, one.rows[:size]]) for before, one in rows),
+            drawn=tuple((*own, new) for own, new in zip(self.drawn, news, strict=True)),
             exhausted=not any(len(one.keys) for one in found),
         )
 

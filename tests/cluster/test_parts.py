@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial, reduce
 from itertools import pairwise
 
 import numpy as np
@@ -21,7 +22,7 @@ from daskml_kit.cluster.refining import sample_of
 from daskml_kit.cluster.seeding import padded, seeded
 from daskml_kit.cluster.selection import Asked, Chosen, merged, race, smallest, winners
 from daskml_kit.cluster.starts import Sampled
-from daskml_kit.cluster.weighing import WEIGHED, Weighing
+from daskml_kit.cluster.weighing import WEIGHED, Drawn, Weighing
 from daskml_kit.kernels import naive, nearest
 from daskml_kit.kernels.exact_sums import grid_for
 from daskml_kit.runtime.block import Block
@@ -239,26 +240,51 @@ def test_few_rows_are_measured_where_few_are_drawn(monkeypatch):
     assert sum(measured) < 20_000 * 100 / 20
 
 
+def race_and_weigh(blocks: list[Block], key: int) -> tuple[Weighing, np.ndarray]:
+    """Three rounds of six rows, and what a sample of 150 and the candidates tell of their weights."""
+    total, n = sum(b.weight_sum for b in blocks), blocks[-1].rows.stop
+    candidates, rows, rounds = blocks[-1].X[-1:], np.array([blocks[-1].rows.stop - 1]), []
+    for step in range(3):
+        at = Near(candidates, np.zeros(2), 0), Race(key_of(key, f"t{step}"), 7)
+        found = reduce(partial(merged, 7), [far_rows(one, *at) for one in blocks])
+        rounds.append(Drawn(len(rows), found.keys[6] if len(found.keys) > 6 else np.inf))
+        candidates = np.concatenate([candidates, found.points[:6]])
+        rows = np.concatenate([rows, found.rows[:6]])
+    near = Near(candidates, np.zeros(2), 0)
+    asked = Weighing(near, rows, tuple(rounds), key, 150 / total, total / n)
+    return asked, WEIGHED(blocks, asked)
+
+
 @pytest.mark.parametrize("heaviest", [None, 3.0, 1e9])
-def test_a_sample_weighs_as_all_rows_do_in_the_mean(heaviest):
-    X = RNG.normal(size=(3_000, 2))
-    weight = None if heaviest is None else RNG.uniform(0, 3, 3_000)
-    rows = RNG.choice(3_000, 10, replace=False)
+def test_a_sample_and_its_candidates_weigh_groups_in_the_mean(heaviest):
+    """Of one large group and two small ones, far away, whose rows the sample misses more often than not."""
+    group = np.repeat([1, 2, 0], [20, 10, 2_970])
+    X = RNG.normal(size=(3_000, 2)) + np.array([[0.0, 0], [40, 0], [0, 60]])[group]
+    weight = None if heaviest is None else RNG.uniform(0.0, 3.0, 3_000)
     if weight is not None:
-        weight[rows[0]] = heaviest  # beside one such row the others are drawn nevertheless
-    near, total = Near(X[rows], np.zeros(2), 0), 3_000.0 if weight is None else weight.sum()
-    blocks, asked = cut(Block(X, weight=weight), [0, 1_000, 1_001]), (150 / total, total / 3_000)
-    full = WEIGHED(blocks, Weighing(near, rows, 0, np.inf, asked[1]))
-    np.testing.assert_allclose(
-        full, np.bincount(naive.nearest(X, X[rows])[0], weights=weight, minlength=10), rtol=1e-12
-    )
-    found = np.array([WEIGHED(blocks, Weighing(near, rows, key, *asked)) for key in range(200)])
-    whole = WEIGHED([Block(X, weight=weight)], Weighing(near, rows, 7, *asked))
-    np.testing.assert_allclose(found[7], whole, rtol=1e-12)
-    # unbiased: within four standard errors, and none of them much larger than the weight
-    assert (np.abs(found.mean(axis=0) - full) < 4 * found.std(axis=0) / np.sqrt(200)).all()
-    assert (found.std(axis=0) < full).all()
-    assert (found >= (1.0 if weight is None else weight[rows])).all()
+        weight[7], weight[9] = heaviest, 0.0
+    full = np.bincount(group, weight)
+    of_groups = []
+    for key in range(60):
+        blocks = cut(Block(X, weight=weight), [0, 1_500])
+        asked, found = race_and_weigh(blocks, key)
+        of_groups.append(np.bincount(group[asked.rows], found, minlength=3))
+    np.testing.assert_allclose(found, WEIGHED([Block(X, weight=weight)], asked), rtol=1e-12)
+    # unbiased: within four standard errors
+    means, spreads = np.mean(of_groups, axis=0), np.std(of_groups, axis=0)
+    assert (np.abs(means - full) < 4 * spreads / np.sqrt(60)).all()
+    # the sample alone, which draws a row in twenty, would be off by all that they weigh
+    assert (spreads[1:] < 0.7 * full[1:]).all()
+    whole = WEIGHED(blocks, asked._replace(below=np.inf))
+    nearest_of = naive.nearest(X, asked.near.candidates)[0]
+    np.testing.assert_allclose(whole, np.bincount(nearest_of, weight, len(whole)), rtol=1e-12)
+
+
+def test_a_round_that_drew_all_rows_leaves_none_to_stand_for_others():
+    X, weight = np.repeat(np.arange(4.0), 300)[:, None], np.ones(1_200)
+    weight[1] = 0.0
+    _, found = race_and_weigh([Block(np.hstack([X, X]), weight=weight)], 0)
+    assert np.isfinite(found).all()
 
 
 def test_groups_hold_each_centre_once_and_only_the_last_is_not_full():
