@@ -1,8 +1,9 @@
-"""Rows to their nearest centres: the pass of Lloyd's iterations as a reduction, with bounds or without.
+"""Rows to their nearest centres: the pass of Lloyd's iterations as a reduction.
 
 With bounds (:mod:`daskml_kit.kernels.bounds`) a block keeps in its scratch what it knows of its rows, and
-computes few distances once the centres move little. The part is the same bit by bit, because sums are
-exact: only the number of distances tells whether there was anything in the scratch.
+computes few distances once the centres move little. Of few columns and centres it keeps labels, and sums up
+only the rows that change theirs (:mod:`daskml_kit.kernels.abreast`). The part is the same bit by bit, for
+sums are exact: only the number of distances tells whether there was anything in the scratch.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from daskml_kit.cluster.grouping import Groups
 from daskml_kit.kernels import assign, nearest
+from daskml_kit.kernels.abreast import Labels, Turned, relabel, turned, unlabelled
 from daskml_kit.kernels.aim import Aim, aim_at
 from daskml_kit.kernels.bounds import (
     Bounds,
@@ -38,21 +41,21 @@ class At:
     origin: FloatArray
     """(d,) a point near the data."""
     grid: Grid
-    groups: IntArray | None = None
-    """(t, width) centres that share a bound; None for no bounds."""
+    groups: Groups = None
+    """What is kept of the distances."""
     run: int = 0
     """Which scratch is this one's."""
 
     @cached_property
     def aim(self) -> Aim:
         """What the bounds ask of the centres, once for all blocks of a task."""
-        assert self.groups is not None
+        assert isinstance(self.groups, np.ndarray)
         return aim_at(self.centers, self.groups, self.origin)
 
     @cached_property
     def start(self) -> Course:
         """Of blocks that know nothing yet."""
-        assert self.groups is not None
+        assert isinstance(self.groups, np.ndarray)
         return course_from(self.centers, self.groups, self.grid)
 
     @cached_property
@@ -61,7 +64,7 @@ class At:
 
     def course(self, known: Course) -> Course | None:
         """What is known on to these centres, once for all blocks of a task; None where it is of no use."""
-        assert self.groups is not None
+        assert isinstance(self.groups, np.ndarray)
         found = self._courses.get(id(known))
         if found is None:
             fits = known.fits(self.groups, self.grid)
@@ -117,6 +120,10 @@ def labelling(*, with_labels: bool) -> Reduction[At, Labelled, Labelled]:
     return Reduction("label", partial(_label_chunk, with_labels), _label_combined)
 
 
+TURNED = "k-means turned"
+"""In the scratch: the rows for all runs."""
+
+
 def _key(at: At) -> str:
     return f"k-means {at.run}"
 
@@ -124,19 +131,36 @@ def _key(at: At) -> str:
 def _known(block: Block, at: At) -> tuple[Bounds, int]:
     """What the block knows at the centres, and the distances that this took."""
     # Taken out meanwhile: a pass that is broken off leaves nothing behind that is half right.
-    known: Bounds | None = block.scratch.pop(_key(at), None)
-    course = None if known is None else at.course(known.course)
-    if known is None or course is None:
+    known: Any = block.scratch.pop(_key(at), None)
+    course = at.course(known.course) if isinstance(known, Bounds) else None
+    if course is None:
         known, course = no_bounds(block.n_rows, at.start), at.course(at.start)
     n_distances = move_bounds(np.asarray(block.X), block.weight, at.aim, known, course)
     block.scratch[_key(at)] = known
     return known, n_distances
 
 
+def _kept(block: Block, at: At) -> tuple[Labels, int]:
+    """The labels that the block keeps, at the centres, and the distances that this took."""
+    X, k = np.asarray(block.X), len(at.centers)
+    rows: Turned | None = block.scratch.get(TURNED)
+    if rows is None or not rows.fits(at.origin):
+        rows = block.scratch[TURNED] = turned(X, at.origin)
+    known: Labels | None = block.scratch.pop(_key(at), None)  # as bounds are
+    if not (isinstance(known, Labels) and known.fits(k, at.grid)):
+        known = unlabelled(block.n_rows, k, at.grid)
+    again = relabel(X, block.weight, rows, at.centers, known)
+    block.scratch[_key(at)] = known
+    return known, (block.n_rows + again) * k
+
+
 def _tally_chunk(block: Block, at: At) -> ExactTally:
     if at.groups is None:
         found = assign(block.X, block.weight, at.centers, at.grid, origin=at.origin)
         return ExactTally(found.sums, block.n_rows * len(at.centers))
+    if isinstance(at.groups, str):
+        kept, n_distances = _kept(block, at)
+        return ExactTally(kept.sums.copy(), n_distances)
     known, n_distances = _known(block, at)
     return ExactTally(known.sums.copy(), n_distances)
 
@@ -155,10 +179,11 @@ def _label_chunk(with_labels: bool, block: Block, at: At) -> Labelled:
         inertia = float(squares.sum() if block.weight is None else squares @ block.weight)
         n_distances = block.n_rows * len(at.centers)
     else:
-        known, n_distances = _known(block, at)
+        bounded = not isinstance(at.groups, str)
+        known, n_distances = _known(block, at) if bounded else _kept(block, at)
         labels = known.label.copy()
-        inertia = own_inertia(np.asarray(block.X), block.weight, known)
-        n_distances += block.n_rows
+        inertia = own_inertia(np.asarray(block.X), block.weight, at.centers, labels)
+        n_distances += block.n_rows if bounded else 0
     return Labelled(inertia, ((block.start, labels),) if with_labels else (), n_distances)
 
 

@@ -31,9 +31,11 @@ class KMeans(StartedModel):
     n_clusters : int, default=8
     init : {"k-means||", "k-means++", "random"}, array of shape (n_clusters, n_features) or callable
         - "k-means||": five rounds, each drawing ``2 n_clusters`` rows far from those drawn before; the
-          candidates are weighed and clustered on the driver, and the best three clusterings refined there
-          on a sample of the rows, of which the best is taken. The sample has 1,000 rows for each cluster,
-          at most one in 16; there is none where these are fewer than 50 a cluster.
+          candidates are weighed by the rows nearest to them (of 100 rows a candidate, where these are fewer
+          than half of all; each stands for as many rows as its chance to be drawn says) and clustered on
+          the driver, and the best three clusterings refined there by Lloyd's iterations on a sample of the
+          rows, of which the best is taken. The sample has 1,000 rows for each cluster, at most one in 16;
+          there is none where these are fewer than 50 a cluster.
         - "k-means++": scikit-learn's greedy k-means++, on a sample of the rows drawn in proportion to
           their weights: 10,000 rows (fewer above 209 features) or 20 for each cluster, whichever is
           more. One pass instead of seven; a cluster too small for the sample starts without a centre.
@@ -53,16 +55,21 @@ class KMeans(StartedModel):
     random_state : int, RandomState or None
         Draws are keyed by seed and row: equal seeds give equal centres, however the data are chunked
         and wherever they are.
+    copy_x : bool, default=True
+        Has no effect: X is never written to.
     algorithm : {"auto", "lloyd", "hamerly", "yinyang", "elkan"}, default="auto"
         How many distances are computed; centres, labels and the number of iterations are the same.
 
-        - "lloyd": all of them, in every iteration.
+        - "lloyd": all of them, in every iteration. Up to 16 columns and ``512 / (n_features + 3)`` clusters
+          sixteen rows at once meet a centre, and only rows that change their cluster are summed up:
+          ``4 (n_features + 1)`` bytes a row.
         - "hamerly": a row keeps a bound of the distance to its own centre and one of the distance to all
           others, and is looked at only where they meet: 12 bytes a row.
         - "yinyang": one bound for every 16 centres: ``12 + n_clusters / 4`` bytes a row.
         - "elkan": one for every 8 centres, where scikit-learn's keeps one for each.
-        - "auto": "hamerly" up to 32 clusters, "yinyang" above, as long as the bounds take at most twice the
-          memory of the rows, else "hamerly" or "lloyd".
+        - "auto": "lloyd" where clusters and columns are as few as that; else "hamerly" up to 32 clusters,
+          "yinyang" above, as long as the bounds take at most twice the memory of the rows, else "hamerly" or
+          "lloyd".
 
         CSR is always measured in full: bounds would spare about half of the distances of text, and a stored
         value meets all centres in the same few cache lines.
@@ -114,6 +121,7 @@ class KMeans(StartedModel):
     Hamerly (2010). Making k-means even faster. SDM.
     Ding, Zhao, Shen, Musuvathi, Mytkowicz (2015). Yinyang k-means. ICML.
     Bahmani, Moseley, Vattani, Kumar, Vassilvitskii (2012). Scalable k-means++. PVLDB 5(7).
+    Horvitz, Thompson (1952). A generalization of sampling without replacement from a finite universe. JASA.
     Bradley, Fayyad (1998). Refining initial points for k-means clustering. ICML.
 
     Examples
@@ -138,6 +146,7 @@ class KMeans(StartedModel):
         tol: float = 1e-4,
         verbose: int = 0,
         random_state: Any = None,
+        copy_x: bool = True,
         algorithm: str = "auto",
         unroll: int = 1,
         balance: str | None = None,
@@ -149,6 +158,7 @@ class KMeans(StartedModel):
         self.tol = tol
         self.verbose = verbose
         self.random_state = random_state
+        self.copy_x = copy_x
         self.algorithm = algorithm
         self.unroll = unroll
         self.balance = balance

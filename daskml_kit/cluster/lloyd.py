@@ -27,6 +27,7 @@ import numpy as np
 
 from daskml_kit.cluster.assignment import At, Labelled, Tally, labelling, tally
 from daskml_kit.cluster.ground import Ground
+from daskml_kit.cluster.grouping import Groups
 from daskml_kit.cluster.selection import Chosen, merged, smallest
 from daskml_kit.cluster.side_by_side import side_by_side
 from daskml_kit.kernels import nearest
@@ -45,7 +46,7 @@ class Run:
     """One start and how far it came."""
 
     centers: FloatArray  # (k, d) of the dtype of X
-    groups: IntArray | None = None  # (t, width) centres that share a bound; None for no bounds
+    groups: Groups = None  # what is kept of the distances
     n_iter: int = 0
     status: Status = "running"
     tally: Tally | None = None  # of the last pass

@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 
 from daskml_kit.cluster.assignment import At, Labelled, labelling, tally
-from daskml_kit.cluster.grouping import groups_for
+from daskml_kit.cluster.grouping import Groups, groups_for
 from daskml_kit.cluster.selection import Chosen
 from daskml_kit.kernels.exact_sums import Grid, grid_for
 from daskml_kit.kernels.few_points import lloyd_of_few
 from daskml_kit.runtime.block import Block
-from daskml_kit.typing import Array, FloatArray
+from daskml_kit.typing import FloatArray
 
 ROWS_EACH = 1_000
 """Rows of the sample for each centre."""
@@ -191,7 +191,7 @@ class Points:
         """The centres of least cost."""
         return ends[0] if len(ends) == 1 else self.in_order(ends)[0]
 
-    def _at(self, centers: FloatArray, groups: Array | None) -> At:
+    def _at(self, centers: FloatArray, groups: Groups) -> At:
         return At(centers, np.zeros(len(self.origin)), self.grid, groups)
 
 

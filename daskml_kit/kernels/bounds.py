@@ -197,11 +197,10 @@ def room_for(d: int, n_groups: int, width: int) -> Work:
     )
 
 
-def own_inertia(X: Array, weight: Array | None, known: Bounds) -> float:
-    """Weighted sum of squared distances of rows to their nearest centres: one distance a row."""
-    weights = as_column(weight, "weight", len(X))
-    label = frozen(known.label)
-    return float(bounds_tiles.own_squares(frozen(X), weights, known.course.centers, label))
+def own_inertia(X: Array, weight: Array | None, centers: Array, label: Array) -> float:
+    """Weighted sum of squared distances of rows to the centres of their labels: one distance a row."""
+    weights, points = as_column(weight, "weight", len(X)), as_centers(centers, X.shape[1])
+    return float(bounds_tiles.own_squares(frozen(X), weights, points, frozen(label)))
 
 
 __all__ = [

@@ -224,15 +224,20 @@ def test_bounds_survive_a_cluster_that_is_filled_and_several_runs():
         same_fit(bounded, full)
 
 
-def test_memory_of_bounds_is_in_proportion_to_the_rows():
-    X, many = np.zeros((10, 3)), np.zeros((500, 3))
+def test_what_is_kept_is_in_proportion_to_the_rows():
+    few, wide, many = np.zeros((16, 3)), np.zeros((16, 40)), np.zeros((500, 3))
     how = {"n_rows": 1_000, "nbytes": 24_000, "n_runs": 1, "sparse": False}
-    assert groups_for("auto", many[:16], **how).shape == (1, 16)
+    assert groups_for("auto", few, **how) == groups_for("lloyd", few, **how) == "abreast"
+    assert groups_for("auto", few, **how | {"n_runs": 10}) is None  # labels would be 40 bytes a row
+    assert groups_for("hamerly", few, **how).shape == (1, 16)
+    assert groups_for("auto", wide, **how).shape == (1, 16)
+    assert groups_for("lloyd", wide, **how) is None
     assert groups_for("auto", many, **how).shape == (1, 504)  # 32 bounds a row would be 136 bytes
     assert groups_for("auto", many, **how | {"nbytes": 80_000}).shape == (32, 16)
-    assert groups_for("auto", many[:16], **how | {"n_runs": 10}) is None
-    assert groups_for("hamerly", many[:16], **how | {"sparse": True}) is None
-    assert groups_for("auto", X[:2], **how) is None
+    assert groups_for("auto", wide, **how | {"n_runs": 10}) is None
+    assert groups_for("hamerly", few, **how | {"sparse": True}) is None
+    assert groups_for("lloyd", few, **how | {"sparse": True}) is None
+    assert groups_for("auto", wide[:2], **how) is None
 
 
 # --- what must not matter --------------------------------------------------------------------
