@@ -20,7 +20,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from daskml_kit.kernels import boosting as kernel
 from daskml_kit.kernels.newton_steps import Pursuit
 from daskml_kit.tree.boosting_trees import BoostingTree, Limb, Node, Shape, packed, unpacked
 from daskml_kit.typing import Array, IntArray
@@ -44,35 +43,6 @@ class Frontier(NamedTuple):
     rules: Pursuit
     budget: int  # bytes of histograms that are filled at once
     kept_bytes: float  # of histograms to subtract from, on a lane
-
-
-class Grounded(NamedTuple):
-    """Where the rows of the limbs of one tree are after they grew."""
-
-    roots: IntArray  # their numbers in the tree
-    splits: IntArray  # (s, 5), of the limbs' own numbers
-    sets: Array
-    runs: IntArray
-
-    def into(self, runs: IntArray, splits: IntArray, sets: Array) -> None:
-        """The runs of those nodes of the whole tree that a limb has split in the same way."""
-        whole = {int(row[kernel.NODE]): s for s, row in enumerate(splits)}
-        own = {int(row[kernel.NODE]): s for s, row in enumerate(self.splits)}
-        stack = [(int(i), j) for j, i in enumerate(self.roots)]
-        how = slice(kernel.FEATURE, kernel.LEFT)
-        while stack:
-            i, j = stack.pop()
-            s, t = whole.get(i), own.get(j)
-            if s is None or t is None:
-                continue
-            same = np.array_equal(splits[s, how], self.splits[t, how])
-            if not (same and np.array_equal(sets[s], self.sets[t])):
-                continue
-            to, at = int(splits[s, kernel.LEFT]), int(self.splits[t, kernel.LEFT])
-            if at >= len(self.runs) or self.runs[at, 0] < 0:
-                continue  # the last splits have not moved any row
-            runs[to : to + 2] = self.runs[at : at + 2]
-            stack += [(to, at), (to + 1, at + 1)]
 
 
 def frontier(trees: Sequence[BoostingTree], budget: int, kept_bytes: float) -> Frontier:
@@ -125,7 +95,7 @@ def grown(
     part: Callable[[IntArray, Array, IntArray], IntArray],
     fill: Callable[[IntArray, IntArray, IntArray], None],
     n_bins: int,
-) -> tuple[Limb, Grounded]:
+) -> Limb:
     """What grows below some of the open nodes of tree ``k``.
 
     Parameters
@@ -150,9 +120,7 @@ def grown(
         fill(at, nodes, hist)
         tree.decide(asked, hist, at[nodes, 1] - at[nodes, 0])
         del hist  # before the next are filled
-    ids = front.ids[k][chosen]
-    limb = packed(k, ids, tree.nodes, shape.set_words)
-    return limb, Grounded(ids, tree.table, tree.sets, at)
+    return packed(k, front.ids[k][chosen], tree.nodes, shape.set_words)
 
 
-__all__ = ["Frontier", "Grounded", "dealt", "frontier", "grown", "spare_rows"]
+__all__ = ["Frontier", "dealt", "frontier", "grown", "spare_rows"]

@@ -8,7 +8,7 @@ where rows know the others; rows that have forgotten them say so, and are asked 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from daskml_kit.kernels.blocks import frozen
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.random import uniform
 from daskml_kit.runtime.reduction import Reduction
-from daskml_kit.tree.boosting_limbs import Frontier, Grounded, dealt, grown, spare_rows
+from daskml_kit.tree.boosting_limbs import Frontier, dealt, grown, spare_rows
 from daskml_kit.tree.boosting_tables import Table
 from daskml_kit.tree.boosting_trees import Limb
 from daskml_kit.tree.merging import narrow
@@ -81,6 +81,27 @@ class Grown(NamedTuple):
     splits: Splits
     leaves: IntArray  # (l,)
     values: FloatArray  # (l,), learning rate included
+
+    def raise_rows(self, codes: Array, missing_bin: int, drawn: Array, raw: FloatArray) -> IntArray:
+        """Add its values to the raw predictions (n,) of all rows; the drawn rows of its leaves."""
+        table, given = self.splits
+        n = int(table[:, kernel.LEFT].max(initial=-1)) + 2
+        sets, values, depth = (
+            np.zeros((n, given.shape[1]), np.uint64),
+            np.zeros(n),
+            np.zeros(n, int),
+        )
+        sets[table[:, kernel.NODE]], values[self.leaves] = given, self.values
+        for split in table:  # parents before children
+            below = int(split[kernel.LEFT])
+            depth[below : below + 2] = depth[split[kernel.NODE]] + 1
+        counts = np.zeros(n, np.int64)
+        kernel.raise_rows(
+            codes, kernel.walking_steps(table, n, missing_bin), int(depth.max()), sets, missing_bin,
+            values, drawn, raw, counts,
+        )  # fmt: skip
+        out: IntArray = counts[self.leaves]
+        return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -346,7 +367,6 @@ class _Rows:
     drawn: Array | None = None  # rows of the growing tree; None: all
     idx: tuple[IntArray, ...] = ()
     runs: list[IntArray] = None  # type: ignore[assignment]
-    limbs: dict[int, Grounded] = field(default_factory=dict)  # of each tree, that grew on this lane
     leaf_rows: IntArray = None  # type: ignore[assignment]
     scores: IntArray = None  # type: ignore[assignment]
     weights: IntArray = None  # type: ignore[assignment]
@@ -370,18 +390,17 @@ class _Rows:
         self, codes: Array, front: Frontier, lanes: Sequence[int], lane: int
     ) -> tuple[Limb, ...]:
         """What is below those open nodes of all trees that are this lane's."""
-        self.limbs, out, first = {}, [], 0
+        out, first = [], 0
         for k, ids in enumerate(front.ids):
             mine = np.flatnonzero(np.array(lanes[first : first + len(ids)], np.int64) == lane)
             first += len(ids)
             if not len(mine):
                 continue
-            limb, self.limbs[k] = grown(
+            out.append(grown(
                 k, front, mine, self.runs[k][ids[mine]], partial(self._parted_by, codes, k),
                 partial(kernel.fill_nodes, codes, self.gh[k], self.idx[k]),
                 self.plan.n_bins,
-            )  # fmt: skip
-            out.append(limb)
+            ))  # fmt: skip
         return tuple(out)
 
     def _parted_by(
@@ -391,7 +410,7 @@ class _Rows:
 
     def draw(self, rows: range, iteration: int) -> None:
         """The rows of an iteration's trees, all in their roots."""
-        self.iteration, self.limbs = iteration, {}
+        self.iteration = iteration
         self.drawn = drawn_rows(self.plan, rows, iteration, self.weight, self.held)
         every = self.every if self.drawn is None else np.flatnonzero(self.drawn).astype(np.int32)
         if self.idx and len(self.idx[0]) == len(every):
@@ -403,26 +422,14 @@ class _Rows:
 
     def finish(self, codes: Array, trees: Sequence[Grown]) -> None:
         """Add the values of the trees that grew to the raw predictions."""
-        counts = []
-        for k, tree in enumerate(trees):
-            if k in self.limbs:
-                self.runs[k] = _with_room(self.runs[k], tree.splits)
-                self.limbs[k].into(self.runs[k], *tree.splits)
-            self.part(k, codes, tree.splits)
-            count = np.zeros(len(tree.leaves), np.int64)
-            kernel.raise_leaves(
-                self.raw[k], self.idx[k], self.runs[k], tree.leaves, tree.values, count
-            )
-            counts.append(count)
-            if self.drawn is not None:
-                self.follow(k, codes, tree, np.flatnonzero(~self.drawn).astype(np.int32))
-        self.leaf_rows = np.concatenate(counts)
-
-    def follow(self, k: int, codes: Array, tree: Grown, rows: IntArray) -> None:
-        """Add the values of a finished tree to the raw predictions of some rows, int32."""
-        runs = self._parted(codes, rows, tree.splits, _in_the_root(len(rows)))
-        count = np.zeros(len(tree.leaves), np.int64)
-        kernel.raise_leaves(self.raw[k], rows, runs, tree.leaves, tree.values, count)
+        drawn = np.empty(0, bool) if self.drawn is None else self.drawn
+        missing = self.plan.missing_bin
+        self.leaf_rows = np.concatenate(
+            [
+                t.raise_rows(codes, missing, drawn, raw)
+                for t, raw in zip(trees, self.raw, strict=True)
+            ]
+        )
 
     def measure(self, rows: range, iteration: int, units: FloatArray) -> None:
         """Gradients for the trees of an iteration, and what the loss is before them."""
@@ -493,8 +500,7 @@ def _again(plan: Plan, block: Block, codes: Array, ask: Ask) -> _Rows:
     )  # fmt: skip
     if ask.iteration > 0:
         for t in range(ask.iteration - 1):
-            for k, tree in enumerate(ask.model[t]):
-                rows.follow(k, codes, tree, np.arange(n, dtype=np.int32))
+            rows.finish(codes, ask.model[t])
         rows.draw(block.rows, ask.iteration - 1)
     return rows
 

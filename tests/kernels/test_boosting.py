@@ -62,6 +62,28 @@ def test_rows_are_moved_and_summed(by_column, stride):
             np.testing.assert_array_equal(cells[f], expected)
 
 
+@pytest.mark.parametrize("by_set", [False, True])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_rows_walk_down_a_finished_tree(by_set, kind):
+    codes, splits, sets = CODES.astype(kind), SPLITS.copy(), np.zeros((7, int(by_set)), np.uint64)
+    table = [(f, range(cut + 1), MISSING if left else -1) for _, f, cut, left, _ in SPLITS]
+    if by_set:
+        splits[1, 2], sets[2, 0] = -1, 0b1001_0110
+        table[1] = (0, [1, 2, 4, 7], -1)
+    leaves = np.zeros(N, np.int64)
+    for (node, *_, below), (f, codes_left, missing) in zip(SPLITS, table, strict=True):
+        left = np.isin(codes[:, f], codes_left) | (codes[:, f] == missing)
+        at = leaves == node
+        leaves[at] = below + 1 - left[at]
+    steps, values = kernel.walking_steps(splits, 7, MISSING), rng.normal(size=7)
+    for drawn in (np.empty(0, bool), rng.random(N) < 0.5):
+        raw, counts = np.ones(N), np.zeros(7, np.int64)
+        kernel.raise_rows(frozen(codes), steps, 3, sets, MISSING, values, drawn, raw, counts)
+        np.testing.assert_array_equal(raw, 1 + values[leaves])
+        seen = leaves[drawn] if len(drawn) else leaves
+        np.testing.assert_array_equal(counts, np.bincount(seen, minlength=7))
+
+
 @pytest.mark.parametrize("far", [(), (1,), (0, 1, 2)])
 def test_histograms_arrive_as_they_were_sent(far):
     hist = rng.integers(-(2**31), 2**31, (2, D, BINS, 2))
