@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from functools import partial
+from numbers import Integral, Real
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -12,6 +14,7 @@ from sklearn.base import ClusterMixin
 from sklearn.utils.validation import check_is_fitted
 
 from daskml_kit.base import BlockEstimator, check_number
+from daskml_kit.cluster.affinity import Affinity, check_affinity
 from daskml_kit.cluster.assignment import Labelled
 from daskml_kit.cluster.ground import prepared, survey
 from daskml_kit.cluster.grouping import groups_for
@@ -20,7 +23,6 @@ from daskml_kit.cluster.refining import sample_size
 from daskml_kit.cluster.starts import Parallel, Random
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
 from daskml_kit.kernels import nearest
-from daskml_kit.kernels.landmarks import rbf_values
 from daskml_kit.runtime.block import Block, Bundle
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
@@ -36,12 +38,32 @@ TILE_VALUES = 1 << 20
 MAX_ITER, TOL = 300, 1e-4  # of k-means, as in scikit-learn
 
 
+CHOICES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "eigen_solver": (
+        lambda value: value in (None, "arpack", "lobpcg", "amg"),
+        "None, 'arpack', 'lobpcg' or 'amg'",
+    ),
+    "eigen_tol": (
+        lambda value: value == "auto" or (isinstance(value, Real) and float(value) >= 0),
+        "'auto' or a number >= 0",
+    ),
+    "assign_labels": (
+        lambda value: value in ("kmeans", "discretize", "cluster_qr"),
+        "'kmeans'",
+    ),
+    "coef0": (lambda value: isinstance(value, Real), "a number"),
+    "kernel_params": (lambda value: value is None or isinstance(value, dict), "a dict or None"),
+    "n_jobs": (lambda value: value is None or isinstance(value, Integral), "an integer or None"),
+}
+"""What parameters may be, and how an error says it."""
+
+
 class Features(NamedTuple):
     """Rows to coordinates: kernel values with landmarks, degree taken out, turned and scaled to length 1."""
 
     landmarks: FloatArray
     """(m, d)"""
-    gamma: float
+    affinity: Affinity
     degrees: FloatArray
     """(m,) a row's degree is its kernel values times these."""
     turn: FloatArray
@@ -61,14 +83,15 @@ class Features(NamedTuple):
         return np.asarray(np.divide(raw, lengths, out=np.zeros_like(raw), where=lengths > 0))
 
     def scaled(self, X: Matrix) -> FloatArray:
-        """Kernel values over the root of the degree (n, m)."""
-        values = rbf_values(X, self.landmarks, self.gamma)
-        degree = np.maximum(values @ self.degrees, np.finfo(np.float64).tiny)
-        return np.asarray(values / np.sqrt(degree)[:, None])
+        """Kernel values over the root of the degree (n, m); zeros where that is not above 0."""
+        values = self.affinity(X, self.landmarks)
+        degree = (values @ self.degrees)[:, None]
+        out = np.zeros_like(values)
+        return np.divide(values, np.sqrt(np.maximum(degree, 0.0)), out=out, where=degree > 0)
 
 
 class SpectralClustering(ClusterMixin, BlockEstimator):
-    """Spectral clustering with a Gaussian kernel, on Nystroem's approximation of it.
+    """Spectral clustering on Nystroem's approximation of a kernel.
 
     The affinity of all rows is approximated through its columns at a few landmark rows, so that nothing
     of size n x n is made: two passes give degrees and the eigenvectors of the normalised affinity, a third
@@ -77,6 +100,8 @@ class SpectralClustering(ClusterMixin, BlockEstimator):
     Parameters
     ----------
     n_clusters : int, default=8
+    eigen_solver : {None, "arpack", "lobpcg", "amg"}
+        Has no effect: the matrix is one of landmarks, and solved directly.
     n_components : int or None, default=None
         Eigenvectors; None is ``n_clusters``.
     random_state : int, RandomState or None
@@ -84,12 +109,33 @@ class SpectralClustering(ClusterMixin, BlockEstimator):
     n_init : int, default=10
         Starts of k-means, in the same passes.
     gamma : float, default=1.0
-        Of the kernel ``exp(-gamma |x - z|^2)``.
-    affinity : {"rbf"}, default="rbf"
+        Of "rbf" (``exp(-gamma |x - z|^2)``), "laplacian", "poly", "sigmoid" and "chi2".
+    affinity : str or callable, default="rbf"
+        "rbf", "laplacian", "poly" or "polynomial", "sigmoid", "cosine", "linear" or "chi2", as
+        :func:`sklearn.metrics.pairwise.pairwise_kernels` defines them, or a function of two rows (called
+        from Python for each row and landmark). Values should not be negative; where an affinity is not
+        positive semi-definite, as "sigmoid" may be, its negative eigenvalues are left out. Graphs
+        ("nearest_neighbors", "precomputed", "precomputed_nearest_neighbors") are refused: they are no
+        function of two rows, so landmarks cannot stand for the rest.
+    n_neighbors : int, default=10
+        Has no effect: it belongs to graphs.
+    eigen_tol : float or "auto", default="auto"
+        Has no effect, as ``eigen_solver``.
+    assign_labels : {"kmeans"}, default="kmeans"
+        "discretize" and "cluster_qr" are refused: they turn the coordinates until each points to a cluster,
+        and ``predict`` needs centres.
+    degree : float, default=3
+        Of "poly".
+    coef0 : float, default=1
+        Of "poly" and "sigmoid".
+    kernel_params : dict or None
+        Keywords of an affinity that is a callable.
+    n_jobs : int or None
+        Has no effect: blocks run where they are.
+    verbose : bool, default=False
+        True shows a progress line.
     n_landmarks : int, default=300
         Rows that stand for all; at most as many as there are. With all of them nothing is approximated.
-    verbose : int, default=0
-        1 shows a progress line.
     balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
@@ -103,10 +149,10 @@ class SpectralClustering(ClusterMixin, BlockEstimator):
 
     Notes
     -----
-    Differs from scikit-learn's: the affinity is approximated; only the Gaussian kernel; coordinates are
-    scaled to length 1 before k-means (Ng, Jordan, Weiss), scikit-learn's are not; and, as coordinates are a
-    function of the row, there is ``predict``. The driver holds landmarks and matrices of their number
-    squared.
+    Differs from scikit-learn's: the affinity is approximated, and there is no ``affinity_matrix_``;
+    coordinates are scaled to length 1 before k-means (Ng, Jordan, Weiss), scikit-learn's are not; and, as
+    coordinates are a function of the row, there is ``predict``. The driver holds landmarks and matrices of
+    their number squared.
 
     References
     ----------
@@ -126,23 +172,39 @@ class SpectralClustering(ClusterMixin, BlockEstimator):
         self,
         n_clusters: int = 8,
         *,
+        eigen_solver: str | None = None,
         n_components: int | None = None,
         random_state: Any = None,
         n_init: int = 10,
         gamma: float = 1.0,
-        affinity: str = "rbf",
+        affinity: str | Callable[..., float] = "rbf",
+        n_neighbors: int = 10,
+        eigen_tol: float | str = "auto",
+        assign_labels: str = "kmeans",
+        degree: float = 3,
+        coef0: float = 1,
+        kernel_params: dict[str, Any] | None = None,
+        n_jobs: int | None = None,
+        verbose: bool = False,
         n_landmarks: int = 300,
-        verbose: int = 0,
         balance: str | None = None,
     ) -> None:
         self.n_clusters = n_clusters
+        self.eigen_solver = eigen_solver
         self.n_components = n_components
         self.random_state = random_state
         self.n_init = n_init
         self.gamma = gamma
         self.affinity = affinity
-        self.n_landmarks = n_landmarks
+        self.n_neighbors = n_neighbors
+        self.eigen_tol = eigen_tol
+        self.assign_labels = assign_labels
+        self.degree = degree
+        self.coef0 = coef0
+        self.kernel_params = kernel_params
+        self.n_jobs = n_jobs
         self.verbose = verbose
+        self.n_landmarks = n_landmarks
         self.balance = balance
 
     def fit(self, X: ArrayLike, y: Any = None) -> Self:
@@ -172,9 +234,11 @@ class SpectralClustering(ClusterMixin, BlockEstimator):
                     "Lower n_clusters or pass more rows."
                 )
             draw = Random(min(int(self.n_landmarks), facts.n_rows), 1)
-            landmarks = survey(executor, data, seed, draw.asked).drawn[0].points
+            found, affinity = survey(executor, data, seed, draw.asked), self._affinity()
+            affinity.check_rows(float(found.columns.lowest.min()), sparse=facts.sparse)
+            landmarks = found.drawn[0].points
             self._features, self.eigenvalues_ = self._found(
-                executor, data, landmarks.astype(np.float64)
+                executor, data, landmarks.astype(np.float64), affinity
             )
             with executor.map(data, _mapped, self._features) as rows:
                 run = self._clustered(executor, rows, seed, in_memory)
@@ -184,22 +248,36 @@ class SpectralClustering(ClusterMixin, BlockEstimator):
         return self
 
     def _check_parameters(self) -> None:
-        for name in ("n_clusters", "n_init", "n_landmarks"):
+        for name in ("n_clusters", "n_init", "n_landmarks", "n_neighbors"):
             check_number(name, getattr(self, name), least=1, whole=True)
         if self.n_components is not None:
             check_number("n_components", self.n_components, least=1, whole=True)
-        check_number("gamma", self.gamma, least=0)
-        if self.affinity != "rbf":
-            raise InvalidParameterError(f"affinity must be 'rbf', got {self.affinity!r}.")
+        for name in ("gamma", "degree"):
+            check_number(name, getattr(self, name), least=0)
+        check_affinity(self.affinity)
+        for name, (fits, words) in CHOICES.items():
+            if not fits(getattr(self, name)):
+                raise InvalidParameterError(f"{name} must be {words}, got {getattr(self, name)!r}.")
+        if self.assign_labels in ("discretize", "cluster_qr"):
+            raise InvalidParameterError(
+                f"assign_labels={self.assign_labels!r} gives no centres, which predict and lazy labels need. "
+                "Use 'kmeans', or scikit-learn's SpectralClustering on rows that one process holds."
+            )
+
+    def _affinity(self) -> Affinity:
+        if callable(self.affinity):
+            return Affinity(self.affinity, dict(self.kernel_params or {}))
+        own = {"gamma": self.gamma, "degree": self.degree, "coef0": self.coef0}
+        return Affinity(self.affinity, own)
 
     def _found(
-        self, executor: Executor, data: BlockDataset, landmarks: FloatArray
+        self, executor: Executor, data: BlockDataset, landmarks: FloatArray, affinity: Affinity
     ) -> tuple[Features, FloatArray]:
         """Two passes: the degrees of all rows, then the eigenvectors of the normalised affinity."""
-        gamma, size = float(self.gamma), len(landmarks)
-        root = _inverse_root(rbf_values(landmarks, landmarks, gamma))
-        total = executor.reduce(data, DEGREES, (landmarks, gamma))
-        rough = Features(landmarks, gamma, root @ (root.T @ total), np.empty((size, 0)))
+        size = len(landmarks)
+        root = _inverse_root(affinity(landmarks, landmarks))
+        total = executor.reduce(data, DEGREES, (landmarks, affinity))
+        rough = Features(landmarks, affinity, root @ (root.T @ total), np.empty((size, 0)))
         gram = root.T @ executor.reduce(data, GRAM, rough) @ root
         n_vectors = min(int(self.n_components or self.n_clusters), gram.shape[0])
         values, vectors = linalg.eigh(gram)
@@ -277,11 +355,11 @@ def _inverse_root(affinity: FloatArray) -> FloatArray:
     return root
 
 
-def _degrees(block: Block, at: tuple[FloatArray, float]) -> FloatArray:
-    landmarks, gamma = at
+def _degrees(block: Block, at: tuple[FloatArray, Affinity]) -> FloatArray:
+    landmarks, affinity = at
     total, size = np.zeros(len(landmarks)), max(TILE_VALUES // len(landmarks), 1)
     for start in range(0, block.n_rows, size):
-        total += rbf_values(block.X[start : start + size], landmarks, gamma).sum(axis=0)
+        total += affinity(block.X[start : start + size], landmarks).sum(axis=0)
     return total
 
 
@@ -294,7 +372,7 @@ def _gram(block: Block, features: Features) -> FloatArray:
     return total
 
 
-DEGREES: Reduction[tuple[FloatArray, float], FloatArray, FloatArray] = Reduction(
+DEGREES: Reduction[tuple[FloatArray, Affinity], FloatArray, FloatArray] = Reduction(
     "degrees", _degrees, operator.add
 )
 GRAM: Reduction[Features, FloatArray, FloatArray] = Reduction("affinity", _gram, operator.add)

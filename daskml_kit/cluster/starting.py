@@ -37,6 +37,7 @@ def k_means_parallel(
     oversampling_factor : float, default=2
         Rows that a round draws, in multiples of ``n_clusters``; all of them where there are fewer.
     n_rounds : int, default=5
+        Its product with ``oversampling_factor`` is from 1 to 200.
     random_state : int, RandomState or None
         Draws are keyed by seed and row: equal seeds give equal centres, however the data are chunked.
     balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
@@ -81,6 +82,10 @@ def k_means_parallel(
     return KMeansParallel(start, balance).centers(X, sample_weight)
 
 
+MOST_EACH = 200
+"""Rows drawn for each cluster at most, over all rounds: twenty times the default. The driver holds them."""
+
+
 def _check_factor(factor: Any, n_rounds: int) -> None:
     if not isinstance(factor, Real) or not 0 < float(factor) < math.inf:
         raise InvalidParameterError(
@@ -90,6 +95,12 @@ def _check_factor(factor: Any, n_rounds: int) -> None:
         raise InvalidParameterError(
             f"oversampling_factor={factor} and n_rounds={n_rounds} draw fewer rows than n_clusters. "
             "Their product must be at least 1."
+        )
+    if float(factor) * n_rounds > MOST_EACH:
+        raise InvalidParameterError(
+            f"oversampling_factor={factor} and n_rounds={n_rounds} draw more than {MOST_EACH} rows for each "
+            "cluster, which the driver would hold and cluster. Their product must be at most "
+            f"{MOST_EACH}; the defaults draw {OVERSAMPLING * ROUNDS}."
         )
 
 

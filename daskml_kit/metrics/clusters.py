@@ -348,9 +348,10 @@ def silhouette_score(
     X: ArrayLike,
     labels: ArrayLike,
     *,
-    metric: str = "euclidean",
+    metric: str | Callable[..., float] = "euclidean",
     sample_size: int | None = None,
     random_state: Any = None,
+    **kwds: Any,
 ) -> float:
     """Mean silhouette of rows: scikit-learn's, for few rows or a sample of many.
 
@@ -358,11 +359,14 @@ def silhouette_score(
     ----------
     X : (n, d), whatever :func:`calinski_harabasz_score` takes
     labels : (n,)
-    metric : str, default="euclidean"
-        Of :func:`sklearn.metrics.silhouette_score`.
+    metric : str or callable, default="euclidean"
+        Of :func:`sklearn.metrics.silhouette_score`; "precomputed", where ``X`` holds the distances, for all
+        rows only.
     sample_size : int or None
         Compare so many rows with each other, drawn evenly by row number; None for all.
     random_state : int, RandomState or None
+    **kwds
+        Keywords of the metric.
 
     Returns
     -------
@@ -387,6 +391,11 @@ def silhouette_score(
     >>> round(silhouette_score([[0.0], [1.0], [10.0], [11.0]], [0, 0, 1, 1]), 4)
     0.8997
     """
+    if metric == "precomputed" and sample_size is not None:
+        raise InvalidParameterError(
+            "sample_size does not go with metric='precomputed': blocks hold rows of the distances, and a "
+            "sample needs columns, too. Pass the distances of a sample, or the rows themselves."
+        )
     with _opened("silhouette_score", X, labels) as opened:
         size = opened.data.facts.n_rows if sample_size is None else int(sample_size)
         if min(size, opened.data.facts.n_rows) > PAIRWISE_ROWS:
@@ -399,7 +408,7 @@ def silhouette_score(
     rows = drawn.rows
     if isinstance(rows, np.ndarray) and metric in _MOVABLE:
         rows = rows - rows.mean(axis=0)  # its distances lose digits far from the origin
-    return float(metrics.silhouette_score(rows, drawn.codes, metric=metric))
+    return float(metrics.silhouette_score(rows, drawn.codes, metric=metric, **kwds))
 
 
 __all__ = [

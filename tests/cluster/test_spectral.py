@@ -13,7 +13,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from daskml_kit.cluster import SpectralClustering
-from daskml_kit.exceptions import InvalidParameterError
+from daskml_kit.exceptions import InvalidDataError, InvalidDataTypeError, InvalidParameterError
 
 CIRCLES, INNER = make_circles(400, factor=0.4, noise=0.04, random_state=0)
 
@@ -44,6 +44,38 @@ def test_with_all_rows_as_landmarks_the_eigenvalues_are_exact():
     np.testing.assert_allclose(model.eigenvalues_, exact, rtol=1e-6)
 
 
+def alike(x, z, width=1.0):
+    return np.exp(-np.abs(x - z).sum() / width)
+
+
+@pytest.mark.parametrize(
+    ("form", "params"),
+    [
+        (np.asarray, {"affinity": "laplacian", "gamma": 0.5}),
+        (np.asarray, {"affinity": "poly", "degree": 2, "coef0": 2.0, "gamma": 0.1}),
+        (np.asarray, {"affinity": "chi2", "gamma": 0.5}),
+        (np.asarray, {"affinity": "sigmoid", "gamma": 0.01, "coef0": 0.5}),
+        (np.asarray, {"affinity": alike, "kernel_params": {"width": 2.0}}),
+        (sparse.csr_array, {"affinity": "cosine"}),
+        (sparse.csr_array, {"affinity": "laplacian", "gamma": 0.5}),
+    ],
+)
+def test_any_kernel_clusters_as_scikit_learns_does(form, params):
+    centers = [[9.0, 1, 1], [1, 9, 1], [1, 1, 9]]
+    X, _ = make_blobs(60, centers=centers, cluster_std=0.3, random_state=0)
+    ours = SpectralClustering(3, n_landmarks=60, n_init=2, random_state=0, **params)
+    theirs = Reference(3, random_state=0, **params).fit(X)
+    assert adjusted_rand_score(ours.fit_predict(form(X)), theirs.labels_) == 1.0
+    assert adjusted_rand_score(ours.predict(form(X)), theirs.labels_) == 1.0
+
+
+def test_chi2_says_what_rows_it_takes():
+    with pytest.raises(InvalidDataError, match="takes values of at least 0, got -"):
+        SpectralClustering(2, affinity="chi2").fit(CIRCLES)
+    with pytest.raises(InvalidDataTypeError, match="takes dense rows, got sparse ones"):
+        SpectralClustering(2, affinity="chi2").fit(sparse.csr_array(np.abs(CIRCLES)))
+
+
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
 def test_chunks_change_nothing(form):
     model = SpectralClustering(2, gamma=20.0, n_landmarks=100, n_init=3, random_state=0)
@@ -66,7 +98,15 @@ def test_on_a_cluster(client):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"affinity": "cosine"}, "affinity must be 'rbf', got 'cosine'"),
+        ({"affinity": "cubic"}, "affinity must be one of .* or a callable, got 'cubic'"),
+        ({"affinity": "nearest_neighbors"}, "is a graph of all rows, not a function of two"),
+        ({"affinity": "additive_chi2"}, "is never above 0, but an affinity must not be negative"),
+        ({"assign_labels": "cluster_qr"}, "gives no centres, which predict and lazy labels need"),
+        ({"assign_labels": "best"}, "assign_labels must be 'kmeans', got 'best'"),
+        ({"eigen_solver": "lapack"}, "eigen_solver must be None, 'arpack', 'lobpcg' or 'amg'"),
+        ({"eigen_tol": -1.0}, "eigen_tol must be 'auto' or a number >= 0, got -1.0"),
+        ({"kernel_params": [1]}, "kernel_params must be a dict or None"),
+        ({"degree": -1}, "degree must be a number >= 0, got -1"),
         ({"n_landmarks": 0}, "n_landmarks must be an integer >= 1, got 0"),
         ({"gamma": -1}, "gamma must be a number >= 0, got -1"),
     ],

@@ -66,7 +66,7 @@ def test_few_rows_and_odd_requests():
     np.testing.assert_array_equal(same, np.ones((3, 2)))
     assert k_means_parallel(X[:4], 4, random_state=0).shape == (4, 4)
     # more rows than there are: each is a candidate
-    assert k_means_parallel(X[:40], 4, random_state=0, oversampling_factor=1e30).shape == (4, 4)
+    assert k_means_parallel(X[:40], 4, random_state=0, oversampling_factor=20).shape == (4, 4)
     started = KMeans(5, init=k_means_parallel(X, 5, random_state=1), n_init=1).fit(X)
     assert started.n_iter_ < 10
     with pytest.raises(InvalidDataError, match="n_samples=3 should be >= n_clusters=4"):
@@ -78,3 +78,5 @@ def test_few_rows_and_odd_requests():
             k_means_parallel(X, 3, oversampling_factor=odd)
     with pytest.raises(InvalidParameterError, match="draw fewer rows than n_clusters"):
         k_means_parallel(X, 3, oversampling_factor=0.1, n_rounds=2)
+    with pytest.raises(InvalidParameterError, match="more than 200 rows for each cluster"):
+        k_means_parallel(X, 3, oversampling_factor=1e30)

@@ -82,6 +82,17 @@ def test_a_sample_does_not_depend_on_chunks():
     assert abs(whole - full) < 0.2
 
 
+def test_a_silhouette_takes_any_metric_of_scikit_learns():
+    for how in ({"metric": "minkowski", "p": 3}, {"metric": lambda a, b: np.abs(a - b).max()}):
+        found = metrics.silhouette_score(X[:80], LABELS[:80], **how)
+        assert found == pytest.approx(reference.silhouette_score(X[:80], LABELS[:80], **how))
+    apart = reference.pairwise_distances(X[:80])
+    found = metrics.silhouette_score(apart, LABELS[:80], metric="precomputed")
+    assert found == pytest.approx(reference.silhouette_score(X[:80], LABELS[:80]))
+    with pytest.raises(InvalidParameterError, match="sample_size does not go with metric='precomp"):
+        metrics.silhouette_score(apart, LABELS[:80], metric="precomputed", sample_size=20)
+
+
 def test_errors_say_what_to_do(monkeypatch):
     for labels in (np.zeros(12, int), np.arange(12)):
         with pytest.raises(InvalidDataError, match=r"Number of labels is \d+. Valid values are 2"):
