@@ -29,8 +29,12 @@ class GradientBoostingRegressor(RegressorMixin, GradientBoosting):
         Iterations: of one tree each, or one a class for more than two classes.
     subsample : float, default=1.0
         The probability with which each tree sees a row; drawn anew for each iteration, keyed by global row.
+    criterion : {"deprecated", "squared_error", "friedman_mse"}
+        Has no effect, as in scikit-learn, and warns: splits are those of the largest gain by Newton's method.
     min_samples_split, min_samples_leaf : int, or a share of the rows
         More than 1 row in a leaf makes rows count in the histograms, which costs about a third more.
+    min_weight_fraction_leaf : float, default=0.0
+        The share of the drawn rows that a leaf needs, where rows weigh the same; refused where they don't.
     max_depth : int or None, default=3
         A level is a round, where trees grow by "reduce".
     min_impurity_decrease : float, default=0.0
@@ -52,6 +56,9 @@ class GradientBoostingRegressor(RegressorMixin, GradientBoosting):
     n_iter_no_change : int or None
         Stop when the held-out loss has not come below all of its last so many values by ``tol``.
     tol : float, default=1e-4
+    ccp_alpha : float, default=0.0
+        Minimal cost-complexity pruning of each tree: what a leaf must take off twice the loss's parabola, a
+        row. Of squared errors and quantiles these are scikit-learn's impurities.
     l2_regularization : float, default=0.0
         Added to the curvature of each node.
     monotonic_cst : array-like of -1, 0, 1 for each feature, or a dict by feature names, or None
@@ -93,8 +100,6 @@ class GradientBoostingRegressor(RegressorMixin, GradientBoosting):
     exactly: equal seeds give equal trees, bit for bit, however the data are chunked and wherever they are. A
     leaf needs a curvature of 1e-3, as in scikit-learn's HistGradientBoosting.
 
-    ``ccp_alpha``, ``min_weight_fraction_leaf`` and estimators as ``init`` are not there.
-
     References
     ----------
     Friedman (2001). Greedy function approximation: a gradient boosting machine. Ann. Stat. 29(5).
@@ -119,8 +124,10 @@ class GradientBoostingRegressor(RegressorMixin, GradientBoosting):
         learning_rate: float = 0.1,
         n_estimators: int = 100,
         subsample: float = 1.0,
+        criterion: str = "deprecated",
         min_samples_split: float = 2,
         min_samples_leaf: float = 1,
+        min_weight_fraction_leaf: float = 0.0,
         max_depth: int | None = 3,
         min_impurity_decrease: float = 0.0,
         init: Literal["zero"] | None = None,
@@ -133,6 +140,7 @@ class GradientBoostingRegressor(RegressorMixin, GradientBoosting):
         validation_fraction: float = 0.1,
         n_iter_no_change: int | None = None,
         tol: float = 1e-4,
+        ccp_alpha: float = 0.0,
         l2_regularization: float = 0.0,
         monotonic_cst: Any = None,
         max_bins: int = 255,
@@ -143,8 +151,10 @@ class GradientBoostingRegressor(RegressorMixin, GradientBoosting):
         self.learning_rate = learning_rate
         self.n_estimators = n_estimators
         self.subsample = subsample
+        self.criterion = criterion
         self.min_samples_split = min_samples_split
         self.min_samples_leaf = min_samples_leaf
+        self.min_weight_fraction_leaf = min_weight_fraction_leaf
         self.max_depth = max_depth
         self.min_impurity_decrease = min_impurity_decrease
         self.init = init
@@ -157,6 +167,7 @@ class GradientBoostingRegressor(RegressorMixin, GradientBoosting):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
+        self.ccp_alpha = ccp_alpha
         self.l2_regularization = l2_regularization
         self.monotonic_cst = monotonic_cst
         self.max_bins = max_bins

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, ClassVar, Self
@@ -47,8 +48,10 @@ class GradientBoosting(TreeEstimator):
     learning_rate: float
     n_estimators: int
     subsample: float
+    criterion: str
     min_samples_split: Any
     min_samples_leaf: Any
+    min_weight_fraction_leaf: float
     max_depth: int | None
     min_impurity_decrease: float
     init: Any
@@ -59,6 +62,7 @@ class GradientBoosting(TreeEstimator):
     validation_fraction: float
     n_iter_no_change: int | None
     tol: float
+    ccp_alpha: float
     l2_regularization: float
     monotonic_cst: Any
     max_bins: int
@@ -85,6 +89,7 @@ class GradientBoosting(TreeEstimator):
             Before any training round.
         """
         self._check_parameters()
+        self._check_weights(sample_weight)
         before = self._kept()
         features = self._categorical(X)
         if before is not None and features is not None:
@@ -134,6 +139,8 @@ class GradientBoosting(TreeEstimator):
         check_number("l2_regularization", self.l2_regularization, least=0)
         check_number("min_impurity_decrease", self.min_impurity_decrease, least=0)
         check_number("tol", self.tol, least=0)
+        check_number("ccp_alpha", self.ccp_alpha, least=0)
+        self._check_criterion()
         check_bins(self.max_bins)
         for name, least in (("max_depth", 1), ("max_leaf_nodes", 2), ("n_iter_no_change", 1)):
             if getattr(self, name) is not None:
@@ -147,7 +154,38 @@ class GradientBoosting(TreeEstimator):
             )
         self._check_shares()
 
+    def _check_criterion(self) -> None:
+        """What it names has no effect, in scikit-learn either."""
+        names = ("deprecated", "squared_error", "friedman_mse")
+        if not (isinstance(self.criterion, str) and self.criterion in names):
+            raise InvalidParameterError(
+                f"criterion must be one of {list(names)}, got {self.criterion!r}. It has no effect: splits "
+                "are those of the largest gain by Newton's method."
+            )
+        if self.criterion != "deprecated":
+            warnings.warn(
+                f"criterion={self.criterion!r} has no effect, as in scikit-learn, which deprecates it: leave "
+                "it out.",
+                FutureWarning,
+                stacklevel=4,
+            )
+
+    def _check_weights(self, sample_weight: ArrayLike) -> None:
+        """A leaf's share of the weight is its share of the rows, where these weigh the same."""
+        given = "sample_weight" if sample_weight is not None else "class_weight"
+        weighted = sample_weight is not None or getattr(self, "class_weight", None) is not None
+        if self.min_weight_fraction_leaf > 0 and weighted:
+            raise InvalidParameterError(
+                f"min_weight_fraction_leaf={self.min_weight_fraction_leaf} holds for rows of equal weight, "
+                f"but {given} is given. Use min_samples_leaf, or leave {given} out."
+            )
+
     def _check_shares(self) -> None:
+        check_number("min_weight_fraction_leaf", self.min_weight_fraction_leaf, least=0)
+        if self.min_weight_fraction_leaf > 0.5:
+            raise InvalidParameterError(
+                f"min_weight_fraction_leaf must be at most 0.5, got {self.min_weight_fraction_leaf!r}."
+            )
         check_rows("min_samples_split", self.min_samples_split, 2)
         check_rows("min_samples_leaf", self.min_samples_leaf, 1)
         check_features(self.max_features)
@@ -181,14 +219,16 @@ class GradientBoosting(TreeEstimator):
             int(v) if is_count(v, 1) else max(least, int(np.ceil(v * n)))
             for v, least in ((self.min_samples_split, 2), (self.min_samples_leaf, 1))
         )
+        held_out = float(self.validation_fraction) if self.n_iter_no_change else 0.0
+        drawn = float(self.subsample) * (1 - held_out) * n
+        leaf = max(leaf, int(np.ceil(self.min_weight_fraction_leaf * drawn)))
         return Settings(
             objective, float(self.learning_rate), int(self.n_estimators), float(self.subsample),
             max(split, 2 * leaf), leaf, float(self.min_impurity_decrease),
             NO_LIMIT if self.max_depth is None else int(self.max_depth), self.max_leaf_nodes,
             min(features_of(self.max_features, facts.n_features), facts.n_features),
-            float(self.l2_regularization), signs,
-            float(self.validation_fraction) if self.n_iter_no_change else 0.0,
-            self.n_iter_no_change, float(self.tol), seed, self.init == "zero",
+            float(self.l2_regularization), signs, held_out, self.n_iter_no_change, float(self.tol), seed,
+            self.init == "zero", float(self.ccp_alpha),
         )  # fmt: skip
 
     def _constraints(self, facts: DataFacts, features: Features | None) -> Any:
@@ -286,6 +326,7 @@ class GradientBoosting(TreeEstimator):
         member = DecisionTreeRegressor(
             max_depth=self.max_depth, max_leaf_nodes=self.max_leaf_nodes,
             min_samples_split=self.min_samples_split, min_samples_leaf=self.min_samples_leaf,
+            min_weight_fraction_leaf=self.min_weight_fraction_leaf, ccp_alpha=self.ccp_alpha,
             max_features=self.max_features, max_bins=self.max_bins,
         )  # fmt: skip
         member.tree_ = boosted_tree(table, self.n_features_in_, self._trees.coding)

@@ -46,6 +46,7 @@ class Settings:
     tol: float
     seed: int
     zero_start: bool = False
+    ccp_alpha: float = 0.0
 
 
 def begin(

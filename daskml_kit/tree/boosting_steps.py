@@ -291,7 +291,7 @@ class _Walk:
         return Shape(
             settings.max_depth, settings.max_leaf_nodes, settings.min_samples_split,
             self.course.counts, settings.signs, self.course.categorical, self.course.set_words,
-            draw,
+            draw, settings.ccp_alpha * settings.subsample * self.course.targets.weight,
         )  # fmt: skip
 
     # ---------------------------------------------------------------- what comes of it

@@ -84,9 +84,6 @@ def table_of(tree: BoostingTree, missing: Array) -> tuple[Table, IntArray]:
     nodes = [node for node, _ in pairs]
     inner = np.array([s for _, s in pairs])
     left = np.array([number[n.left] if s else -1 for n, s in pairs])
-    values = tree.values()[ids]
-    bend = np.array([n.sums[1] for n in nodes]) * tree.rules.unit_curvature + tree.rules.l2
-    slope = np.array([n.sums[0] for n in nodes]) * tree.rules.unit_gradient
     return Table(
         left,
         np.where(inner, left + 1, -1),
@@ -94,10 +91,10 @@ def table_of(tree: BoostingTree, missing: Array) -> tuple[Table, IntArray]:
         np.where(inner, [n.cut for n in nodes], -1),
         np.empty(0),
         np.where(inner, [_missing_left(n, missing) for n in nodes], 0),
-        values,
+        tree.values()[ids],
         np.where(inner, [n.gain for n in nodes], 0.0),
         np.zeros(len(ids), np.int64),
-        (2 * slope - bend * values) * values,
+        tree.worth()[ids],
         np.array([n.depth for n in nodes]),
         tree.sets_of(ids) if tree.shape.set_words else None,
     ), ids

@@ -27,7 +27,8 @@ asked for itself."""
 class Shape(NamedTuple):
     """How large a tree may grow, and where it is searched.
 
-    ``draw`` gives the features (d,) bool that a node searches; None for all.
+    ``draw`` gives the features (d,) bool that a node searches; None for all. A split is kept where what is
+    below it is worth more than ``leaf_cost`` a leaf.
     """
 
     max_depth: int
@@ -38,6 +39,7 @@ class Shape(NamedTuple):
     categorical: IntArray  # (d,), 1 where each bin is a category
     set_words: int  # of a set of categories; 0 where no feature is categorical
     draw: Callable[[int], Array] | None  # by the node's path
+    leaf_cost: float = 0.0
 
 
 @dataclass(eq=False)
@@ -348,9 +350,35 @@ class BoostingTree:
 
     def finished(self) -> list[int]:
         """The nodes that are split in the end."""
-        if self.shape.max_leaf_nodes is not None:
-            return self._chosen(self.shape.max_leaf_nodes)
-        return [split[0] for split in self.splits]
+        most = self.shape.max_leaf_nodes
+        split = [split[0] for split in self.splits] if most is None else self._chosen(most)
+        return self._unpruned(split) if self.shape.leaf_cost > 0 else split
+
+    def _unpruned(self, split: Sequence[int]) -> list[int]:
+        """Those of some splits that minimal cost-complexity pruning keeps (Breiman et al. 1984, 3.3)."""
+        worth = self.worth()
+        best = worth - self.shape.leaf_cost  # of a node with what is below it, its leaves paid for
+        kept = set(split)
+        for i in sorted(split, reverse=True):  # children come after their parents
+            left = self.nodes[i].left
+            below = best[left] + best[left + 1]
+            if below > best[i]:
+                best[i] = below
+            else:
+                kept.discard(i)
+        reached = [0] if 0 in kept else []
+        for i in reached:
+            left = self.nodes[i].left
+            reached += [child for child in (left, left + 1) if child in kept]
+        return reached
+
+    def worth(self) -> FloatArray:
+        """Twice what each node would take off the loss, were it a leaf (n,)."""
+        values = self.values()
+        sums = np.array([n.sums[:2] for n in self.nodes])
+        bend = sums[:, 1] * self.rules.unit_curvature + self.rules.l2
+        out: FloatArray = (2 * sums[:, 0] * self.rules.unit_gradient - bend * values) * values
+        return out
 
     def values(self) -> FloatArray:
         """What each node would predict, were it a leaf: Newton steps (n,)."""

@@ -106,6 +106,27 @@ def test_the_trees_of_scikit_learn(case):
     )
 
 
+@pytest.mark.parametrize("given", [{"ccp_alpha": 0.05}, {"min_weight_fraction_leaf": 0.06}])
+def test_pruned_and_light_leaves_are_scikit_learns(given):
+    """Squared errors, where both search the same splits for the same gain."""
+    model = R(n_estimators=8, max_depth=5, **given).fit(X, SCORE)
+    theirs = reference.GradientBoostingRegressor(**given, n_estimators=8, max_depth=5, tol=0)
+    np.testing.assert_allclose(model.predict(X), theirs.fit(X, SCORE).predict(X), rtol=1e-5)
+    sizes = [m.tree_.n_leaves for (m,) in model.estimators_]
+    assert sizes == [m.tree_.n_leaves for (m,) in theirs.estimators_]
+    assert len(set(sizes)) > 1
+    with daskml_kit.config_context(trees="replicate"):
+        spread = clone(model).fit(da.from_array(X, chunks=(250, 5)), SCORE)
+    assert bits(spread) == bits(model)
+    for kind, y in ((C, CLASSES), (R, SCORE)):
+        loss = {"loss": "quantile"} if kind is R else {}
+        pruned = kind(n_estimators=3, max_depth=5, **given, **loss).fit(X, y)
+        least = min(t.rows[t.left < 0].min() for trees in pruned._trees.tables for t in trees)
+        whole = kind(n_estimators=3, max_depth=5, **loss).fit(X, y)
+        assert least >= N * given.get("min_weight_fraction_leaf", 0)
+        assert bits(pruned) != bits(whole)
+
+
 @pytest.mark.parametrize("kind", [C, R])
 def test_constraints_hold_and_cost_little(kind):
     y = LABELS if kind is C else SCORE
@@ -531,11 +552,25 @@ def test_more_iterations_are_added():
         (C(monotonic_cst=[1, 0]), LABELS, "monotonic_cst has shape"),
         (C(monotonic_cst={"a": 1}), LABELS, "a dict of feature names, but X has none"),
         (C(class_weight="even"), LABELS, "class_weight must be"),
+        (C(criterion="gini"), LABELS, "criterion must be one of"),
+        (C(ccp_alpha=-1.0), LABELS, "ccp_alpha must be"),
+        (R(min_weight_fraction_leaf=0.6), SCORE, "at most 0.5"),
+        (
+            C(min_weight_fraction_leaf=0.1, class_weight="balanced"),
+            LABELS,
+            "but class_weight is given",
+        ),
     ],
 )
 def test_impossible_parameters_are_named(model, y, words):
     with pytest.raises((InvalidParameterError, InvalidDataError), match=words):
         model.fit(X, y)
+
+
+def test_a_criterion_has_no_effect_and_warns():
+    with pytest.warns(FutureWarning, match="criterion='friedman_mse' has no effect"):
+        model = R(n_estimators=2, criterion="friedman_mse").fit(X, SCORE)
+    assert bits(model) == bits(R(n_estimators=2).fit(X, SCORE))
 
 
 @pytest.mark.cluster
