@@ -21,7 +21,7 @@ from daskml_kit.cluster.lloyd import Rule, Run, stepped
 from daskml_kit.cluster.selection import Chosen, merged, race, smallest
 from daskml_kit.cluster.side_by_side import side_by_side
 from daskml_kit.kernels.exact_sums import Grid, resolved
-from daskml_kit.kernels.pairs import PairSums, descend, own_distances, sum_pairs
+from daskml_kit.kernels.pairs import PairSums, Sides, descend, own_distances, sum_pairs
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
@@ -47,6 +47,8 @@ class Splitting(NamedTuple):
     pairs: FloatArray
     """(2 p, d)"""
     grid: Grid
+    run: int = 0
+    """Which scratch is this one's."""
 
 
 class Drawing(NamedTuple):
@@ -81,9 +83,37 @@ def _grew(old: Tree, new: Tree) -> bool:
     return same and np.array_equal(old.child[inner], new.child[:m][inner])
 
 
+class Kept(NamedTuple):
+    """The sides of a block's rows in its scratch, and what they are right for."""
+
+    tree: Tree
+    slot: IntArray
+    grid: Grid
+    sides: Sides
+
+    def fits(self, asked: Splitting) -> bool:
+        """Whether the nodes and the places of their pairs are the same; centres may have moved."""
+        n_pairs, there = len(self.sides.n_rows), asked.slot >= 0
+        return (
+            n_pairs == len(asked.pairs)
+            and np.array_equal(self.tree.centers, asked.tree.centers)
+            and np.array_equal(self.tree.child, asked.tree.child)
+            and np.array_equal(self.slot[there], asked.slot[there])
+            and all(map(np.array_equal, self.grid, asked.grid))
+        )
+
+
 def _sums_chunk(block: Block, asked: Splitting) -> PairSums:
-    at = nodes(block, asked.tree)
-    return sum_pairs(block.X, block.weight, at, asked.slot, asked.pairs, asked.grid)
+    at, key = nodes(block, asked.tree), f"bisect {asked.run}"
+    # Taken out meanwhile: a pass that is broken off leaves nothing behind that is half right.
+    kept: Kept | None = block.scratch.pop(key, None)
+    if kept is None or not kept.fits(asked):
+        sides = Sides.unknown(block.n_rows, *asked.pairs.shape)
+        kept = Kept(asked.tree, asked.slot, asked.grid, sides)
+    pairs = asked.slot, asked.pairs, asked.grid
+    found = sum_pairs(block.X, block.weight, at, *pairs, kept.sides)
+    block.scratch[key] = kept
+    return found
 
 
 SPLIT: Reduction[Splitting, PairSums, PairSums] = Reduction("bisect", _sums_chunk, operator.add)
@@ -233,10 +263,13 @@ class Steps:
             drawn = self._drawn(executor, data, len(runs))
             return Halves((*runs, tuple(Run(pair) for pair in drawn)))
         if not any(one.status == "running" for own in runs for one in own):
-            asked = tuple(Splitting(self.tree, self.slot, _pairs(own), self.grid) for own in runs)
+            asked = tuple(
+                Splitting(self.tree, self.slot, _pairs(own), self.grid, run)
+                for run, own in enumerate(runs)
+            )
             final = executor.reduce(data, SPLITS, asked, objective=_least)
             return Halves(runs, tuple(one for one in final if one is not None))
-        moving = tuple(self._asked(own) for own in runs)
+        moving = tuple(self._asked(run, own) for run, own in enumerate(runs))
         found = executor.reduce(data, SPLITS, moving, objective=_least)
         rule = Rule(self.how.tol, self.how.max_iter, self.origin, 0.0)
         return Halves(
@@ -248,13 +281,14 @@ class Steps:
             )
         )
 
-    def _asked(self, own: Sequence[Run]) -> Splitting | None:
+    def _asked(self, run: int, own: Sequence[Run]) -> Splitting | None:
         """The pairs that still move."""
         moving = self.slot.copy()
         for leaf, one in zip(self.which, own, strict=True):
             if one.status != "running":
                 moving[leaf] = -1
-        return Splitting(self.tree, moving, _pairs(own), self.grid) if (moving >= 0).any() else None
+        asked = Splitting(self.tree, moving, _pairs(own), self.grid, run)
+        return asked if (moving >= 0).any() else None
 
     def _drawn(self, executor: Executor, data: BlockDataset, run: int) -> list[FloatArray]:
         """Two rows (2, d) of each leaf; the leaf's centre where it has not so many."""

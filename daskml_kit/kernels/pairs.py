@@ -36,6 +36,22 @@ class PairSums(NamedTuple):
         )
 
 
+class Sides(NamedTuple):
+    """On which side of its pair each row was, and the sums of the rows by side: what is known of a block."""
+
+    side: IntArray
+    """(n,) int8: 0 or 1, -1 for rows of no pair so far."""
+    sums: FloatArray
+    """(2 p, 2, d + 1)"""
+    n_rows: FloatArray
+    """(2 p,)"""
+
+    @classmethod
+    def unknown(cls, n: int, k: int, d: int) -> Sides:
+        """Of n rows and k centres of d columns, before the first pass."""
+        return cls(np.full(n, -1, np.int8), empty_sums(k, d), np.zeros(k))
+
+
 @compiled
 def _descend(
     rows: Rows, centers: Array, halves: Array, child: Array, tie: float, node: Array
@@ -61,9 +77,10 @@ def _sum_pairs(
     tie: float,
     coarse: Array,
     fine: Array,
+    side: Array,
     sums: Array,
-    costs: Array,
     n_rows: Array,
+    costs: Array,
 ) -> None:
     for i in range(count_rows(rows)):
         if slot[node[i]] < 0:
@@ -74,8 +91,15 @@ def _sum_pairs(
         nearer = left if first <= second * (1.0 + tie) else left + 1
         scale = weight[i] if weight.size else 1.0
         costs[nearer] += scale * (first if nearer == left else second)
-        n_rows[nearer] += 1.0
+        old = side[i]
+        if left + old == nearer:
+            continue
+        if old >= 0:
+            add_row_exactly(rows, i, -scale, coarse, fine, sums[left + old])
+            n_rows[left + old] -= 1.0
         add_row_exactly(rows, i, scale, coarse, fine, sums[nearer])
+        n_rows[nearer] += 1.0
+        side[i] = nearer - left
 
 
 @compiled
@@ -112,9 +136,17 @@ def descend(X: Matrix, centers: Array, child: IntArray, node: IntArray) -> None:
 
 
 def sum_pairs(
-    X: Matrix, weight: Array | None, node: IntArray, slot: IntArray, pairs: Array, grid: Grid
+    X: Matrix,
+    weight: Array | None,
+    node: IntArray,
+    slot: IntArray,
+    pairs: Array,
+    grid: Grid,
+    known: Sides | None = None,
 ) -> PairSums:
     """Sums over the rows of some nodes, by the nearer of each node's two centres.
+
+    Two distances a row; only rows that change their side are added and taken off, which exact sums bear.
 
     Parameters
     ----------
@@ -124,13 +156,18 @@ def sum_pairs(
     slot : (m,) int64: the pair of each node, -1 for none
     pairs : (2 p, d): centres, pair by pair
     grid : of the exact sums
+    known
+        From earlier passes over the same rows, nodes and pairs, some of which may be left out of ``slot``;
+        changed in place. The answer does not depend on it.
     """
     points, (k, d) = as_centers(pairs, X.shape[1]), pairs.shape
-    total = PairSums(empty_sums(k, d), np.zeros(k), np.zeros(k))
+    known, costs = known or Sides.unknown(X.shape[0], k, d), np.zeros(k)
     weights, cells = as_column(weight, "weight", X.shape[0]), tuple(frozen(g) for g in grid)
     where = frozen(node), frozen(slot), points, half_squares(points), tie_width(d)
-    _sum_pairs(as_rows(X), weights, *where, *cells, *total)
-    return total
+    _sum_pairs(as_rows(X), weights, *where, *cells, *known, costs)
+    asked = np.zeros(k)
+    asked.reshape(-1, 2)[slot[slot >= 0]] = 1.0
+    return PairSums(known.sums * asked[:, None, None], costs, known.n_rows * asked)
 
 
 def own_distances(X: Matrix, node: IntArray, slot: IntArray, centers: Array) -> FloatArray:
@@ -141,4 +178,4 @@ def own_distances(X: Matrix, node: IntArray, slot: IntArray, centers: Array) -> 
     return out
 
 
-__all__ = ["PairSums", "descend", "own_distances", "sum_pairs"]
+__all__ = ["PairSums", "Sides", "descend", "own_distances", "sum_pairs"]
