@@ -7,6 +7,22 @@ from collections.abc import Iterator
 import dask.config
 import pytest
 from distributed import Client, LocalCluster, default_client
+from distributed.utils import get_mp_context
+
+IMPORTED = ["distributed", "daskml_kit.cluster", "daskml_kit.ensemble"]
+"""What a worker of a test has imported by its first round; the last brings most of the package."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forked_workers() -> Iterator[None]:
+    """Worker processes are forked from one that has imported what they need: five seconds' work for each.
+
+    They are processes of their own all the same, with their own memory, and can be killed. Programs that
+    tests run as a user would, and their workers, start as is Dask's default.
+    """
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        get_mp_context().set_forkserver_preload(IMPORTED)
+        yield
 
 
 @pytest.fixture(autouse=True)

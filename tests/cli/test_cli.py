@@ -8,14 +8,14 @@ from pathlib import Path
 
 import dask
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
+from distributed.utils import get_mp_context
 from PIL import Image
 
 from daskml_kit import __version__
 from daskml_kit.cli import main, parser
 from daskml_kit.cli.tables import columns, load_table
 from daskml_kit.runtime.events import RoundEvent, Run, TaskEvent
-from tests.integration.clusters import remote_cluster
 
 COMMAND = str(Path(sys.executable).with_name("daskml-kit"))
 
@@ -26,30 +26,39 @@ def _run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _check_demo(done: subprocess.CompletedProcess[str], folder: Path) -> None:
+@pytest.mark.cluster
+def test_demo_on_a_cluster_of_its_own(tmp_path: Path) -> None:
+    done = _run("demo", "--workers", "1", "--output", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.count("tcp://") == 2  # the scheduler, and one worker's row
     for model in ("k-means, 273,280 pixels, k=16", "logistic regression", "block-wise", "ridge"):
         assert model in done.stdout
     assert "imbalance (max / mean)" in done.stdout
     assert "/load-balance" in done.stdout
-    photo = Image.open(folder / "demo-photo.png")
+    photo = Image.open(tmp_path / "out" / "demo-photo.png")
     assert photo.size == (640, 427)
     assert len(photo.getcolors()) == 16
-    report = (folder / "demo-report.html").read_text(encoding="utf-8")
+    report = (tmp_path / "out" / "demo-report.html").read_text(encoding="utf-8")
     assert "KMeans-" in report
 
 
 @pytest.mark.cluster
-def test_demo_on_a_cluster_of_its_own(tmp_path: Path) -> None:
-    done = _run("demo", "--workers", "1", "--output", "out", cwd=tmp_path)
-    _check_demo(done, tmp_path / "out")
-    assert done.stdout.count("tcp://") == 2  # the scheduler, and one worker's row
-
-
-@pytest.mark.cluster
-def test_demo_on_a_remote_cluster(tmp_path: Path) -> None:
-    with remote_cluster(tmp_path) as address:
-        _check_demo(_run("demo", "--scheduler", address, cwd=tmp_path), tmp_path)
+def test_demo_on_a_remote_cluster(
+    client: Client,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What is trained is the same anywhere: one model tells that it is trained there."""
+    for others in ("photo", "digits"):
+        monkeypatch.setattr(f"daskml_kit.cli.demo._{others}_jobs", list)
+    address = client.scheduler.address
+    assert main(["demo", "--scheduler", address, "--output", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"cluster    {address}, 2 workers")
+    assert "ridge" in said
+    assert said.count("tcp://") == 3  # the scheduler, and a row for each worker
+    assert "Ridge-" in (tmp_path / "demo-report.html").read_text(encoding="utf-8")
 
 
 def test_demo_says_that_no_scheduler_answers(
@@ -96,7 +105,12 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert __version__ in capsys.readouterr().out
 
 
-def test_compile_names_every_room(capsys: pytest.CaptureFixture[str]) -> None:
+def test_compile_names_every_room(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A spawned process would have to import everything first; what it compiles is the same.
+    forked = get_mp_context()
+    monkeypatch.setattr("daskml_kit.cli.compile.get_context", lambda _: forked)
     assert main(["compile"]) == 0
     lines = sorted(capsys.readouterr().out.splitlines())
     rooms = ["boosted trees", "clusters", "linear models", "trees"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -13,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dask.config
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Worker
+from distributed.utils import get_mp_context
 
 ROOT = Path(__file__).parents[2]  # programs import what a test module hands them
 QUIET = {"dashboard_address": "127.0.0.1:0"}
@@ -76,6 +78,31 @@ def remote_cluster(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+async def _live(address: str) -> None:
+    async with Worker(address, nthreads=1, **QUIET) as worker:
+        await worker.finished()
+
+
+def _work(address: str) -> None:
+    asyncio.run(_live(address))
+
+
+@contextmanager
+def lone_workers(client: Client, n_workers: int) -> Iterator[None]:
+    """Worker processes without nannies: who dies stays dead."""
+    address = client.scheduler.address
+    processes = [get_mp_context().Process(target=_work, args=(address,)) for _ in range(n_workers)]
+    for process in processes:
+        process.start()
+    try:
+        client.wait_for_workers(n_workers, timeout=60)
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
 
 
 def pids(client: Client) -> dict[str, int]:

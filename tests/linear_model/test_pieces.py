@@ -42,7 +42,7 @@ SORTED = np.argsort(CODES, kind="stable")
 
 @pytest.fixture(autouse=True)
 def _small_pieces(monkeypatch):
-    monkeypatch.setattr(pieces, "PIECE_ROWS", 70)  # eight
+    monkeypatch.setattr(pieces, "PIECE_ROWS", 120)  # five
 
 
 def best(rows=X, y=Y, weight=None, **how):
