@@ -27,7 +27,7 @@ from distributed.protocol import pickle
 from daskml_kit.exceptions import ClusterError, InvalidParameterError
 from daskml_kit.runtime import graph, leading
 from daskml_kit.runtime.block import Bundle
-from daskml_kit.runtime.cluster import cluster_errors, workers_of
+from daskml_kit.runtime.cluster import cluster_errors, or_released, workers_of
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.events import FitLog, RoundEvent
 from daskml_kit.runtime.executor import (
@@ -350,12 +350,12 @@ class ActorExecutor(GraphExecutor):
         order = sorted(missing)
         sites = [graph.Site(data.bundles[i].handle, homes[i]) for i in order]
         futures = graph.map_plan(sites, _itself, None).submit(self.client)
-        with cluster_errors(self.client):
+        with or_released(futures), cluster_errors(self.client):
             distributed.wait(futures)
             for future in futures:
                 if future.status != "finished":
                     future.result()
-        holders = self.client.who_has(futures)
+            holders = self.client.who_has(futures)
         for i, future in zip(order, futures, strict=True):
             data.bundles[i].handle.release()
             at = next(iter(holders[future.key]), homes[i])

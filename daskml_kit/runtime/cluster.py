@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any
@@ -130,6 +130,20 @@ def cluster_errors(client: distributed.Client) -> Iterator[None]:
                 "with client.scatter, which keeps no recipe. Build them with dask.array or "
                 f"dask.dataframe (from_array, read_parquet, ...) instead. Dask said: {error}"
             ) from error
+        raise
+
+
+@contextmanager
+def or_released(futures: Sequence[distributed.Future[Any]]) -> Iterator[None]:
+    """Let go of futures where what is done with them fails.
+
+    The frames of the error would hold them for as long as it lives, and the cluster what they stand for.
+    """
+    try:
+        yield
+    except BaseException:
+        for future in futures:
+            future.release()
         raise
 
 

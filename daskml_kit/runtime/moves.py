@@ -10,7 +10,7 @@ import distributed
 
 from daskml_kit.runtime import graph
 from daskml_kit.runtime.balance import moved, shares
-from daskml_kit.runtime.cluster import cluster_errors
+from daskml_kit.runtime.cluster import cluster_errors, or_released
 from daskml_kit.runtime.dataset import BlockDataset, BundleRef
 from daskml_kit.runtime.placement import Piece, WorkerInfo, pack
 
@@ -75,11 +75,12 @@ def move(
         groups += own
         homes += [address] * len(own)
     futures = graph.recut_plan(sites, groups, homes).submit(client)
-    with cluster_errors(client):
+    with or_released(futures), cluster_errors(client):
         distributed.wait(futures)
         for future in futures:
             if future.status != "finished":
                 future.result()
+        made = placed(client, futures, groups, homes)
     travelled = sum(
         piece.nbytes
         for group, home in zip(groups, homes, strict=True)
@@ -88,7 +89,7 @@ def move(
     )
     for bundle in data.bundles:
         bundle.handle.release()
-    data.bundles = placed(client, futures, groups, homes)
+    data.bundles = made
     return travelled
 
 

@@ -22,7 +22,7 @@ from dask.system import CPU_COUNT
 from daskml_kit.runtime import loading
 from daskml_kit.runtime.actors import ActorExecutor
 from daskml_kit.runtime.block import Bundle
-from daskml_kit.runtime.cluster import active_client, cluster_errors
+from daskml_kit.runtime.cluster import active_client, cluster_errors, or_released
 from daskml_kit.runtime.config import setting
 from daskml_kit.runtime.dataset import BlockDataset, BundleRef
 from daskml_kit.runtime.events import FitEvent, FitLog, TaskEvent
@@ -257,8 +257,12 @@ def _open_remote(
         data.drawn = None if draw is None else _drawn(few, facts, draw)
     threads = {a: w.n_threads for a, w in executor.workers.items()}
     tasks = _load_events(blocks, checked.at, threads)
-    _opened(executor.log, data, started, time.perf_counter() - begun, tasks)
-    executor.settle(data)
+    try:
+        _opened(executor.log, data, started, time.perf_counter() - begun, tasks)
+        executor.settle(data)
+    except BaseException:  # nobody has the data yet who would let go of them
+        data.release()
+        raise
     return data
 
 
@@ -294,15 +298,10 @@ def _checked_by_tasks(
     plan, _ = loading.load_plan(source, spec, homes)
     futures = plan.submit(client)
     loaded, n = futures[: len(homes)], len(homes)
-    try:
+    with or_released(futures):
         known: list[tuple[BlockFacts, str]] = client.gather(futures[n:])
-    except BaseException:
-        for part in loaded:
-            part.release()
-        raise
-    finally:
-        for fact in futures[n:]:
-            fact.release()
+    for fact in futures[n:]:
+        fact.release()
     blocks, at = [facts for facts, _ in known], [address for _, address in known]
     return _Checked(blocks, at, loaded, _assemble_any, loaded)
 
@@ -398,10 +397,11 @@ def _assembled(
     plan = loading.assemble_plan(checked.parts, groups, at, labelling, make, draw)
     futures = plan.submit(executor.client)
     checked.release()  # now, not later
-    distributed.wait(futures)
     n = len(groups)
-    bundles = placed(executor.client, futures[:n], groups, at)
-    few = [] if draw is None else placed(executor.client, futures[n:], groups, at)
+    with or_released(futures):
+        distributed.wait(futures)
+        bundles = placed(executor.client, futures[:n], groups, at)
+        few = [] if draw is None else placed(executor.client, futures[n:], groups, at)
     if any(ref.worker != home for ref, home in zip(bundles + few, cycle(at), strict=False)):
         checked.give_up()  # what a task elsewhere has not taken
     return bundles, few

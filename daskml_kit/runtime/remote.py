@@ -18,7 +18,13 @@ from daskml_kit.exceptions import ClusterError
 from daskml_kit.runtime import graph, moves
 from daskml_kit.runtime.balance import MOVE_SECONDS, Balancer
 from daskml_kit.runtime.block import Bundle
-from daskml_kit.runtime.cluster import Publisher, cluster_errors, require_package, workers_of
+from daskml_kit.runtime.cluster import (
+    Publisher,
+    cluster_errors,
+    or_released,
+    require_package,
+    workers_of,
+)
 from daskml_kit.runtime.config import setting
 from daskml_kit.runtime.dataset import BlockDataset, BundleRef
 from daskml_kit.runtime.duplicates import first_answers
@@ -197,7 +203,7 @@ class GraphExecutor:
     ) -> BlockDataset:
         """``fn`` of every bundle where it lives."""
         futures = graph.map_plan(self.sites(data), fn, params).submit(self.client)
-        with cluster_errors(self.client):
+        with or_released(futures), cluster_errors(self.client):
             distributed.wait(futures)
         return data.replaced(futures)
 
@@ -206,7 +212,7 @@ class GraphExecutor:
         started, begun = time.time(), time.perf_counter()
         lanes = [w.address for w in self.workers.values() for _ in range(w.n_threads)]
         futures = graph.copies_plan(self.sites(data), lanes).submit(self.client)
-        with cluster_errors(self.client):
+        with or_released(futures), cluster_errors(self.client):
             distributed.wait(futures)
         nbytes = sum(b.nbytes for b in data.bundles)
         self.log.emit(

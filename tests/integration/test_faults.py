@@ -13,7 +13,7 @@ import dask.array as da
 import numpy as np
 import psutil
 import pytest
-from distributed import Client, futures_of, wait
+from distributed import futures_of, wait
 
 import daskml_kit
 from daskml_kit.exceptions import DataLostError
@@ -24,9 +24,9 @@ from daskml_kit.runtime.events import FitLog, RoundEvent
 from tests.integration.clusters import (
     kill,
     local_cluster,
+    lone_workers,
     ours,
     pids,
-    remote_cluster,
     states_on,
     wait_until,
 )
@@ -231,22 +231,38 @@ def test_a_retired_worker_loses_nothing(tmp_path, at_round, executor):
         wait_until(lambda: not ours(client))
 
 
-def test_data_without_a_recipe_are_lost(victim, nannies, at_round):
-    """Scattered data live in one place only: the fit says so."""
+@pytest.mark.parametrize("answered", [True, False])
+def test_data_without_a_recipe_are_lost(victim, nannies, at_round, monkeypatch, answered):
+    """Scattered data live in one place only: the fit says so.
+
+    Where the loss is noticed while answers are waited for, what the others hold is looked for as well.
+    """
+    ask, due = ActorExecutor._ask, []
+
+    def ask_in_vain(self, *args):
+        return {} if due and not answered else ask(self, *args)
+
+    def kill_now():
+        kill(victim)
+        due.append(True)
+
+    monkeypatch.setattr(ActorExecutor, "_ask", ask_in_vain)
     parts = [
         nannies.scatter(part, workers=[worker])
         for part, worker in zip(np.array_split(X, 2), pids(nannies), strict=True)
     ]
     rows = da.concatenate([da.from_delayed(part, (N // 2, D), dtype=X.dtype) for part in parts])
-    at_round(2, lambda: kill(victim))
-    with pytest.raises(DataLostError, match=r"client\.scatter, which keeps no recipe"):
+    at_round(2, kill_now)
+    with pytest.raises(DataLostError, match=r"client\.scatter, which keeps no recipe") as caught:
         LogisticRegression(**ESTIMATOR).fit(rows, da.from_array(Y, chunks=N // 2))
+    # While the error lives, with the frames that it came through.
+    wait_until(lambda: not ours(nannies))
+    del caught
 
 
 def test_killed_for_good(tmp_path, at_round):
     """Workers that do not come back: the survivor computes what the others held."""
-    with remote_cluster(tmp_path, 3) as address, Client(address, timeout=60) as client:
-        client.wait_for_workers(3, timeout=60)
+    with local_cluster(0) as client, lone_workers(client, 3):
         first, second, _ = pids(client).values()
         marker = tmp_path / "loading"
         watch = kill_when_loading(first, marker)
