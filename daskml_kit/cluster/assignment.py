@@ -140,16 +140,22 @@ def _known(block: Block, at: At) -> tuple[Bounds, int]:
     return known, n_distances
 
 
+def turned_rows(block: Block, origin: FloatArray) -> Turned:
+    """The rows of a dense block column by column, which it keeps for all runs."""
+    rows: Turned | None = block.scratch.get(TURNED)
+    if rows is None or not rows.fits(origin):
+        rows = block.scratch[TURNED] = turned(np.asarray(block.X), origin)
+    return rows
+
+
 def _kept(block: Block, at: At) -> tuple[Labels, int]:
     """The labels that the block keeps, at the centres, and the distances that this took."""
-    X, k = np.asarray(block.X), len(at.centers)
-    rows: Turned | None = block.scratch.get(TURNED)
-    if rows is None or not rows.fits(at.origin):
-        rows = block.scratch[TURNED] = turned(X, at.origin)
+    k = len(at.centers)
     known: Labels | None = block.scratch.pop(_key(at), None)  # as bounds are
     if not (isinstance(known, Labels) and known.fits(k, at.grid)):
         known = unlabelled(block.n_rows, k, at.grid)
-    again = relabel(X, block.weight, rows, at.centers, known)
+    rows = turned_rows(block, at.origin)
+    again = relabel(np.asarray(block.X), block.weight, rows, at.centers, known)
     block.scratch[_key(at)] = known
     return known, (block.n_rows + again) * k
 
@@ -191,4 +197,4 @@ def _label_combined(a: Labelled, b: Labelled) -> Labelled:
     return Labelled(a.inertia + b.inertia, a.labels + b.labels, a.n_distances + b.n_distances)
 
 
-__all__ = ["At", "Labelled", "Tally", "labelling", "tally"]
+__all__ = ["At", "Labelled", "Tally", "labelling", "tally", "turned_rows"]

@@ -10,6 +10,9 @@ candidates that they have not met yet; what is found bounds them in the next rou
     measured: the rows below the limit. Enough keys are below it still?  The smallest of them are drawn.
                                         Too few?  The limit is raised.
 
+Where a round's candidates and the columns are few, all rows are measured against them in less time
+(:mod:`daskml_kit.kernels.abreast`), and the first limit serves.
+
 The blocks of a task take part in one race: a later one needs no key above those that enough rows of the
 earlier ones have. The rows drawn are those of a race of all rows, to the last one. What a block knows lies
 in its scratch, with the candidates that it is right for; without it a row begins with its distance to the
@@ -23,8 +26,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from daskml_kit.cluster.assignment import turned_rows
+from daskml_kit.cluster.grouping import are_few
 from daskml_kit.cluster.selection import Chosen, ample, raced, taken
 from daskml_kit.kernels import nearest
+from daskml_kit.kernels.abreast import approach
 from daskml_kit.kernels.pairs import own_distances
 from daskml_kit.kernels.race import runners
 from daskml_kit.runtime.block import Block
@@ -111,6 +117,14 @@ class Reach:
         self.candidates = candidates
         return True
 
+    def meet_all(self, block: Block, origin: FloatArray) -> None:
+        """Let all rows meet the new candidates, where that takes little time."""
+        met = int(self.met.min(initial=len(self.candidates)))
+        new, X = self.candidates[met:], block.X
+        if len(new) and isinstance(X, np.ndarray) and are_few(*new.shape):
+            approach(X, turned_rows(block, origin), new, self.square)
+            self.met.fill(len(self.candidates))
+
     def mass(self, block: Block, local: IntArray) -> FloatArray:
         """Weight times squared distance of some rows, as far as is known."""
         own = self.square[local]
@@ -120,6 +134,8 @@ class Reach:
         """Let some rows meet the candidates that they have not met."""
         met, m = self.met[local], len(self.candidates)
         local, met = local[met < m], met[met < m]
+        if not len(local):
+            return
         # Few rows cost less than to tell them apart.
         for count in np.unique(met)[: 1 if len(local) <= FEW else None]:
             at = local if len(local) <= FEW else local[met == count]
@@ -135,6 +151,7 @@ def far_rows(block: Block, near: Near, race: Race) -> Chosen:
     known: Reach | None = block.scratch.pop(key, None)
     if known is None or not known.extended(near.candidates):
         known = Reach.of(block, near.candidates)
+    known.meet_all(block, near.origin)
     drawn = _raced(block, known, near.origin, race)
     block.scratch[key] = known
     return drawn

@@ -34,6 +34,11 @@ iterations on blobs that overlap by little or much, bounds over abreast: 2 colum
 and 64 2.6, 8 and 32 1.2 to 1.6, 16 and 16 1.0 to 1.6, 16 and 32 0.95 to 1.3, 32 and 16 0.65 to 1.2."""
 
 
+def are_few(k: int, d: int) -> bool:
+    """Whether all distances of a row to so many centres of so many columns are cheap."""
+    return d <= NARROW and k * (d + 3) <= ABREAST
+
+
 def groups_for(
     algorithm: str, centers: Array, *, n_rows: int, nbytes: int, n_runs: int, sparse: bool
 ) -> Groups:
@@ -41,8 +46,11 @@ def groups_for(
     k, d = centers.shape
     if sparse:
         return None
-    few = d <= NARROW and k * (d + 3) <= ABREAST and algorithm in ("auto", "lloyd")
-    if few and abreast_bytes(n_rows, d, n_runs) <= MEMORY * nbytes:
+    if (
+        algorithm in ("auto", "lloyd")
+        and are_few(k, d)
+        and abreast_bytes(n_rows, d, n_runs) <= MEMORY * nbytes
+    ):
         return "abreast"
     if algorithm == "lloyd" or k < 3:
         return None
@@ -78,4 +86,4 @@ def _halved(centers: Array, indices: IntArray, width: int) -> list[IntArray]:
     return _halved(centers, order[:half], width) + _halved(centers, order[half:], width)
 
 
-__all__ = ["ALGORITHMS", "Groups", "grouped", "groups_for"]
+__all__ = ["ALGORITHMS", "Groups", "are_few", "grouped", "groups_for"]

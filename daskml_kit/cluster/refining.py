@@ -57,10 +57,10 @@ end, and takes 0.6; with 20 centres and 50 columns none is cut short."""
 
 LEAST_ITER = 10
 
-FEW_TERMS = 1_000_000
-"""Rows times centres times columns of an iteration that a plain compiled loop takes, without bounds.
-Measured, 30 iterations: 4,000 x 3 rows with 16 centres 4 ms in place of 21, 16,000 x 3 19 and 22, 5,000 x 20
-with 20 centres 22 and 24, and 20,000 x 10 with 20 centres 54 and 47."""
+FEW_TERMS = 8_000_000
+"""Rows times centres times columns of an iteration that a compiled loop takes, without bounds. Measured, 30
+iterations: 16,000 x 3 rows with 16 centres 5 ms in place of 7, 5,000 x 20 with 20 centres 5 and 17,
+20,000 x 20 with 20 24 and 46, but 20,000 x 50 with 20 64 and 44."""
 
 
 def sample_size(k: int, n_rows: int, n_features: int) -> int:

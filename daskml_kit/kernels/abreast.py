@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from daskml_kit.kernels import abreast_tiles
-from daskml_kit.kernels.abreast_tiles import TILE, Placed
+from daskml_kit.kernels.abreast_tiles import TILE, Found, Placed
 from daskml_kit.kernels.aim import LEAST_REACH, as_centers, as_origin, tie_width
 from daskml_kit.kernels.blocks import as_column, check_block, frozen
 from daskml_kit.kernels.exact_sums import Grid, empty_sums
@@ -116,10 +116,7 @@ def relabel(X: Array, weight: Array | None, rows: Turned, centers: Array, known:
     check_block(X)
     n, d = X.shape
     points = as_centers(centers, d)
-    placed = Placed(np.empty(points.shape, np.float32), np.empty(len(points), np.float32),
-                    np.empty(2, np.float32))  # fmt: skip
-    with np.errstate(over="ignore"):
-        abreast_tiles.place(points, rows.origin, rows.scale, score_error(d), LEAST_REACH, placed)
+    placed, room = _placed(rows, points)
     return int(
         abreast_tiles.relabel(
             frozen(X),
@@ -131,10 +128,52 @@ def relabel(X: Array, weight: Array | None, rows: Turned, centers: Array, known:
             *(frozen(part) for part in known.grid),
             known.label,
             known.sums,
-            abreast_tiles.room(),
+            room,
             np.empty(TILE + 1, np.int64),
         )
     )
 
 
-__all__ = ["Labels", "Turned", "abreast_bytes", "relabel", "turned", "unlabelled"]
+def approach(X: Array, rows: Turned, centers: Array, square: Array) -> None:
+    """Lowers ``square`` (n,), squared distances to other centres, where one of these (k, d) is nearer.
+
+    One pass, ``n k`` distances; of X only rows are read that may be nearer. Releases the GIL.
+
+    Examples
+    --------
+    >>> X, square = np.array([[0.0], [1.0], [10.0]]), np.array([0.0, 1.0, 100.0])
+    >>> approach(X, turned(X, np.array([4.0])), np.array([[9.0], [3.0]]), square)
+    >>> square
+    array([0., 1., 1.])
+    """
+    check_block(X)
+    points = as_centers(centers, X.shape[1])
+    placed, room = _placed(rows, points)
+    tie = tie_width(X.shape[1])
+    abreast_tiles.approach(frozen(X), rows.columns, points, placed, rows.scale, tie, square, room)
+
+
+def room_for(k: int, d: int) -> tuple[Placed, Found]:
+    """For so many centres as the rows lie, and for what is found of a tile."""
+    centers, halves, slack = (np.empty(shape, np.float32) for shape in ((k, d), k, 2))
+    return Placed(centers, halves, slack), abreast_tiles.room()
+
+
+def _placed(rows: Turned, points: FloatArray) -> tuple[Placed, Found]:
+    """Centres as the rows lie, and room."""
+    placed, room = room_for(*points.shape)
+    error = score_error(points.shape[1])
+    abreast_tiles.place(points, rows.origin, rows.scale, error, LEAST_REACH, placed)
+    return placed, room
+
+
+__all__ = [
+    "Labels",
+    "Turned",
+    "abreast_bytes",
+    "approach",
+    "relabel",
+    "room_for",
+    "turned",
+    "unlabelled",
+]

@@ -26,6 +26,7 @@ from daskml_kit.kernels.aim import GROW
 from daskml_kit.kernels.blocks import UNCOUNTED, bare
 from daskml_kit.kernels.exact_sums import add_row_exactly, move_row_exactly
 from daskml_kit.kernels.nearest_tiles import lowest_of_tied
+from daskml_kit.kernels.rows import squared_distance
 from daskml_kit.kernels.scores import (
     FLOAT,
     INT32,
@@ -263,6 +264,33 @@ def relabel(
     return int(unsure)
 
 
+@njit(cache=True, nogil=True, **UNCOUNTED)
+def approach(
+    X: Array,
+    columns: Array,
+    centers: Array,
+    placed: Placed,
+    scale: float,
+    tie: float,
+    square: Array,
+    found: Found,
+) -> None:
+    """Lowers squared distances to those of the nearest of more centres."""
+    n, unit = len(X), scale * scale * GROW
+    for t in range(len(columns)):
+        search(columns, t, placed, found)
+        start = t * TILE
+        for r in range(min(TILE, n - start)):
+            i = start + r
+            base = found.base[r]
+            least = base + np.float32(2.0) * found.best[r]
+            if not least - (placed.slack[0] + placed.slack[1] * base) > square[i] * unit:
+                k = int(found.label[r])
+                if not decided(placed, tie, found, r):
+                    k = lowest_of_tied(X, i, centers, tie)
+                square[i] = min(square[i], squared_distance(X, i, centers, k, 0.0))
+
+
 @bare
 def doubtful(
     placed: Placed, tie: float, found: Found, label: Array, start: int, size: int, listed: Array
@@ -285,4 +313,15 @@ def decided(placed: Placed, tie: float, found: Found, r: int) -> bool:
     return bool(found.base[r] + two * found.second[r] - slack > most)
 
 
-__all__ = ["TILE", "Found", "Placed", "place", "relabel", "room", "turn"]
+__all__ = [
+    "TILE",
+    "Found",
+    "Placed",
+    "approach",
+    "decided",
+    "place",
+    "relabel",
+    "room",
+    "search",
+    "turn",
+]

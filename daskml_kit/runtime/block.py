@@ -17,6 +17,9 @@ from scipy import sparse
 
 from daskml_kit.typing import Array, Matrix
 
+SMALL = 8
+"""Bundles of so many blocks of the least size are small: their rounds take as long as their calls."""
+
 
 def frozen(array: Array) -> Array:
     """A read-only, C-contiguous, aligned view of ``array``; a copy only where it must be one."""
@@ -178,8 +181,11 @@ class Bundle:
         """Runs of consecutive blocks smaller than ``least`` bytes joined until they reach it.
 
         A kernel call costs 20 microseconds and more of Python: thousands of tiny chunks would make
-        every round pay for them. Joining copies them once; larger blocks stay views.
+        every round pay for them. Joining copies them once; larger blocks stay views. A small bundle, of at
+        most :data:`SMALL` times ``least``, is joined as a whole.
         """
+        if self.nbytes <= SMALL * least:
+            least = SMALL * least
         runs: list[list[Block]] = []
         size = 0
         for block in self.blocks:

@@ -173,6 +173,12 @@ def test_blocks_survive_the_wire(kind):
     assert back.nbytes == block.nbytes
 
 
+def test_small_blocks_are_joined_and_small_bundles_as_a_whole():
+    blocks = [Block(np.zeros((10, 1)), start=start) for start in range(0, 200, 10)]  # 80 bytes each
+    sizes = [[b.n_rows for b in Bundle(tuple(blocks)).coalesced(least)] for least in (0, 160, 200)]
+    assert sizes == [[10] * 20, [20] * 10, [200]]
+
+
 def test_a_joined_bundle_is_one_block():
     parts = [Block(X[:30], LABELS[:30], WEIGHT[:30]), Block(X[30:], LABELS[30:], WEIGHT[30:], 30)]
     (joined,) = Bundle(tuple(parts)).joined()
