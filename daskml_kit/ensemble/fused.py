@@ -59,7 +59,7 @@ def fuse(
     how : {"average", "vote", "weighted", "stack", "parameters"}, default="average"
     X : (n, n_features), whatever ``fit`` takes; for "weighted" without weights, and "stack"
         Rows that no model was trained on: the score on others says too much.
-    y : (n,) labels or values of X
+    y : (n,) labels or values of X, or (n, n_outputs) values where the models have several targets
     weights : (M,) or None
         None: equal, but for "weighted". For "parameters": the rows that each model was trained on.
 
@@ -72,7 +72,7 @@ def fuse(
     ------
     InvalidParameterError
         If the models don't fit together: other features, classifiers beside regressors, labels of
-        different types, coefficients that can't be averaged.
+        different types, other numbers of targets, coefficients that can't be averaged.
     InvalidDataError, InvalidDataTypeError, ClusterError
         For X and y that can't be used.
 
@@ -154,6 +154,7 @@ class _Fused(BlockEstimator):
 
     _kind: str
     _target: TargetKind
+    _n_outputs = 0  # columns of a regression of several targets
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -186,7 +187,7 @@ class _Fused(BlockEstimator):
         names = self._common("feature_names_in_", "names of features")
         if names is not None:
             self.feature_names_in_ = np.asarray(names, dtype=object)
-        self._set_classes()
+        self._set_form()
         self._check_how()
         self.weights_: FloatArray | None = self._given_weights()
         self.member_scores_: FloatArray | None = None
@@ -198,8 +199,9 @@ class _Fused(BlockEstimator):
         self._fused = self._rule()
         return self
 
-    def _set_classes(self) -> None:
-        """Classifiers have them."""
+    def _set_form(self) -> None:
+        """Classes, or the number of targets."""
+        raise NotImplementedError
 
     def _form(self) -> Form:
         raise NotImplementedError
@@ -243,6 +245,7 @@ class _Fused(BlockEstimator):
     def _check_how(self) -> None:
         if self.how == "parameters":
             _check_linear(self.estimators_)
+            _check_links(self._voters(), self.estimators_)
         given = self.weights is not None
         if given and self.how == "stack":
             raise InvalidParameterError(
@@ -253,7 +256,10 @@ class _Fused(BlockEstimator):
         n = len(self.models)
         if self.weights is None:
             return np.full(n, 1.0 / n)
-        weights = np.asarray(self.weights, dtype=np.float64)
+        try:
+            weights = np.asarray(self.weights, dtype=np.float64)
+        except (TypeError, ValueError):
+            weights = np.full(n, np.nan)
         fits = weights.shape == (n,) and np.isfinite(weights).all() and weights.min() >= 0
         if not fits or weights.sum() <= 0:
             raise InvalidParameterError(
@@ -283,11 +289,18 @@ class _Fused(BlockEstimator):
                 + (", or weights." if self.how == "weighted" else ".")
             )
         expected, names = self.n_features_in_, getattr(self, "feature_names_in_", None)
-        opened = self._opened(X, y, sample_weight, target=self._target, min_classes=1)
+        several = self._n_outputs > 0
+        opened = self._opened(
+            X, y, sample_weight, target=self._target, multi_output=several, min_classes=1
+        )
         with opened as (data, executor):
             if expected is not None and expected != self.n_features_in_:
                 raise InvalidDataError(
                     f"X has {self.n_features_in_} features, but the models expect {expected}."
+                )
+            if data.facts.n_outputs != self._n_outputs:
+                raise InvalidDataError(
+                    f"y has {max(data.facts.n_outputs, 1)} columns, but the models predict {self._n_outputs}."
                 )
             panel = self._panel(data.facts.classes)
             if self.how == "weighted":
@@ -360,6 +373,45 @@ def _check_linear(models: Sequence[Any]) -> None:
             )
 
 
+def _check_links(voters: Sequence[Any], models: Sequence[Any]) -> None:
+    """Refuse models that make other answers of the same ``X coef + intercept``, as a GLM with a link and one
+    without: each is asked for rows where that sum is a few given numbers."""
+    method = "predict_proba" if _kind_of(models[0]) == "classifier" else "predict"
+    rounding = max(100 * np.finfo(_float_of(m)).eps * np.abs(m.intercept_).max() for m in models)
+    said = [_answers_to_sums(v, m, method) for v, m in zip(voters, models, strict=True)]
+    for i, own in enumerate(said):
+        alike = hasattr(models[i], method) == hasattr(models[0], method)
+        if own is not None and said[0] is not None:
+            far = 1e-3 + rounding
+            alike = own.shape == said[0].shape and np.allclose(own, said[0], rtol=1e-3, atol=far)
+        if not alike:
+            raise InvalidParameterError(
+                'how="parameters" needs models that make the same answer of X @ coef_ + intercept_, got '
+                f"{models[0]!r} (model 0) and {models[i]!r} (model {i}), whose links or losses differ: their "
+                'coefficients stand for other things. Use how="average".'
+            )
+
+
+def _float_of(model: Any) -> Any:
+    return np.float32 if np.asarray(model.coef_).dtype == np.float32 else np.float64
+
+
+def _answers_to_sums(voter: Any, model: Any, method: str) -> FloatArray | None:
+    """What a linear model says where ``X coef + intercept`` is small; None where no row has these sums."""
+    coef = np.atleast_2d(np.asarray(model.coef_, dtype=np.float64))
+    k = len(coef)
+    sums = np.array([[-1.0], [0.5], [2.0]])
+    if k > 1:  # coefficients of classes may add up to zero
+        sums = np.vstack([np.eye(k), 2 * np.eye(k)]) - np.repeat([1.0, 2.0], k)[:, None] / k
+    intercept = np.broadcast_to(np.asarray(model.intercept_, dtype=np.float64), (k,))
+    if not np.isfinite(coef).all():
+        return None
+    X = np.linalg.lstsq(coef, (sums - intercept).T, rcond=None)[0].T
+    if not hasattr(model, method) or not np.allclose(X @ coef.T + intercept, sums, atol=1e-6):
+        return None
+    return np.asarray(getattr(voter, method)(X), dtype=np.float64)
+
+
 class FusedClassifier(ClassifierMixin, _Fused):
     """Classifiers trained apart, as one; :func:`fuse` makes it and says how.
 
@@ -414,7 +466,7 @@ class FusedClassifier(ClassifierMixin, _Fused):
         self.final_estimator = final_estimator
         self.balance = balance
 
-    def _set_classes(self) -> None:
+    def _set_form(self) -> None:
         found = [np.asarray(m.classes_) for m in self.estimators_]
         if len({c.dtype.kind in "USO" for c in found}) > 1:
             kinds = sorted({str(c.dtype) for c in found})
@@ -520,8 +572,22 @@ class FusedRegressor(RegressorMixin, _Fused):
         self.final_estimator = final_estimator
         self.balance = balance
 
+    def _set_form(self) -> None:
+        self._n_outputs = 0
+        if self.n_features_in_ is None:
+            return
+        row = np.zeros((1, self.n_features_in_))
+        found = [np.shape(np.asarray(v.predict(row)))[1:] for v in self._voters()]
+        if len(set(found)) > 1:
+            i = next(i for i, shape in enumerate(found) if shape != found[0])
+            raise InvalidParameterError(
+                f"The models predict different numbers of targets: a row gives shape {found[0]} by "
+                f"model 0 and {found[i]} by model {i}. Train them on the same targets."
+            )
+        self._n_outputs = found[0][0] if found[0] else 0
+
     def _form(self) -> Form:
-        return Form()
+        return Form(n_outputs=max(self._n_outputs, 1))
 
     def _final(self) -> Any:
         final = self.final_estimator
@@ -549,11 +615,12 @@ class FusedRegressor(RegressorMixin, _Fused):
 
         Returns
         -------
-        (n,), float64, lazy where X is
+        (n,) or (n, n_outputs), float64, lazy where X is
         """
         check_is_fitted(self)
-        rows = partial(fusion.value_rows, self._fused, False)
-        return self._map_rows(X, rows, dtype=np.float64)
+        rows = partial(fusion.value_rows, self._fused, self._n_outputs > 0)
+        names = self._target_names(self._n_outputs) if self._n_outputs else {}
+        return self._map_rows(X, rows, dtype=np.float64, **names)
 
 
 def _predicted(model: Any, X: Any) -> Array:

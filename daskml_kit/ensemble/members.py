@@ -229,13 +229,20 @@ def _columns(columns: IntArray, X: Matrix) -> Matrix:
     return X[:, columns]
 
 
-def nameless(model: Any) -> Any:
-    """A model that was fitted on named features, as one that takes plain arrays."""
-    names = getattr(model, "feature_names_in_", None)
-    return model if names is None else Through(model, partial(_frame, list(names)))
+def nameless(model: Any, names: Sequence[str] | None = None) -> Any:
+    """A model that was fitted on named features, as one that takes plain arrays.
+
+    Parameters
+    ----------
+    names : of the features; None: those that the model has kept, if any
+    """
+    if names is None:
+        names = getattr(model, "feature_names_in_", None)
+    return model if names is None else Through(model, partial(framed, list(names)))
 
 
-def _frame(names: list[str], X: Any) -> pd.DataFrame:
+def framed(names: list[str], X: Any) -> pd.DataFrame:
+    """Rows as a dataframe; a view of them, unless they are sparse."""
     accessor: Any = pd.DataFrame.sparse
     if sparse.issparse(X):
         frame: pd.DataFrame = accessor.from_spmatrix(X, columns=names)
@@ -252,6 +259,7 @@ __all__ = [
     "Through",
     "answers",
     "fitted",
+    "framed",
     "labelled",
     "learns_codes",
     "nameless",

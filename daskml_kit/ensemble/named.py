@@ -11,7 +11,8 @@ from sklearn.ensemble._base import _BaseHeterogeneousEnsemble
 from sklearn.utils import Bunch, Tags
 
 from daskml_kit.base import BlockEstimator
-from daskml_kit.ensemble.training import Recruit, check_members, train
+from daskml_kit.ensemble.members import nameless
+from daskml_kit.ensemble.training import Recruit, check_members, knows_names, train
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
@@ -46,16 +47,37 @@ class NamedMembers(TransformerMixin, _BaseHeterogeneousEnsemble, BlockEstimator)
     def _recruits(self) -> list[Recruit]:
         return [Recruit(in_words(name), clone(model)) for name, model in self._kept()]
 
-    def _fit_named(self, executor: Executor, data: BlockDataset, recruits: Sequence[Any]) -> Any:
-        return train(executor, data, recruits, classes=data.facts.classes, n_jobs=self.n_jobs)
+    def _fit_named(
+        self, executor: Executor, data: BlockDataset, recruits: Sequence[Recruit]
+    ) -> list[Any]:
+        return train(
+            executor,
+            data,
+            recruits,
+            classes=data.facts.classes,
+            names=getattr(self, "feature_names_in_", None),
+            n_jobs=self.n_jobs,
+        )
 
-    def _name_members(self, models: Sequence[Any]) -> None:
-        """Set ``estimators_`` and ``named_estimators_``."""
+    def _name_members(self, models: Sequence[Any], *, told: bool = True) -> None:
+        """Set ``estimators_`` and ``named_estimators_``.
+
+        ``told``: they were fitted here, with the names of features.
+        """
+        self._told = [told and knows_names(model) for _, model in self._kept()]
         self.estimators_ = list(models)
         rest = iter(self.estimators_)
         self.named_estimators_ = Bunch(
             **{name: "drop" if m == "drop" else next(rest) for name, m in self.estimators}
         )
+
+    def _voters(self) -> list[Any]:
+        """The members, as they answer rows of plain arrays."""
+        return [self._voter(i, model) for i, model in enumerate(self.estimators_)]
+
+    def _voter(self, i: int, model: Any) -> Any:
+        """A model that was fitted as member ``i`` was, as it answers rows of plain arrays."""
+        return nameless(model, getattr(self, "feature_names_in_", None) if self._told[i] else None)
 
 
 def in_words(name: str) -> str:

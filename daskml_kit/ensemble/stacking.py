@@ -17,7 +17,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 from daskml_kit.base import ClassifierMixin, RegressorMixin
 from daskml_kit.ensemble.folds import Folds, folds_of
 from daskml_kit.ensemble.fusion import in_tiles
-from daskml_kit.ensemble.members import Form, answers, nameless
+from daskml_kit.ensemble.members import Form, answers
 from daskml_kit.ensemble.named import NamedMembers, in_words, numbered
 from daskml_kit.ensemble.training import Recruit, check_members, train
 from daskml_kit.exceptions import InvalidParameterError
@@ -147,7 +147,7 @@ class _Stacking(NamedMembers):
         Parameters
         ----------
         X : (n, n_features) NumPy, pandas, scipy.sparse, dask.array, dask.dataframe or xarray.DataArray
-            Members see plain arrays, without names.
+            Where its columns have names, members see dataframes of them; columns of words can't be opened.
         y : (n,) labels of any type, or values
         sample_weight : (n,) or None
             Handed to every member and to the final estimator.
@@ -209,7 +209,7 @@ class _Stacking(NamedMembers):
     def _crossed(self, executor: Executor, data: BlockDataset, panel: Panel) -> _Crossed:
         """Fit all members on all rows and on the rows outside each fold, all side by side."""
         if self.cv == "prefit":
-            self._name_members([model for _, model in self._kept()])
+            self._name_members([model for _, model in self._kept()], told=False)
             return _Crossed(panel, tuple((m,) for m in self._voters()), None)
         folds = folds_of(self.cv, executor, data)
         k = folds.n_splits
@@ -226,7 +226,7 @@ class _Stacking(NamedMembers):
         models = self._fit_named(executor, data, recruits)
         n = len(models) // (k + 1)
         self._name_members(models[:n])
-        rest = models[n:]
+        rest = [self._voter(i // k, model) for i, model in enumerate(models[n:])]
         return _Crossed(panel, tuple(tuple(rest[i * k : i * k + k]) for i in range(n)), folds)
 
     def _fit_final(self, executor: Executor, data: BlockDataset, crossed: _Crossed) -> Any:
@@ -239,9 +239,6 @@ class _Stacking(NamedMembers):
             return train(executor, meta, [final], classes=facts.classes)[0]
 
     # ---------------------------------------------------------------- answers
-
-    def _voters(self) -> list[Any]:
-        return [nameless(m) for m in self.estimators_]
 
     def _final_rows(self, method: str) -> Any:
         check_is_fitted(self)
@@ -260,7 +257,7 @@ class _Stacking(NamedMembers):
         """
         check_is_fitted(self)
         rows = partial(self._panel.columns, self._voters())
-        columns = self.get_feature_names_out()
+        columns = list(self.get_feature_names_out())
         return self._map_rows(X, rows, dtype=np.float64, columns=columns, column_dim="member")
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
@@ -353,7 +350,8 @@ class StackingClassifier(ClassifierMixin, _Stacking):
     many side by side as ``n_jobs`` and the workers' memory allow. The answers out of fold are made where the
     rows are, and stay there.
 
-    Differs from scikit-learn's in that members learn the original labels in the place of codes.
+    Differs from scikit-learn's in that members learn the original labels in the place of codes. Columns that
+    have names are known to members by them, and columns of words are refused, see :class:`VotingClassifier`.
 
     References
     ----------

@@ -18,7 +18,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
 from daskml_kit.base import BlockEstimator
-from daskml_kit.ensemble.members import fitted, labelled, learns_codes, weighted_rows
+from daskml_kit.ensemble.members import fitted, framed, labelled, learns_codes, weighted_rows
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.runtime.block import Block, Bundle
 from daskml_kit.runtime.dataset import BlockDataset
@@ -52,6 +52,7 @@ def train(
     recruits: Sequence[Recruit],
     *,
     classes: Array | None = None,
+    names: Sequence[str] | None = None,
     n_jobs: int | None = None,
 ) -> list[Any]:
     """The fitted members, in the order of the recruits. They answer with the original labels, those that
@@ -62,6 +63,7 @@ def train(
     executor, data : of the running fit
     recruits : independent of each other
     classes : labels behind the class codes of the blocks, None for regression
+    names : of the features, for members that are to know them, see :func:`knows_names`
     n_jobs : most members that are gathered at the same time, see :func:`~daskml_kit.runtime.jobs.run_jobs`
 
     Raises
@@ -71,7 +73,7 @@ def train(
     """
     here = [i for i, r in enumerate(recruits) if not spreads(r.estimator)]
     jobs = [
-        Job(r.name, partial(_fit_rows, r.estimator, classes), r.cut, r.share)
+        Job(r.name, partial(_fit_rows, r.estimator, classes, names), r.cut, r.share)
         for r in (recruits[i] for i in here)
     ]
     gathered = run_jobs(executor, data, jobs, purpose="fit-members", at_most=n_jobs)
@@ -79,6 +81,8 @@ def train(
     for i, recruit in enumerate(recruits):
         if i not in models:
             models[i] = _fit_spread(executor, data, recruit, classes)
+            if names is not None and knows_names(recruit.estimator):
+                models[i].feature_names_in_ = np.asarray(names, dtype=object)
     return [models[i] for i in range(len(recruits))]
 
 
@@ -91,8 +95,20 @@ def spreads(estimator: Any) -> bool:
     return isinstance(estimator, BlockEstimator) or hasattr(estimator, "client")
 
 
-def _fit_rows(estimator: Any, classes: Array | None, block: Block) -> Any:
-    X, y, weight = weighted_rows(block)
+def knows_names(estimator: Any) -> bool:
+    """Whether a member learns the names of features.
+
+    Those that are gathered see dataframes, and those of this package are told. Others that train on the
+    cluster see its blocks as they are.
+    """
+    return isinstance(estimator, BlockEstimator) or not spreads(estimator)
+
+
+def _fit_rows(
+    estimator: Any, classes: Array | None, names: Sequence[str] | None, block: Block
+) -> Any:
+    rows, y, weight = weighted_rows(block)
+    X: Any = rows if names is None else framed(list(names), rows)
     if classes is not None:
         y = classes[y]
     return fitted(estimator, X, y, weight, classes is not None)
@@ -180,4 +196,4 @@ def _check_member(name: str, model: Any, kind: str) -> None:
         )
 
 
-__all__ = ["Recruit", "check_members", "local", "spreads", "train"]
+__all__ = ["Recruit", "check_members", "knows_names", "local", "spreads", "train"]

@@ -31,7 +31,7 @@ class _Voting(NamedMembers):
         Parameters
         ----------
         X : (n, n_features) NumPy, pandas, scipy.sparse, dask.array, dask.dataframe or xarray.DataArray
-            Members see plain arrays, without names.
+            Where its columns have names, members see dataframes of them; columns of words can't be opened.
         y : (n,) labels of any type, or values
         sample_weight : (n,) or None
             Handed to every member.
@@ -120,6 +120,11 @@ class VotingClassifier(ClassifierMixin, _Voting):
     row moves. A scikit-learn member is fitted on one worker, to which all rows are gathered, and refused
     before it is tried if they don't fit there. The model is the same whatever the chunks.
 
+    Where the columns of X have names, members see them: a pipeline may choose columns by name. All are
+    floats, and columns of words are refused. Encode these before the ensemble, not within a member: in a
+    pipeline whose last step is the ensemble, with scikit-learn's ``OneHotEncoder`` or, for lazy frames,
+    that of ``dask_ml.preprocessing``.
+
     Differs from scikit-learn's in that members answer with the original labels in the place of codes; those
     of xgboost and ``lightgbm.dask`` learn codes, and are kept with the labels that these stand for.
 
@@ -190,7 +195,7 @@ class VotingClassifier(ClassifierMixin, _Voting):
         (n,), lazy where X is
         """
         check_is_fitted(self)
-        votes = partial(fuse.weighted_sum, self.estimators_, self._voices, self._form())
+        votes = partial(fuse.weighted_sum, self._voters(), self._voices, self._form())
         rows = partial(fuse.label_rows, votes, self.classes_)
         return self._map_rows(X, rows, dtype=self.classes_.dtype)
 
@@ -212,7 +217,7 @@ class VotingClassifier(ClassifierMixin, _Voting):
         (n, n_classes), columns in the order of ``classes_``
         """
         check_is_fitted(self)
-        rows = partial(_mean_rows, self.estimators_, self._voices, self._form())
+        rows = partial(_mean_rows, self._voters(), self._voices, self._form())
         return self._map_rows(X, rows, dtype=np.float64, columns=list(self.classes_))
 
     def transform(self, X: ArrayLike) -> Any:
@@ -228,11 +233,11 @@ class VotingClassifier(ClassifierMixin, _Voting):
         "soft"; (n_members, n, n_classes) for X in memory where ``flatten_transform`` is False
         """
         check_is_fitted(self)
-        rows = partial(_side_by_side, self.estimators_, self._form())
+        rows = partial(_side_by_side, self._voters(), self._form())
         if self.voting == "soft" and not self.flatten_transform:
             return self._unflattened(X, rows)
         dtype = np.float64 if self.voting == "soft" else np.intp
-        columns = self.get_feature_names_out()
+        columns = list(self.get_feature_names_out())
         return self._map_rows(X, rows, dtype=dtype, columns=columns, column_dim="member")
 
     def _unflattened(self, X: ArrayLike, rows: Any) -> Array:
@@ -336,7 +341,7 @@ class VotingRegressor(RegressorMixin, _Voting):
         """
         check_is_fitted(self)
         return self._map_rows(
-            X, partial(_mean_values, self.estimators_, self._voices), dtype=np.float64
+            X, partial(_mean_values, self._voters(), self._voices), dtype=np.float64
         )
 
     def transform(self, X: ArrayLike) -> Any:
@@ -351,8 +356,8 @@ class VotingRegressor(RegressorMixin, _Voting):
         (n, n_members), float64
         """
         check_is_fitted(self)
-        rows = partial(_side_by_side, self.estimators_, Form())
-        columns = self.get_feature_names_out()
+        rows = partial(_side_by_side, self._voters(), Form())
+        columns = list(self.get_feature_names_out())
         return self._map_rows(X, rows, dtype=np.float64, columns=columns, column_dim="member")
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:

@@ -9,10 +9,19 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn.linear_model
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.datasets import make_classification, make_regression
-from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge, RidgeClassifier
+from sklearn.linear_model import (
+    Lasso,
+    LinearRegression,
+    LogisticRegression,
+    Ridge,
+    RidgeClassifier,
+    SGDClassifier,
+    TweedieRegressor,
+)
 from sklearn.naive_bayes import GaussianNB
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
@@ -36,6 +45,7 @@ X, CODES = make_classification(400, 6, n_informative=4, n_classes=3, random_stat
 Y = NAMES[CODES]
 _, VALUES = make_regression(400, 6, noise=20.0, random_state=0)
 VALUES = X @ np.arange(6.0) + VALUES / 50
+TARGETS = np.column_stack([VALUES, -VALUES])
 SITES = [slice(0, 100), slice(100, 250), slice(250, 300)]
 HELD = slice(300, 400)
 CHUNKS = (60, 0, 40)
@@ -120,6 +130,33 @@ def test_parameters_of_one_linear_family(module):
     assert fuse(margins, "parameters").score(X, Y) > 0.5  # no probabilities needed
 
 
+def test_links_are_compared_by_what_models_answer():
+    for module in (own, sklearn.linear_model):
+        kinds = [module.TweedieRegressor(power=p, alpha=0.1) for p in (1.2, 1.5, 1.8)]
+        models = sites(*kinds, y=VALUES - VALUES.min() + 1)
+        coef = np.mean([m.coef_ for m in models], axis=0)
+        merged = fuse(models, "parameters")
+        expected = np.exp(X @ coef + np.mean([m.intercept_ for m in models]))
+        np.testing.assert_allclose(merged.predict(X), expected, rtol=1e-9)
+    flat = sites(*(Lasso(1e6) for _ in SITES), y=VALUES)  # no sum but the intercept's
+    assert fuse(flat, "parameters").predict(X[:1]) == np.mean([VALUES[s].mean() for s in SITES])
+
+
+def test_several_targets():
+    models = sites(Ridge(), DecisionTreeRegressor(random_state=0), Ridge(), y=TARGETS)
+    said = np.array([m.predict(X) for m in models])
+    np.testing.assert_allclose(fuse(models).predict(X), said.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(fuse(models, "vote").predict(X), np.median(said, axis=0))
+    assert fuse(models).predict(da.from_array(X, chunks=(90, 6))).compute().shape == (400, 2)
+    for how in ("weighted", "stack"):
+        model = fuse(models, how, X[HELD], TARGETS[HELD])
+        assert model.score(X, TARGETS) > 0.8
+        with pytest.raises(InvalidDataError, match="y has 1 columns, but the models predict 2"):
+            fuse(models, how, X[HELD], VALUES[HELD])
+    lines = sites(Ridge(), Ridge(), Ridge(), y=TARGETS)
+    np.testing.assert_allclose(fuse(lines, "parameters").predict(X), fuse(lines).predict(X))
+
+
 def test_classes_that_differ_are_aligned():
     kept = [np.flatnonzero(c != CODES) for c in range(3)]
     few = [GaussianNB().fit(X[rows], Y[rows]) for rows in kept]
@@ -160,6 +197,8 @@ def refused():
     two = LogisticRegression().fit(X[Y != "cat"], Y[Y != "cat"])
     named = [GaussianNB().fit(pd.DataFrame(X, columns=list(c)), Y) for c in ("abcdef", "bacdef")]
     kernel = SVC(kernel="linear").fit(X, Y)
+    glms = sites(*(TweedieRegressor(power=p) for p in (0, 1.5, 1.5)), y=VALUES - VALUES.min() + 1)
+    losses = sites(*(SGDClassifier(loss=loss) for loss in ("log_loss", "hinge", "log_loss")))
     return [
         (([],), {}, "models must be a list of fitted models"),
         (([KMeans(2).fit(X)],), {}, "all regressors: model 0, KMeans.*is 'clusterer'"),
@@ -179,6 +218,10 @@ def refused():
         (([line], "stack"), {}, "learns from rows that no model was trained on. Pass X and y"),
         (([line, margin], "parameters"), {}, "one linear family, got LogisticRegression"),
         (([line, two], "parameters"), {}, "models of the same classes"),
+        ((glms, "parameters"), {}, r"power=0\) \(model 0\).*whose links or losses differ"),
+        ((losses, "parameters"), {}, "whose links or losses differ"),
+        (([line, line],), {"weights": ["a", "b"]}, "weights must be one finite number for"),
+        (([Ridge().fit(X, VALUES), Ridge().fit(X, TARGETS)],), {}, "different numbers of targets"),
         (([narrow], "parameters"), {}, "has none of its own"),
         (([kernel], "parameters"), {}, "has none of its own"),
         ((regressors(), "vote"), {"weights": [1, 1, 1]}, "median, which takes no weights"),

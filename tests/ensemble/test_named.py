@@ -5,16 +5,20 @@ from __future__ import annotations
 import pickle
 
 import dask.array as da
+import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.compose import make_column_transformer
 from sklearn.datasets import make_classification, make_regression
 from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.model_selection import KFold, PredefinedSplit, ShuffleSplit, StratifiedKFold
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -208,6 +212,32 @@ def test_the_member_that_fails_is_named():
         with pytest.raises(ValueError, match="max_features") as caught:
             model.fit(X, y)
         assert "the member 'bad'" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize("kind", ["VotingClassifier", "StackingClassifier"])
+def test_members_know_the_names_of_columns(kind):
+    X, y = labelled()
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    named = make_pipeline(
+        make_column_transformer((StandardScaler(), ["b", "e"])), RidgeClassifier()
+    )
+    chosen = make_pipeline(FunctionTransformer(_first_two), *TREES[0][1:])
+    members = [("named", named), ("chosen", chosen), ("own", LogisticRegression())]
+    ours, theirs = pair((kind, members, {}))
+    theirs.fit(frame, y)
+    for rows in (frame, dd.from_pandas(frame, npartitions=3)):
+        ours.fit(rows, y if rows is frame else dd.from_pandas(pd.Series(y), npartitions=3))
+        np.testing.assert_allclose(ours.transform(rows), theirs.transform(frame), atol=1e-3)
+        np.testing.assert_array_equal(ours.predict(rows), theirs.predict(frame))
+        assert all(list(m.feature_names_in_) == list("abcdef") for m in ours.estimators_)
+    before = StackingClassifier([("own", ours)], cv="prefit").fit(frame, y)
+    assert before.score(frame, y) > 0.5
+    nameless = clone(ours).set_params(named="drop").fit(X, y)
+    assert not hasattr(nameless.estimators_[1], "feature_names_in_")
+
+
+def _first_two(frame):
+    return frame[["a", "b"]] if isinstance(frame, pd.DataFrame) else frame[:, :2]
 
 
 def test_members_of_this_package_beside_others():
