@@ -13,7 +13,8 @@ from daskml_kit.kernels import Moments
 from daskml_kit.kernels.joint_scale import JointSums, joint_scale_sums
 from daskml_kit.linear_model.centring import moments_of_few
 from daskml_kit.linear_model.choice import newton_is_cheaper
-from daskml_kit.linear_model.least_squares import MOMENTS, NormalEquations, about_origin
+from daskml_kit.linear_model.least_squares import MOMENTS, about_origin
+from daskml_kit.linear_model.normal_equations import NormalEquations
 from daskml_kit.linear_model.regressor import LinearRegressor, check_flag, check_warm_start
 from daskml_kit.linear_model.targets import target_reduction
 from daskml_kit.losses import HalfSquared

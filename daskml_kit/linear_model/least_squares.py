@@ -13,6 +13,7 @@ from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.kernels import Moments, combine_moments, moments
 from daskml_kit.linear_model.by_columns import check_choice, fit_least_squares, goes_by_columns
 from daskml_kit.linear_model.choice import LOCAL
+from daskml_kit.linear_model.normal_equations import NormalEquations, rounding_of
 from daskml_kit.linear_model.pieces import edges_of_model
 from daskml_kit.linear_model.regressor import LinearRegressor, check_flag
 from daskml_kit.linear_model.summary import Summarised, Sums, sums_of_moments
@@ -194,7 +195,7 @@ def nonnegative(total: Moments, strengths: FloatArray) -> FloatArray:
     columns = []
     for t, strength in enumerate(strengths):
         values, vectors = linalg.eigh(total.xx + strength * np.eye(len(total.xx)))
-        kept = values > _noise(values)
+        kept = values > rounding_of(values)
         root = np.sqrt(values[kept])
         rows = root[:, None] * vectors[:, kept].T
         right = (vectors[:, kept].T @ total.xy[:, t]) / root
@@ -212,56 +213,6 @@ def penalised_solution(
         residual = executor.reduce(data, RESIDUAL, params)
         w = w + solver.solve(residual - solver.strengths * w)
     return w
-
-
-class NormalEquations:
-    """``(G + alpha_t I) w_t = b_t`` for each target."""
-
-    def __init__(self, gram: FloatArray, strengths: FloatArray) -> None:
-        self.strengths = strengths
-        self.parts = {a: _Regularised(gram, a) for a in strengths.tolist()}
-        self.condition = max(part.condition for part in self.parts.values())
-        self.rank = min(part.rank for part in self.parts.values())
-
-    def solve(self, b: FloatArray) -> FloatArray:
-        """Solutions, (n_features, n_targets)."""
-        pairs = zip(self.strengths.tolist(), b.T, strict=True)
-        return np.column_stack([self.parts[a].solve(column) for a, column in pairs])
-
-
-class _Regularised:
-    """``(G + alpha I)^-1`` from the eigenvectors of the matrix scaled to a unit diagonal.
-
-    Scaling makes rounding noise mean the same for features of any unit: without it, one column of large
-    numbers drowns the others. A singular G without penalty is taken as it is, and its directions of noise
-    get no component: the solution of least norm, as LAPACK's least squares gives it.
-    """
-
-    def __init__(self, gram: FloatArray, strength: float) -> None:
-        diagonal = np.diag(gram) + strength
-        self.scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-        shift = strength * self.scale**2
-        values, vectors = linalg.eigh(gram * np.outer(self.scale, self.scale) + np.diag(shift))
-        self.rank = int(np.count_nonzero(values > _noise(values)))  # of features of one size
-        if strength == 0 and values[0] <= _noise(values):
-            self.scale = np.ones(len(gram))
-            values, vectors = linalg.eigh(gram)
-        values = np.maximum(values, float(shift.min()))  # the penalty's own share is exact
-        kept = values > _noise(values)
-        self.vectors = vectors
-        self.inverse = np.divide(1.0, values, out=np.zeros_like(values), where=kept)
-        self.condition = float(values[-1] / values[kept][0]) if kept.any() else 1.0
-
-    def solve(self, b: FloatArray) -> FloatArray:
-        """The solution for one right side."""
-        inner = self.inverse * (self.vectors.T @ (self.scale * b))
-        out: FloatArray = self.scale * (self.vectors @ inner)
-        return out
-
-
-def _noise(values: FloatArray) -> float:
-    """The size of rounding in ascending eigenvalues; LAPACK's of 4 x 4 matrices are off by up to 9 eps."""
-    return max(float(values[-1]), 0.0) * (16 + len(values)) * float(np.finfo(np.float64).eps)
 
 
 class LinearRegression(Summarised, _LeastSquares):

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from scipy import linalg
 
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.kernels import Moments
@@ -21,11 +20,11 @@ from daskml_kit.linear_model.folds import (
 )
 from daskml_kit.linear_model.least_squares import (
     MOMENTS,
-    NormalEquations,
     about_origin,
     penalised_solution,
     refuse_many_features,
 )
+from daskml_kit.linear_model.normal_equations import NormalEquations, spectrum
 from daskml_kit.linear_model.regressor import LinearRegressor, check_flag
 from daskml_kit.linear_model.unused import check_unused
 from daskml_kit.runtime.block import Block
@@ -57,8 +56,8 @@ class LeaveOneOut(NamedTuple):
 
 def leave_one_out(total: Moments, alphas: FloatArray, fit_intercept: bool) -> LeaveOneOut:
     """From moments about the means, or about the origin without intercept."""
-    values, vectors = linalg.eigh(total.xx)
-    inverse = 1.0 / (np.maximum(values, 0.0) + alphas[:, None])
+    own = spectrum(total.xx)
+    vectors, inverse = own.vectors, np.array([own.inverse(a) for a in alphas])
     rotated = inverse[:, :, None] * (vectors.T @ total.xy)
     share = 1.0 / total.weight_sum if fit_intercept else 0.0
     return LeaveOneOut(
@@ -353,17 +352,9 @@ class RidgeCV(LinearRegressor):
 
 def _ridge_path(about: Moments, alphas: FloatArray) -> FloatArray:
     """Solutions (n_alphas, n_features, n_targets) from one eigendecomposition."""
-    values, vectors = linalg.eigh(about.xx)
-    pulls = vectors.T @ about.xy
-    n_targets = about.xy.shape[1]
-    return np.array(
-        [
-            vectors @ (pulls / (np.maximum(values, 0.0) + a)[:, None])
-            if a > 0
-            else NormalEquations(about.xx, np.zeros(n_targets)).solve(about.xy)
-            for a in alphas
-        ]
-    )
+    own = spectrum(about.xx)
+    pulls = own.vectors.T @ about.xy
+    return np.array([own.vectors @ (own.inverse(a)[:, None] * pulls) for a in alphas])
 
 
 __all__ = ["RidgeCV"]
