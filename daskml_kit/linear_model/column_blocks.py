@@ -99,6 +99,7 @@ class Solve:
         self.screen: tuple[float, float] | None = None
         self.told: tuple[Slice, ...] = ()  # of the point, for blocks that have not seen it
         self.version = 0
+        self.reached: Point | None = None  # where the last run ended
 
     def run(
         self,
@@ -142,6 +143,7 @@ class Solve:
             rounding = 10.0 * ROUNDING * abs(point.value)
             if worse <= rounding or (gap_tol is not None and gap + worse <= gap_tol):
                 point, gap = last, max(gap + worse, 0.0)
+        self.reached = point
         return ByColumns(point.w, point.b, gap, self.version, converged)
 
     def start(self, warm: FloatArray | None) -> Point:
@@ -162,14 +164,7 @@ class Solve:
 
     def ask(self, point: Point, *, max_sweeps: int, wanted: int = 0) -> Answer:
         """One round; repeated for blocks that forgot their coefficients."""
-        ask = Ask(
-            self.number, self.version, self.combine, self.target, self.told, point.gradient,
-            self.problem.curvature(point.v + point.b), self.problem.bound, self.problem.strengths,
-            self.problem.positive, self.problem.fit_intercept, self.sigma, self.screen,
-            max_sweeps, ENOUGH, wanted,
-        )  # fmt: skip
-        self.version += 1
-        self.told = ()
+        ask = self.question(point, max_sweeps=max_sweeps, wanted=wanted)
         reduction = column_round(self.problem.loss)
         value = point.value
         for _ in range(_ATTEMPTS):
@@ -183,6 +178,18 @@ class Solve:
             f"Blocks of columns lost what they knew in each of {_ATTEMPTS} repeated rounds. Look into the "
             "workers' logs (client.get_worker_logs()), and give them more memory if they spill."
         )
+
+    def question(self, point: Point, *, max_sweeps: int, wanted: int = 0) -> Ask:
+        """What the next round asks."""
+        ask = Ask(
+            self.number, self.version, self.combine, self.target, self.told, point.gradient,
+            self.problem.curvature(point.v + point.b), self.problem.bound, self.problem.strengths,
+            self.problem.positive, self.problem.fit_intercept, self.sigma, self.screen,
+            max_sweeps, ENOUGH, wanted,
+        )  # fmt: skip
+        self.version += 1
+        self.told = ()
+        return ask
 
     def _move(self, version: int, point: Point, answer: Answer) -> Point:
         w = point.w.copy()

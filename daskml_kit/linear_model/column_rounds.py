@@ -54,6 +54,8 @@ class Ask(NamedTuple):
     screen : (scale, radius) of the dual ball around the last round's gradient, or None
     max_sweeps, enough : of the local descent; without sweeps there is no proposal
     wanted : how many unused columns to name that the objective would gain most from
+    lead : the strength that these exceed, None for that of the problem
+    oldest : the first solve that has not ended, None for this one
     """
 
     solve: int
@@ -72,6 +74,8 @@ class Ask(NamedTuple):
     max_sweeps: int
     enough: float
     wanted: int = 0
+    lead: float | None = None
+    oldest: int | None = None
 
 
 class Answer(NamedTuple):
@@ -155,7 +159,7 @@ def _start(block: Block, target: int) -> FloatArray:
 def _chunk(block: Block, ask: Ask) -> Answer:
     if not block.n_rows:
         return _nothing(())
-    memory = _memory(block, ask.solve)
+    memory = _memory(block, ask)
     with memory.lock:
         if not memory.advance(ask, block):
             return _nothing(((block.start, block.n_rows),))
@@ -164,11 +168,12 @@ def _chunk(block: Block, ask: Ask) -> Answer:
         return memory.answer
 
 
-def _memory(block: Block, solve: int) -> _Memory:
-    """Of the present solve: those before have ended."""
+def _memory(block: Block, ask: Ask) -> _Memory:
+    """Of the question's solve; what solves that have ended left is dropped."""
     kept: dict[int, _Memory] = block.scratch.setdefault(SCRATCH, {})
-    memory = kept.setdefault(solve, _Memory(block.n_rows))
-    for ended in [s for s in list(kept) if s < solve]:
+    memory = kept.setdefault(ask.solve, _Memory(block.n_rows))
+    oldest = ask.solve if ask.oldest is None else ask.oldest
+    for ended in [s for s in list(kept) if s < oldest]:
         kept.pop(ended, None)
     return memory
 
@@ -251,7 +256,8 @@ def _leaders(block: Block, ask: Ask, memory: _Memory, kept: IntArray) -> tuple[S
     if not ask.wanted or not len(unused):
         return ()
     pull = memory.pull[unused]
-    over = ((pull if ask.positive else np.abs(pull)) - ask.strengths[0]) / memory.norms[unused]
+    lead = ask.strengths[0] if ask.lead is None else ask.lead
+    over = ((pull if ask.positive else np.abs(pull)) - lead) / memory.norms[unused]
     best = np.argsort(-over, kind="stable")[: ask.wanted]
     best = np.sort(best[over[best] > 0])
     return (Slice(block.start, block.n_rows, unused[best], over[best]),)
@@ -292,6 +298,20 @@ def _combine(a: Answer, b: Answer) -> Answer:
 def column_round(loss: Any) -> Reduction[Ask, Answer, Answer]:
     """The round of a solve: a read of the columns that may matter, and a local descent on each block."""
     return Reduction(f"{type(loss).__name__.lower()}-columns", _chunk, _combine)
+
+
+def _chunks(block: Block, asks: tuple[Ask, ...]) -> tuple[Answer, ...]:
+    return tuple(_chunk(block, ask) for ask in asks)
+
+
+def _combined(a: tuple[Answer, ...], b: tuple[Answer, ...]) -> tuple[Answer, ...]:
+    return tuple(_combine(*pair) for pair in zip(a, b, strict=True))
+
+
+SEVERAL: Reduction[tuple[Ask, ...], tuple[Answer, ...], tuple[Answer, ...]] = Reduction(
+    "folds-columns", _chunks, _combined
+)
+"""One round of several solves, each of them a read of the columns."""
 
 
 def _start_chunk(block: Block, target: int) -> FloatArray:
@@ -348,6 +368,7 @@ __all__ = [
     "COEFFICIENTS",
     "MEMORY",
     "NORMAL_PRODUCT",
+    "SEVERAL",
     "STARTING_PRODUCT",
     "Answer",
     "Ask",

@@ -49,7 +49,7 @@ SWEEPS = 20  # of a small problem's round
 SMALL_ROUNDS = 2_000
 
 
-class _Task(NamedTuple):
+class Task(NamedTuple):
     """A small problem: everything but the columns."""
 
     problem: Problem
@@ -60,24 +60,36 @@ class _Task(NamedTuple):
     gradient_tol: float
 
 
-class _Solved(NamedTuple):
+class Solved(NamedTuple):
+    """Its solution: the columns that it uses."""
+
     at: IntArray
     values: FloatArray
     product: FloatArray
     b: float
 
 
-def _cut(bundle: Bundle, wanted: IntArray) -> list[tuple[IntArray, Any]]:
-    """The columns of a bundle that belong to the working set."""
-    at, rows = [], []
-    for block in bundle:
-        own = wanted[(wanted >= block.start) & (wanted < block.start + block.n_rows)]
-        at.append(own)
-        rows.append(block.X[own - block.start])
-    return [(np.concatenate(at), stacked(rows))]
+def _cut(bundle: Bundle, sets: Sequence[IntArray]) -> list[tuple[IntArray, Any]]:
+    """The columns of a bundle that belong to each working set."""
+    out = []
+    for wanted in sets:
+        at, rows = [], []
+        for block in bundle:
+            own = wanted[(wanted >= block.start) & (wanted < block.start + block.n_rows)]
+            at.append(own)
+            rows.append(block.X[own - block.start])
+        out.append((np.concatenate(at), stacked(rows)))
+    return out
 
 
-def _solve_set(pieces: Sequence[tuple[IntArray, Any]], task: _Task) -> _Solved:
+def solved_on_sets(
+    data: ColumnDataset, executor: Executor, sets: Sequence[IntArray], tasks: Sequence[Task]
+) -> list[Solved]:
+    """The solutions of small problems, side by side: one round, in which only their columns travel."""
+    return executor.exchange(data, "columns-working-set", _cut, _solve_set, sets, tasks)
+
+
+def _solve_set(pieces: Sequence[tuple[IntArray, Any]], task: Task) -> Solved:
     """Where the working set was brought together: its solution, to the tolerances of the task."""
     pieces = [piece for piece in pieces if len(piece[0])]
     at, rows = np.concatenate([p[0] for p in pieces]), stacked([p[1] for p in pieces])
@@ -93,7 +105,7 @@ def _solve_set(pieces: Sequence[tuple[IntArray, Any]], task: _Task) -> _Solved:
     found = solve.run(begin, SMALL_ROUNDS, task.gap_tol, task.gradient_tol, SWEEPS)
     used = np.flatnonzero(found.coef)
     product = columns_product(block.X, found.coef)
-    return _Solved(at[used], found.coef[used], product, found.intercept)
+    return Solved(at[used], found.coef[used], product, found.intercept)
 
 
 def _alone(block: Block) -> ColumnDataset:
@@ -158,8 +170,8 @@ def solve_sparse_by_columns(
         if enough or still == STILL or answer.violation <= gradient_tol:
             return ByColumns(point.w, point.b, gap, solve.version, True)
         solve.look_at(point.value - dual, scale)
-        chosen = _working_set(point, answer, size)
-        if len(chosen) > _most(data) or not len(chosen):
+        chosen = working_set(point, answer, size)
+        if len(chosen) > most_columns(data) or not len(chosen):
             solve.told = (slice_of(point.w, 0, len(point.w)),)
             return solve.run(point, max_iter, gap_tol, gradient_tol, MAX_SWEEPS)
         before = point.value
@@ -170,14 +182,14 @@ def solve_sparse_by_columns(
     return ByColumns(point.w, point.b, gap, solve.version, False)
 
 
-def _most(data: ColumnDataset) -> int:
+def most_columns(data: ColumnDataset) -> int:
     """Columns of the largest working set."""
     column = max(data.facts.nbytes / max(data.facts.n_rows, 1), 1.0)
     largest = max(b.nbytes for b in data.bundles)
     return int(min(MOST_BYTES, largest) / column)
 
 
-def _working_set(point: Point, answer: Answer, size: int) -> IntArray:
+def working_set(point: Point, answer: Answer, size: int) -> IntArray:
     """The columns in use, and the ``size`` that violate optimality most."""
     at = np.concatenate([s.start + s.at for s in answer.leaders] or [np.zeros(0, int)])
     over = np.concatenate([s.values for s in answer.leaders] or [np.zeros(0)])
@@ -194,22 +206,38 @@ def _on_the_set(
     gap_tol: float | None,
     gradient_tol: float,
 ) -> Point:
-    """The solution on the working set: one round, in which only its columns travel."""
-    used = np.flatnonzero(point.w)
-    task = _Task(
+    """The solution on the working set."""
+    task = task_at(
         solve.problem,
-        used,
-        point.w[used],
-        point.b,
+        point,
         None if gap_tol is None else max(0.1 * gap_tol, 1e-3 * gap),
         max(0.1 * gradient_tol, 1e-3 * answer.violation if gap_tol is None else 0.0),
     )
-    (found,) = solve.executor.exchange(
-        solve.data, "columns-working-set", _cut, _solve_set, chosen, [task]
-    )
-    w = np.zeros(len(point.w))
+    (found,) = solved_on_sets(solve.data, solve.executor, [chosen], [task])
+    return point_of(solve, found)
+
+
+def task_at(
+    problem: Problem, point: Point, gap_tol: float | None, gradient_tol: float = 0.0
+) -> Task:
+    """The small problem that begins at a point."""
+    used = np.flatnonzero(point.w)
+    return Task(problem, used, point.w[used], point.b, gap_tol, gradient_tol)
+
+
+def point_of(solve: Solve, found: Solved) -> Point:
+    """Where all columns stand with the solution of a small problem."""
+    w = np.zeros(solve.data.facts.n_rows)
     w[found.at] = found.values
     return solve.at(w, found.product, found.b)
 
 
-__all__ = ["solve_sparse_by_columns"]
+__all__ = [
+    "FIRST",
+    "most_columns",
+    "point_of",
+    "solve_sparse_by_columns",
+    "solved_on_sets",
+    "task_at",
+    "working_set",
+]

@@ -13,6 +13,8 @@ import numpy as np
 from daskml_kit.base import check_number
 from daskml_kit.kernels import Moments
 from daskml_kit.linear_model import least_squares
+from daskml_kit.linear_model.by_columns import goes_by_columns
+from daskml_kit.linear_model.column_cv import ColumnPaths
 from daskml_kit.linear_model.coordinate_descent import Descent, Path
 from daskml_kit.linear_model.folds import (
     FOLD_MOMENTS,
@@ -37,6 +39,7 @@ from daskml_kit.linear_model.paths import (
 from daskml_kit.linear_model.regressor import LinearRegressor
 from daskml_kit.linear_model.wide import SPREAD, solve_wide
 from daskml_kit.linear_model.wide_cv import WidePaths
+from daskml_kit.runtime.columns import open_columns
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.ingest import DataFacts
@@ -68,7 +71,7 @@ class _PathCV(LinearRegressor):
     alphas: Any
     fit_intercept: bool
     cv: Any
-    solver = "auto"  # by rows
+    solver = "auto"
     mse_path_: FloatArray
     alpha_: float
     _ratio: float
@@ -78,6 +81,8 @@ class _PathCV(LinearRegressor):
     ) -> Self:
         descent = descent_of(self)
         given = self._given_alphas(ratios)
+        if goes_by_columns(self.solver, X) and 0 not in ratios and (given is None or given[-1] > 0):
+            return self._fit_by_columns(X, y, sample_weight, ratios, given)
         with self._opened(X, y, sample_weight, target="values") as (data, executor):
             facts = data.facts
             splits = row_splits(self.cv, facts)
@@ -104,7 +109,7 @@ class _PathCV(LinearRegressor):
         total = pooled(parts, parts)
         if not self.fit_intercept:
             total = about_origin(total)
-        grids = self._grids(total.xy[:, 0], total.weight_sum, ratios, given)
+        grids = self._grids(self._largest(total.xy[:, 0], total.weight_sum), ratios, given)
         done = self._select(fold_moments(parts, splits.splits), grids, ratios, descent)
         done.append(self._refit(facts, total, descent))
         worst, norm = max(done, key=lambda item: int((~item[0].converged).sum()))
@@ -121,9 +126,8 @@ class _PathCV(LinearRegressor):
         """Too many features for their Gram matrix: all folds' paths, in shared rounds."""
         about = executor.reduce(data, SPREAD, None)
         folds = WidePaths(data, executor, about, splits, self)
-        grids = self._grids(
-            folds.pull() if given is None else np.zeros(1), folds.weight_sum, ratios, given
-        )
+        largest = 0.0 if given is not None else self._largest(folds.pull(), folds.weight_sum)
+        grids = self._grids(largest, ratios, given)
         errors = [
             folds.along(alphas, ratio)[0] for alphas, ratio in zip(grids, ratios, strict=True)
         ]
@@ -135,6 +139,33 @@ class _PathCV(LinearRegressor):
         self.dual_gap_ = data.facts.dtype.type(found.gap)
         self.n_iter_ = found.n_iter
 
+    def _fit_by_columns(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike,
+        ratios: list[float],
+        given: FloatArray | None,
+    ) -> Self:
+        """Columns stay with their workers: all folds' paths by working sets, in shared rounds."""
+        with self._opened(X, y, sample_weight, target="values", opener=open_columns) as (
+            data,
+            executor,
+        ):
+            facts = data.row_facts
+            folds = ColumnPaths(data, executor, row_splits(self.cv, facts), self)
+            grids = self._grids(folds.largest() if given is None else 0.0, ratios, given)
+            errors = [
+                folds.along(alphas, ratio) for alphas, ratio in zip(grids, ratios, strict=True)
+            ]
+            self._choose(np.array(errors), grids, ratios)
+            found = folds.solved((self.alpha_ * self._ratio, self.alpha_ * (1.0 - self._ratio)))
+            self._keep(facts, found.coef[None], np.array([found.intercept]))
+        self.dual_gap_ = facts.dtype.type(found.gap)
+        self.n_iter_ = found.n_iter
+        self.mse_path_ = self.mse_path_.astype(facts.dtype, copy=False)
+        return self
+
     def _given_alphas(self, ratios: list[float]) -> FloatArray | None:
         """The caller's own penalties, largest first; None for a grid of the data's."""
         check_number("eps", self.eps, least=0, above=True)
@@ -142,12 +173,15 @@ class _PathCV(LinearRegressor):
             check_ratio(ratio)
         return given_alphas(self.alphas, ratios)
 
-    def _grids(
-        self, pull: FloatArray, weight_sum: float, ratios: list[float], given: FloatArray | None
-    ) -> list[FloatArray]:
-        """The penalties to try with each mixing parameter; ``pull`` is ``X'y`` of centred data."""
+    def _largest(self, pull: FloatArray, weight_sum: float) -> float:
+        """The least L1 strength that leaves no coefficient, of ``X'y`` of centred data."""
         pull = pull if self.positive else np.abs(pull)
-        largest = float(pull.max(initial=0.0)) / weight_sum
+        return float(pull.max(initial=0.0)) / weight_sum
+
+    def _grids(
+        self, largest: float, ratios: list[float], given: FloatArray | None
+    ) -> list[FloatArray]:
+        """The penalties to try with each mixing parameter."""
         grids = [
             alpha_grid(largest / r, self.eps, self.alphas) if given is None else given
             for r in ratios
@@ -242,8 +276,9 @@ class ElasticNetCV(_PathCV):
     The paths run on the driver's threads. It holds n_folds (n_features + 1)^2 values.
     Above 5,000 features all folds take their steps in the same rounds, a few a penalty, each as many passes'
     work as there are folds that still move; they end as :class:`ElasticNet` does there. The driver holds
-    twenty vectors of n_features a fold, and the models' coefficients that are not zero. Data cut by columns
-    are brought together by rows for it; :class:`ElasticNet` leaves them where they are.
+    twenty vectors of n_features a fold, and the models' coefficients that are not zero.
+    X in several chunks of columns, of more columns than rows, stays where it is, as for :class:`ElasticNet`:
+    two rounds or a few more a penalty for all folds. The driver holds a dozen vectors of rows a fold.
 
     References
     ----------
