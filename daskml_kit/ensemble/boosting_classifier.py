@@ -37,12 +37,15 @@ class GradientBoostingClassifier(ClassifierMixin, GradientBoosting):
     min_samples_split, min_samples_leaf : int, or a share of the rows
         More than 1 row in a leaf makes rows count in the histograms, which costs about a third more.
     min_weight_fraction_leaf : float, default=0.0
-        The share of the drawn rows that a leaf needs, where rows weigh the same; refused where they don't.
+        The share of the weight of the drawn rows that a leaf needs. Where rows weigh differently, histograms
+        count weights, and ``min_samples_leaf`` must be 1.
     max_depth : int or None, default=3
         A level is a round, where trees grow by "reduce".
     min_impurity_decrease : float, default=0.0
-    init : "zero" or None
-        None starts at the best constant.
+    init : estimator, "zero" or None
+        None starts at the best constant. A clone of an estimator is fitted on the rows that trees may see,
+        one of this package by its own rounds, any other on a worker that has room for them; each row begins
+        with what it says the probabilities are.
     random_state : int, RandomState or None
     max_features : int, share, "sqrt", "log2" or None
         Features searched at a node, drawn anew at each.
@@ -86,7 +89,7 @@ class GradientBoostingClassifier(ClassifierMixin, GradientBoosting):
     validation_score_ : ndarray of shape (n_estimators_,), of the held-out rows, with ``n_iter_no_change``
     oob_improvement_, oob_scores_ : ndarray of shape (n_estimators_,), and oob_score_
         With ``subsample`` below 1: the loss of the rows that the tree has not seen, and what it took off.
-    init_ : scikit-learn's dummy that predicts the best constant, or "zero"
+    init_ : the fitted ``init``, scikit-learn's dummy that predicts the best constant, or "zero"
     growth_ : {"replicate", "reduce"}
         How the trees grew; they are the same. "replicate": few rows on a cluster, copied to every lane.
     feature_importances_ : ndarray of shape (n_features,)
@@ -131,7 +134,7 @@ class GradientBoostingClassifier(ClassifierMixin, GradientBoosting):
         min_weight_fraction_leaf: float = 0.0,
         max_depth: int | None = 3,
         min_impurity_decrease: float = 0.0,
-        init: Literal["zero"] | None = None,
+        init: Any = None,
         random_state: Any = None,
         max_features: Any = None,
         class_weight: dict[Any, float] | Literal["balanced"] | None = None,

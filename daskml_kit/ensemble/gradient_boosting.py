@@ -8,9 +8,11 @@ from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from daskml_kit.base import check_number
+from daskml_kit.ensemble.training import Recruit, check_members, train
 from daskml_kit.exceptions import InvalidDataError, InvalidDataTypeError, InvalidParameterError
 from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.random import seed_from
@@ -18,6 +20,7 @@ from daskml_kit.runtime.sources import is_dask
 from daskml_kit.tree import DecisionTreeRegressor
 from daskml_kit.tree.boosted import BoostedTrees, boosted_tree
 from daskml_kit.tree.boosting import Boosted, boost, boosting_ground
+from daskml_kit.tree.boosting_first import FirstModel, SeenRows
 from daskml_kit.tree.boosting_losses import VALUE_LOSSES, Objective, of_classes, of_values
 from daskml_kit.tree.boosting_start import Settings
 from daskml_kit.tree.categorical import Features, numbered
@@ -89,7 +92,9 @@ class GradientBoosting(TreeEstimator):
             Before any training round.
         """
         self._check_parameters()
-        self._check_weights(sample_weight)
+        if self._begins_with_a_model:
+            kind = "classifier" if self._target == "classes" else "regressor"
+            check_members([("init", self.init)], kind, weighted=sample_weight is not None)
         before = self._kept()
         features = self._categorical(X)
         if before is not None and features is not None:
@@ -104,10 +109,12 @@ class GradientBoosting(TreeEstimator):
         with self._opened(X, y, sample_weight, **how) as (data, executor):
             facts = data.facts
             self._refuse_another_kind(before, facts, features)
-            settings = self._settings(facts, features, seed)
+            weighted = sample_weight is not None or getattr(self, "class_weight", None) is not None
+            settings = self._settings(facts, features, seed, weighted)
             binning = None if before is None else before.binning
+            first = self._first(executor, data, settings) if before is None else before.first
             with boosting_ground(
-                executor, data, settings, int(self.max_bins), features, binning
+                executor, data, settings, int(self.max_bins), features, binning, first
             ) as ground:
                 grown = boost(ground, settings, before)
         self._seed = seed
@@ -117,6 +124,19 @@ class GradientBoosting(TreeEstimator):
         self._keep_categorical(features)
         self._keep(grown, settings)
         return self
+
+    @property
+    def _begins_with_a_model(self) -> bool:
+        return not (self.init is None or (isinstance(self.init, str) and self.init == "zero"))
+
+    def _first(self, executor: Any, data: Any, settings: Settings) -> FirstModel | None:
+        """``init`` fitted on the rows that trees may see; None where it is a constant."""
+        if not self._begins_with_a_model:
+            return None
+        cut = SeenRows(settings.seed, settings.held_out) if settings.held_out else None
+        classes = data.facts.classes
+        (model,) = train(executor, data, [Recruit("init", clone(self.init), cut)], classes=classes)
+        return FirstModel(model, settings.objective.loss, classes)
 
     # ---------------------------------------------------------------- parameters
 
@@ -129,10 +149,11 @@ class GradientBoosting(TreeEstimator):
         losses = ("log_loss",) if self._target == "classes" else VALUE_LOSSES
         if self.loss not in losses:
             raise InvalidParameterError(f"loss must be one of {list(losses)}, got {self.loss!r}.")
-        if not (self.init is None or (isinstance(self.init, str) and self.init == "zero")):
+        answer = "predict_proba" if self._target == "classes" else "predict"
+        if self._begins_with_a_model and not hasattr(self.init, answer):
             raise InvalidParameterError(
-                "init must be None, which starts at the best constant, or 'zero', got "
-                f"{self.init!r}. To boost what another model leaves over, fit its residuals."
+                "init must be None, which starts at the best constant, 'zero', or an estimator with fit and "
+                f"{answer}, got {self.init!r}."
             )
         check_number("learning_rate", self.learning_rate, least=0, above=True)
         check_number("n_estimators", self.n_estimators, least=1, whole=True)
@@ -170,16 +191,6 @@ class GradientBoosting(TreeEstimator):
                 stacklevel=4,
             )
 
-    def _check_weights(self, sample_weight: ArrayLike) -> None:
-        """A leaf's share of the weight is its share of the rows, where these weigh the same."""
-        given = "sample_weight" if sample_weight is not None else "class_weight"
-        weighted = sample_weight is not None or getattr(self, "class_weight", None) is not None
-        if self.min_weight_fraction_leaf > 0 and weighted:
-            raise InvalidParameterError(
-                f"min_weight_fraction_leaf={self.min_weight_fraction_leaf} holds for rows of equal weight, "
-                f"but {given} is given. Use min_samples_leaf, or leave {given} out."
-            )
-
     def _check_shares(self) -> None:
         check_number("min_weight_fraction_leaf", self.min_weight_fraction_leaf, least=0)
         if self.min_weight_fraction_leaf > 0.5:
@@ -207,7 +218,9 @@ class GradientBoosting(TreeEstimator):
                 f"class_weight must be 'balanced', a dict or None, got {weight!r}."
             )
 
-    def _settings(self, facts: DataFacts, features: Features | None, seed: int) -> Settings:
+    def _settings(
+        self, facts: DataFacts, features: Features | None, seed: int, weighted: bool
+    ) -> Settings:
         objective, n = self._objective(facts), facts.n_rows
         signs = signs_of(self._constraints(facts, features), facts)
         if objective.quantile is not None and signs.any():
@@ -221,14 +234,22 @@ class GradientBoosting(TreeEstimator):
         )
         held_out = float(self.validation_fraction) if self.n_iter_no_change else 0.0
         drawn = float(self.subsample) * (1 - held_out) * n
-        leaf = max(leaf, int(np.ceil(self.min_weight_fraction_leaf * drawn)))
+        share = float(self.min_weight_fraction_leaf)
+        if weighted and share > 0 and leaf > 1:
+            raise InvalidParameterError(
+                f"min_weight_fraction_leaf={share} and min_samples_leaf={self.min_samples_leaf} cannot both "
+                "hold where rows weigh differently: histograms count rows or weights. Leave one of them out, "
+                "or sample_weight and class_weight."
+            )
+        if not weighted:  # a share of the weight is one of the rows
+            leaf, share = max(leaf, int(np.ceil(share * drawn))), 0.0
         return Settings(
             objective, float(self.learning_rate), int(self.n_estimators), float(self.subsample),
             max(split, 2 * leaf), leaf, float(self.min_impurity_decrease),
             NO_LIMIT if self.max_depth is None else int(self.max_depth), self.max_leaf_nodes,
             min(features_of(self.max_features, facts.n_features), facts.n_features),
             float(self.l2_regularization), signs, held_out, self.n_iter_no_change, float(self.tol), seed,
-            self.init == "zero", float(self.ccp_alpha),
+            isinstance(self.init, str), float(self.ccp_alpha), share,
         )  # fmt: skip
 
     def _constraints(self, facts: DataFacts, features: Features | None) -> Any:
@@ -301,7 +322,9 @@ class GradientBoosting(TreeEstimator):
     # ---------------------------------------------------------------- what a fit leaves
 
     def _keep(self, grown: Boosted, settings: Settings) -> None:
-        self._trees = BoostedTrees(grown.start, grown.trees, grown.rates, grown.binning.coding)
+        self._trees = BoostedTrees(
+            grown.start, grown.trees, grown.rates, grown.binning.coding, grown.first
+        )
         if self.warm_start:
             self._grown = grown
         elif hasattr(self, "_grown"):
@@ -429,8 +452,12 @@ class GradientBoosting(TreeEstimator):
 
     @property
     def init_(self) -> Any:
-        """What the first tree starts from: scikit-learn's dummy of the best constant, or "zero"."""
+        """What the first tree starts from: scikit-learn's dummy of the best constant, "zero", or the fitted
+        ``init``.
+        """
         check_is_fitted(self)
+        if self._trees.first is not None:
+            return self._trees.first.model
         return "zero" if self.init == "zero" else self._constant(self._trees.start)
 
     def _constant(self, start: FloatArray) -> Any:

@@ -218,15 +218,18 @@ def part_rows(
 
 
 @exactly
-def fill_nodes(codes: Array, gh: Array, idx: Array, runs: Array, nodes: Array, hist: Array) -> None:
+def fill_nodes(
+    codes: Array, gh: Array, times: Array, idx: Array, runs: Array, nodes: Array, hist: Array
+) -> None:
     """Adds the rows of some nodes to their histograms.
 
     Parameters
     ----------
     codes : (n, d)
     gh : (n, 2) int64
+    times : (n,) int64, what a row counts for; empty for ones
     nodes : (m,) int64
-    hist : (m, d, bins, 2 or 3) int64: gradient, curvature and, of three, rows
+    hist : (m, d, bins, 2 or 3) int64: gradient, curvature and, of three, what rows count for
     """
     width, counted = hist.shape[2], hist.shape[3] > 2
     one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
@@ -250,6 +253,9 @@ def fill_nodes(codes: Array, gh: Array, idx: Array, runs: Array, nodes: Array, h
             )  # the last row has no second: the same one without any weight
             g, h = np.int64(steps[r * two]), np.int64(steps[r * two + one])
             u, v = np.int64(0), np.int64(0)
+            own, other = np.int64(1), np.int64(more)
+            if len(times):
+                own, other = times[r], times[idx[i + one]] if more else np.int64(0)
             if more:
                 s = np.uint64(idx[i + one])
                 u, v = np.int64(steps[s * two]), np.int64(steps[s * two + one])
@@ -258,10 +264,10 @@ def fill_nodes(codes: Array, gh: Array, idx: Array, runs: Array, nodes: Array, h
                 for f in range(d):
                     x = at + np.uint64(rows[r + f]) * three
                     add_pair(cells, x, g, h)
-                    cells[x + two] += 1
+                    cells[x + two] += own
                     y = at + np.uint64(rows[s + f]) * three
                     add_pair(cells, y, u, v)
-                    cells[y + two] += np.int64(more)
+                    cells[y + two] += other
                     at += step
             else:
                 for f in range(d):

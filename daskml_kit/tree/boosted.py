@@ -13,6 +13,7 @@ from daskml_kit.kernels import tree_predict
 from daskml_kit.kernels.tree_categories import Coding
 from daskml_kit.kernels.tree_predict import Packed, add_values, packed
 from daskml_kit.tree.answers import dense_slices
+from daskml_kit.tree.boosting_first import FirstModel
 from daskml_kit.tree.boosting_tables import Table
 from daskml_kit.tree.structure import CategoricalTree, tree_from
 from daskml_kit.typing import Array, FloatArray, Matrix
@@ -48,6 +49,7 @@ class BoostedTrees:
     tables : for each iteration K trees
     rates : the learning rate of each iteration
     coding : of the categorical features' values; None without such features
+    first : the model that tells rows where they begin; None: at ``start``
     """
 
     def __init__(
@@ -56,12 +58,14 @@ class BoostedTrees:
         tables: Sequence[Sequence[Table]],
         rates: Sequence[float],
         coding: Coding | None = None,
+        first: FirstModel | None = None,
     ) -> None:
         self.start, self.tables, self.rates, self.coding = start, tables, rates, coding
+        self.first = first
         self._packed: dict[tuple[int, int], Packed] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (BoostedTrees, (self.start, self.tables, self.rates, self.coding))
+        return (BoostedTrees, (self.start, self.tables, self.rates, self.coding, self.first))
 
     def __len__(self) -> int:
         return len(self.tables)
@@ -87,15 +91,19 @@ class BoostedTrees:
 
     def raw(self, X: Matrix, last: int | None = None) -> FloatArray:
         """Raw predictions (n, K) of the first ``last`` iterations."""
-        out = np.tile(self.start, (X.shape[0], 1))
+        out = self._begun(X)
         last = len(self) if last is None else last
         if last:
             add(self.packed(0, last), X, out)
         return out
 
+    def _begun(self, X: Matrix) -> FloatArray:
+        """Raw predictions before the first tree."""
+        return np.tile(self.start, (X.shape[0], 1)) if self.first is None else self.first.raw(X)
+
     def stages(self, X: Matrix) -> Iterator[FloatArray]:
         """Raw predictions after each iteration: the same array, raised."""
-        out = np.tile(self.start, (X.shape[0], 1))
+        out = self._begun(X)
         for i in range(len(self)):
             add(self.packed(i, i + 1), X, out)
             yield out

@@ -34,6 +34,7 @@ from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.placement import WorkerInfo
 from daskml_kit.tree.binning import Binning, Survey, binned, bins_of, survey
+from daskml_kit.tree.boosting_first import FirstModel, begun
 from daskml_kit.tree.boosting_rows import Ask, Model, Plan, Told, boosting_round
 from daskml_kit.tree.boosting_start import Settings, begin
 from daskml_kit.tree.boosting_steps import Course, Standing, Steps, Tally
@@ -69,6 +70,7 @@ class Boosted:
     ----------
     loss : its name
     start : (K,) raw prediction before the first tree
+    first : the model that tells it row by row; None: ``start`` is that of all
     model : all trees, in codes
     trees : for each iteration K tables of what an estimator keeps
     scores, rates : mean losses, and the learning rate, of each iteration
@@ -83,6 +85,7 @@ class Boosted:
     scores: list[Scores] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     way: Way = "reduce"
+    first: FirstModel | None = None
 
     def copied(self) -> Boosted:
         """The same trees, to be added to."""
@@ -104,6 +107,7 @@ class BoostingGround:
     Attributes
     ----------
     lanes : all rows on every lane, for *replicate*
+    first : the model that tells rows where they begin; None where all begin at a constant
     """
 
     executor: Executor
@@ -112,6 +116,7 @@ class BoostingGround:
     found: Survey
     units: Units
     lanes: BlockDataset | None = None
+    first: FirstModel | None = None
 
     @property
     def way(self) -> Way:
@@ -127,9 +132,10 @@ def boosting_ground(
     max_bins: int,
     features: Features | None,
     binning: Binning | None,
+    first: FirstModel | None = None,
 ) -> Iterator[BoostingGround]:
     """``data`` binned, which replaces them: two passes, one of them a round; and copied, where that is the
-    way to grow. ``binning``: that of an earlier fit.
+    way to grow. ``binning``: that of an earlier fit. ``first``: see :class:`BoostingGround`.
 
     Raises
     ------
@@ -144,17 +150,20 @@ def boosting_ground(
         binning = bins_of(found.rows, max_bins, marks, found.categories)
     else:
         _check_known(binning, found.categories, features)
-    with binned(executor, data, binning) as codes:
+    coded = (
+        executor.map(data, begun, (binning, first)) if first else binned(executor, data, binning)
+    )
+    with coded as codes:
         data.release()
         units = units_of(found, data.facts.n_rows, 1)
         empty = found._replace(rows=found.rows[:0])
         if way_to_boost(executor, data.facts, binning, settings) == "replicate":
             with executor.replicate(codes) as lanes:
-                yield BoostingGround(executor, codes, binning, empty, units, lanes)
+                yield BoostingGround(executor, codes, binning, empty, units, lanes, first)
             return
         with executor.map(codes, _joined, None) as joined:
             codes.release()
-            yield BoostingGround(executor, joined, binning, empty, units)
+            yield BoostingGround(executor, joined, binning, empty, units, None, first)
 
 
 def way_to_boost(executor: Executor, facts: DataFacts, binning: Binning, settings: Settings) -> Way:
@@ -215,7 +224,9 @@ def _joined(bundle: Bundle, _: None) -> Bundle:
 def boost(ground: BoostingGround, settings: Settings, before: Boosted | None = None) -> Boosted:
     """Grow trees until there are ``n_estimators`` iterations, or the held-out loss has stalled."""
     executor, data, found = ground.executor, ground.data, ground.found
-    start = None if before is None else before.start
+    start: FloatArray | None = None if before is None else before.start
+    if ground.first is not None:
+        start = np.zeros(settings.objective.width)  # rows know better
     plan, targets = begin(executor, data, settings, ground.binning, ground.units, start)
     objective = settings.objective
     out = before or Boosted(
@@ -223,8 +234,10 @@ def boost(ground: BoostingGround, settings: Settings, before: Boosted | None = N
         ground.binning,
         plan.start,
         Model.empty(objective.width, ground.binning.set_words),
+        first=ground.first,
     )
-    first = objective.first(targets, plan.start) if before is None else _measured(ground, plan, out)
+    alike = before is None and ground.first is None
+    first = objective.first(targets, plan.start) if alike else _measured(ground, plan, out)
     out.way, binning, room = ground.way, ground.binning, np.inf
     if ground.lanes is not None:
         data, plan = ground.lanes, replace(plan, lanes=len(ground.lanes.bundles))
@@ -244,7 +257,7 @@ def boost(ground: BoostingGround, settings: Settings, before: Boosted | None = N
 
 
 def _measured(ground: BoostingGround, plan: Plan, out: Boosted) -> FloatArray:
-    """How large gradients are after the trees of an earlier fit: one round, without any sums."""
+    """How large gradients are where rows begin apart, or after earlier trees: one round, without sums."""
     reduction = boosting_round("boost-measure", replace(plan, fit=uuid.uuid4().hex))
     ask = Ask(len(out.trees), out.model, (), (), np.array([np.inf, np.inf, np.inf, 0.0]))
     told: Told = ground.executor.reduce(ground.data, reduction, ask)

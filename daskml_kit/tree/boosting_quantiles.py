@@ -13,6 +13,7 @@ from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.reduction import Reduction
+from daskml_kit.tree.boosting_first import target_of
 from daskml_kit.tree.boosting_rows import Plan, drawn_rows, held_out_rows
 from daskml_kit.typing import IntArray
 
@@ -59,7 +60,6 @@ def start_quantile(executor: Executor, data: BlockDataset, plan: Plan, quantile:
 
 def _target_counts(plan: Plan, block: Block, asked: _Prefix) -> IntArray:
     out = np.zeros((1, kernel.BUCKETS), np.int64)
-    assert block.y is not None
     n = block.n_rows
     w = np.empty(0) if block.weight is None else np.array(block.weight)
     drawn = drawn_rows(
@@ -67,7 +67,7 @@ def _target_counts(plan: Plan, block: Block, asked: _Prefix) -> IntArray:
     )
     idx = (np.arange(n) if drawn is None else np.flatnonzero(drawn)).astype(np.int32)
     kernel.residual_counts(
-        np.array(block.y, np.float64), w, plan.unit_weight, np.zeros(n), idx,
+        np.array(target_of(block), np.float64), w, plan.unit_weight, np.zeros(n), idx,
         np.array([[0, len(idx)]]), np.zeros(1, np.int64), np.array([asked.prefix], np.uint64),
         asked.stage, out,
     )  # fmt: skip

@@ -19,6 +19,7 @@ from daskml_kit.kernels.blocks import frozen
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.random import uniform
 from daskml_kit.runtime.reduction import Reduction
+from daskml_kit.tree.boosting_first import held_out, raw_of, target_of
 from daskml_kit.tree.boosting_limbs import Frontier, dealt, grown, spare_rows
 from daskml_kit.tree.boosting_tables import Table
 from daskml_kit.tree.boosting_trees import Limb
@@ -46,6 +47,7 @@ class Plan:
     loss : named tuple, as the kernels take it
     start : (K,) raw prediction before the first tree
     stride : 2, or 3 where rows are counted
+    by_weight : whether a row counts for its weight
     unit_weight : of a weight as an integer
     lanes : each of which holds all rows, and answers for its share of them; 0 where rows are spread
     """
@@ -61,6 +63,7 @@ class Plan:
     held_out: float
     unit_weight: float
     lanes: int = 0
+    by_weight: bool = False
 
     @property
     def n_bins(self) -> int:
@@ -315,7 +318,13 @@ def _add(plan: Plan, block: Block, ask: Ask, out: Told) -> None:
             runs = _share(plan, block, rows.runs[k][nodes])
             into = slice(at, at + len(nodes))
             kernel.fill_nodes(
-                codes, rows.gh[k], rows.idx[k], runs, np.arange(len(nodes)), out.hist[into]
+                codes,
+                rows.gh[k],
+                rows.times,
+                rows.idx[k],
+                runs,
+                np.arange(len(nodes)),
+                out.hist[into],
             )
             out.rows[into] += runs[:, 1] - runs[:, 0]
             at += len(nodes)
@@ -363,6 +372,7 @@ class _Rows:
     gh: IntArray  # (K, n, 2)
     spare: IntArray
     every: IntArray  # all rows by position
+    times: IntArray  # what they count for in histograms; empty for ones
     columns: IntArray | None = None  # (d, n), a copy of the codes where they are narrow
     drawn: Array | None = None  # rows of the growing tree; None: all
     idx: tuple[IntArray, ...] = ()
@@ -398,7 +408,7 @@ class _Rows:
                 continue
             out.append(grown(
                 k, front, mine, self.runs[k][ids[mine]], partial(self._parted_by, codes, k),
-                partial(kernel.fill_nodes, codes, self.gh[k], self.idx[k]),
+                partial(kernel.fill_nodes, codes, self.gh[k], self.times, self.idx[k]),
                 self.plan.n_bins,
             ))  # fmt: skip
         return tuple(out)
@@ -487,14 +497,14 @@ def _before(ask: Ask) -> tuple[int, int]:
 
 def _again(plan: Plan, block: Block, codes: Array, ask: Ask) -> _Rows:
     """The rows of the iteration before, from the model alone."""
-    assert block.y is not None
     n, width = block.n_rows, len(plan.start)
-    y = np.array(block.y, np.float64)
+    y = np.array(target_of(block), np.float64)
     weight = np.empty(0) if block.weight is None else np.array(block.weight, np.float64)
-    raw = np.repeat(plan.start[:, None], n, axis=1)
+    raw = raw_of(block, plan.start)
     rows = _Rows(
         plan, -1, y, weight, held_out_rows(plan, block.rows), raw,
         np.empty((width, n, 2), np.int64), np.empty(n, np.int32), np.arange(n, dtype=np.int32),
+        _whole(plan, weight) if plan.by_weight and len(weight) else np.empty(0, np.int64),
         frozen(codes.T) if codes.shape[1] <= NARROW else None,
         leaf_rows=np.zeros(0, np.int64),
     )  # fmt: skip
@@ -509,7 +519,7 @@ def held_out_rows(plan: Plan, rows: range) -> Array | None:
     """Which rows no tree sees; None for none."""
     if plan.held_out == 0.0:
         return None
-    return uniform(plan.seed, "boosting-held-out", rows) < plan.held_out
+    return held_out(plan.seed, plan.held_out, rows)
 
 
 def drawn_rows(
@@ -538,12 +548,18 @@ def _roles(n: int, last: Array | None, following: Array | None, held: Array | No
     return out.astype(np.uint8)
 
 
+def _whole(plan: Plan, weight: FloatArray) -> IntArray:
+    """Weights as integers."""
+    out: IntArray = np.rint(weight / plan.unit_weight).astype(np.int64)
+    return out
+
+
 def _weights(plan: Plan, weight: FloatArray, roles: IntArray, n: int) -> IntArray:
     """The weight of the rows of each role, as integers."""
     if not len(weight):
         counts = np.bincount(roles, minlength=N_ROLES) if len(roles) else np.eye(1, N_ROLES) * n
         return counts.ravel().astype(np.int64) * round(1 / plan.unit_weight)
-    whole = np.rint(weight / plan.unit_weight).astype(np.int64)
+    whole = _whole(plan, weight)
     if not len(roles):
         return np.array([whole.sum(), 0, 0, 0, 0], np.int64)
     return np.array([whole[roles == role].sum() for role in range(N_ROLES)], np.int64)

@@ -15,6 +15,7 @@ from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.tree.binning import Binning
+from daskml_kit.tree.boosting_first import target_of
 from daskml_kit.tree.boosting_losses import Objective, Targets
 from daskml_kit.tree.boosting_quantiles import start_quantile
 from daskml_kit.tree.boosting_rows import Plan, held_out_rows
@@ -47,6 +48,9 @@ class Settings:
     seed: int
     zero_start: bool = False
     ccp_alpha: float = 0.0
+    min_weight: float = (
+        0.0  # of a leaf, as a share of what trees draw; where rows weigh differently
+    )
 
 
 def begin(
@@ -68,8 +72,9 @@ def begin(
     n_classes = 0 if facts.classes is None else len(facts.classes)
     plan = Plan(
         uuid.uuid4().hex, objective.loss, np.zeros(objective.width), facts.n_features,
-        binning.missing_bin, 3 if settings.min_samples_leaf > 1 else 2, settings.seed,
-        settings.subsample, settings.held_out, units.weight,
+        binning.missing_bin, 3 if settings.min_samples_leaf > 1 or settings.min_weight else 2,
+        settings.seed, settings.subsample, settings.held_out, units.weight,
+        by_weight=settings.min_weight > 0,
     )  # fmt: skip
     targets = _targets(executor, data, plan, units, n_classes)
     _check_held_out(targets, settings, facts.n_rows)
@@ -126,17 +131,17 @@ def _targets(
 
 def _target_sums(plan: Plan, block: Block, asked: tuple[Units, int]) -> _Sums:
     units, n_classes = asked
-    assert block.y is not None
+    target = target_of(block)
     w = np.ones(block.n_rows) if block.weight is None else block.weight
     held = held_out_rows(plan, block.rows)
     seen = w > 0 if held is None else ~held & (w > 0)
     every = np.rint(w / units.weight).astype(np.int64)
-    y, w, whole = block.y[seen].astype(np.float64), w[seen], every[seen]
+    y, w, whole = target[seen].astype(np.float64), w[seen], every[seen]
     shares = np.array([int(whole[y == k].sum()) for k in range(n_classes)], np.int64)
     value = np.rint(w * y / units.value).astype(np.int64)
-    weighty = block.y if block.weight is None else block.y[block.weight > 0]
+    weighty = target if block.weight is None else target[block.weight > 0]
     least = float(weighty.astype(np.float64).min(initial=np.inf))
-    most = float(np.abs(block.y).max(initial=0.0))
+    most = float(np.abs(target).max(initial=0.0))
     missing = _missing(np.asarray(block.X), plan.missing_bin)
     return _Sums(int(every.sum()), int(whole.sum()), int(value.sum()), shares, least, most, missing)
 

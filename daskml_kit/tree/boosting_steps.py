@@ -276,12 +276,20 @@ class _Walk:
         # What a row of mean weight was rounded to.
         times = course.targets.all_weight / course.n_rows if units[3] > 0 else 1.0
         return Pursuit(
-            float(settings.l2), settings.min_samples_leaf,
+            float(settings.l2), self._least(),
             settings.min_gain * course.targets.weight,
             float(units[0]), float(units[1]), float(units[0] * times),
             0.0 if flat else float(units[1] * times), course.plan.missing_bin,
             int(settings.signs.any()),
         )  # fmt: skip
+
+    def _least(self) -> int:
+        """What the rows of a leaf must count for: themselves, or their weights as integers."""
+        settings, plan = self.course.settings, self.course.plan
+        if not plan.by_weight:
+            return settings.min_samples_leaf
+        drawn = settings.subsample * self.course.targets.weight / plan.unit_weight
+        return max(2, int(np.ceil(settings.min_weight * drawn * (1 - 1e-12))))
 
     def _shape(self, iteration: int, k: int) -> Shape:
         settings, d = self.course.settings, self.course.plan.n_features
@@ -292,6 +300,7 @@ class _Walk:
             settings.max_depth, settings.max_leaf_nodes, settings.min_samples_split,
             self.course.counts, settings.signs, self.course.categorical, self.course.set_words,
             draw, settings.ccp_alpha * settings.subsample * self.course.targets.weight,
+            settings.min_weight > 0,
         )  # fmt: skip
 
     # ---------------------------------------------------------------- what comes of it

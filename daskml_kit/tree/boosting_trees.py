@@ -28,7 +28,7 @@ class Shape(NamedTuple):
     """How large a tree may grow, and where it is searched.
 
     ``draw`` gives the features (d,) bool that a node searches; None for all. A split is kept where what is
-    below it is worth more than ``leaf_cost`` a leaf.
+    below it is worth more than ``leaf_cost`` a leaf. ``by_weight``: what is counted is no rows.
     """
 
     max_depth: int
@@ -40,6 +40,7 @@ class Shape(NamedTuple):
     set_words: int  # of a set of categories; 0 where no feature is categorical
     draw: Callable[[int], Array] | None  # by the node's path
     leaf_cost: float = 0.0
+    by_weight: bool = False
 
 
 @dataclass(eq=False)
@@ -305,7 +306,8 @@ class BoostingTree:
 
     def _might_split(self, child: Node) -> bool:
         """Before its rows are known, where they are not counted."""
-        child.rows = int(child.sums[2]) if len(child.sums) > 2 else self.shape.min_samples_split
+        counted = len(child.sums) > 2 and not self.shape.by_weight
+        child.rows = int(child.sums[2]) if counted else self.shape.min_samples_split
         out = self._may_split(child)
         child.rows = -1
         return out

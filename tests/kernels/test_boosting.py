@@ -50,12 +50,13 @@ def test_rows_are_moved_and_summed(by_column, stride):
     gh = rng.integers(-(2**40), 2**40, (N, 2))
     nodes = np.array([3, 6, 2])
     hist = np.ones((3, D, BINS, stride), np.int64)
-    kernel.fill_nodes(CODES, gh, idx, runs, nodes, hist)
+    times = rng.integers(0, 9, N) if by_column else np.empty(0, np.int64)
+    kernel.fill_nodes(CODES, gh, times, idx, runs, nodes, hist)
     for node, cells in zip(nodes, hist, strict=True):
         rows = rows_of(node)
         moved = idx[slice(*runs[node])]  # in order, but for nodes that were split since
         np.testing.assert_array_equal(np.sort(moved) if node == 2 else moved, rows)
-        terms = np.column_stack([gh, np.ones(N, np.int64)])[rows, :stride]
+        terms = np.column_stack([gh, times if len(times) else np.ones(N, np.int64)])[rows, :stride]
         for f in range(D):
             expected = np.ones((BINS, stride), np.int64)
             np.add.at(expected, CODES[rows, f], terms)
