@@ -13,19 +13,29 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import sparse
-from sklearn import ensemble as reference
+from sklearn import ensemble as reference, linear_model
 from sklearn.base import clone
+from sklearn.dummy import DummyRegressor
 from sklearn.metrics import log_loss
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_limits
 
 import daskml_kit
 from daskml_kit.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
+from daskml_kit.linear_model import LogisticRegression
 from daskml_kit.runtime import executor as protocol
-from daskml_kit.tree import boosting_limbs, boosting_rows, boosting_steps, boosting_trees
+from daskml_kit.tree import (
+    boosting_first,
+    boosting_limbs,
+    boosting_rows,
+    boosting_steps,
+    boosting_trees,
+)
 from daskml_kit.tree.export import export_text
-from tests.integration.clusters import kill, local_cluster, pids
+from tests.integration.clusters import kill, local_cluster, lone_workers, pids
 
 rng = np.random.default_rng(0)
 N = 600
@@ -106,18 +116,21 @@ def test_the_trees_of_scikit_learn(case):
     )
 
 
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["alike", "weighted"])
 @pytest.mark.parametrize("given", [{"ccp_alpha": 0.05}, {"min_weight_fraction_leaf": 0.06}])
-def test_pruned_and_light_leaves_are_scikit_learns(given):
+def test_pruned_and_light_leaves_are_scikit_learns(given, weight):
     """Squared errors, where both search the same splits for the same gain."""
-    model = R(n_estimators=8, max_depth=5, **given).fit(X, SCORE)
+    model = R(n_estimators=8, max_depth=5, **given).fit(X, SCORE, weight)
     theirs = reference.GradientBoostingRegressor(**given, n_estimators=8, max_depth=5, tol=0)
-    np.testing.assert_allclose(model.predict(X), theirs.fit(X, SCORE).predict(X), rtol=1e-5)
+    np.testing.assert_allclose(model.predict(X), theirs.fit(X, SCORE, weight).predict(X), rtol=1e-5)
     sizes = [m.tree_.n_leaves for (m,) in model.estimators_]
     assert sizes == [m.tree_.n_leaves for (m,) in theirs.estimators_]
     assert len(set(sizes)) > 1
     with daskml_kit.config_context(trees="replicate"):
-        spread = clone(model).fit(da.from_array(X, chunks=(250, 5)), SCORE)
+        spread = clone(model).fit(da.from_array(X, chunks=(250, 5)), SCORE, weight)
     assert bits(spread) == bits(model)
+    if weight is not None:
+        return
     for kind, y in ((C, CLASSES), (R, SCORE)):
         loss = {"loss": "quantile"} if kind is R else {}
         pruned = kind(n_estimators=3, max_depth=5, **given, **loss).fit(X, y)
@@ -125,6 +138,59 @@ def test_pruned_and_light_leaves_are_scikit_learns(given):
         whole = kind(n_estimators=3, max_depth=5, **loss).fit(X, y)
         assert least >= N * given.get("min_weight_fraction_leaf", 0)
         assert bits(pruned) != bits(whole)
+
+
+def test_trees_begin_with_a_model_as_scikit_learns_do():
+    given = {"n_estimators": 6, "init": linear_model.LinearRegression()}
+    model = R(**given, warm_start=True).fit(X, SCORE, WEIGHT)
+    assert not hasattr(model.init, "coef_")  # theirs is fitted in place
+    theirs = reference.GradientBoostingRegressor(**given).fit(X, SCORE, WEIGHT)
+    np.testing.assert_allclose(model.predict(X), theirs.predict(X), rtol=1e-5)
+    np.testing.assert_allclose(model.init_.coef_, theirs.init_.coef_, rtol=1e-4)
+    np.testing.assert_allclose(model.to_sklearn().predict(X), model.predict(X), rtol=1e-12)
+    *_, last = model.staged_predict(X)
+    np.testing.assert_array_equal(last, model.predict(X))
+    model.set_params(n_estimators=9).fit(X, SCORE, WEIGHT)
+    whole = R(**given | {"n_estimators": 9}).fit(X, SCORE, WEIGHT)
+    np.testing.assert_allclose(model.predict(X), whole.predict(X), rtol=1e-6)
+    # What is held out, no model sees.
+    held = boosting_first.held_out(3, 0.4, range(N))
+    stopped = R(
+        init=linear_model.Ridge(), n_iter_no_change=5, validation_fraction=0.4, random_state=3
+    )
+    stopped.set_params(loss="quantile", alpha=0.5, n_estimators=5).fit(X, SCORE)
+    np.testing.assert_allclose(
+        stopped.init_.coef_, linear_model.Ridge().fit(X[~held], SCORE[~held]).coef_, rtol=1e-4
+    )
+    counts = R(loss="poisson", init=DummyRegressor(), n_estimators=3).fit(X, COUNTS)
+    np.testing.assert_allclose(
+        counts.predict(X), R(loss="poisson", n_estimators=3).fit(X, COUNTS).predict(X), rtol=1e-6
+    )
+    with pytest.raises(InvalidParameterError, match="does not support sample weights"):
+        R(init=KNeighborsRegressor()).fit(X, SCORE, WEIGHT)
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(
+    ("trees", "y", "init"),
+    [
+        ("reduce", CLASSES, LogisticRegression(max_iter=500)),
+        ("replicate", LABELS, GaussianNB()),
+    ],
+    ids=["reduce", "replicate"],
+)
+def test_a_first_model_trains_where_the_rows_are(client, trees, y, init):
+    rows = X.astype(np.float32)
+    model = C(init=init, n_estimators=3, subsample=0.8, random_state=0).fit(rows, y)
+    plain = clone(init).fit(rows, y).predict_proba(rows)
+    assert model.train_score_[-1] < log_loss(y, plain) * (2 if y is LABELS else 1)
+    theirs = model.to_sklearn()
+    np.testing.assert_allclose(theirs.predict_proba(rows), model.predict_proba(rows), rtol=1e-9)
+    with daskml_kit.config_context(trees=trees):
+        lazy = da.from_array(rows, chunks=(250, 5))
+        spread = clone(model).fit(lazy, da.from_array(y, chunks=250))
+    found = pickle.loads(pickle.dumps(spread)).predict_proba(lazy).compute()
+    np.testing.assert_allclose(found, model.predict_proba(rows), rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", [C, R])
@@ -546,7 +612,9 @@ def test_more_iterations_are_added():
         (R(loss="gamma"), COUNTS, "needs y > 0"),
         (R(loss="absolute_error", monotonic_cst=[1, 0, 0, 0, 0]), SCORE, "cannot be kept"),
         (R(max_depth=None), SCORE, "needs max_leaf_nodes"),
-        (R(init=R()), SCORE, "init must be None"),
+        (R(init=3), SCORE, "init must be None"),
+        (C(init=R()), LABELS, "init must be None.*predict_proba"),
+        (R(init=linear_model.LinearRegression), SCORE, "got the class LinearRegression"),
         (C(subsample=0.0), LABELS, "subsample must be"),
         (C(learning_rate=0), LABELS, "learning_rate must be"),
         (C(monotonic_cst=[1, 0]), LABELS, "monotonic_cst has shape"),
@@ -556,9 +624,9 @@ def test_more_iterations_are_added():
         (C(ccp_alpha=-1.0), LABELS, "ccp_alpha must be"),
         (R(min_weight_fraction_leaf=0.6), SCORE, "at most 0.5"),
         (
-            C(min_weight_fraction_leaf=0.1, class_weight="balanced"),
+            C(min_weight_fraction_leaf=0.1, min_samples_leaf=3, class_weight="balanced"),
             LABELS,
-            "but class_weight is given",
+            "cannot both hold",
         ),
     ],
 )
@@ -591,35 +659,30 @@ def test_a_cluster_grows_the_same_model(client, executor, trees):
 @pytest.mark.cluster
 def test_a_worker_may_die_in_the_middle():
     model = C(n_estimators=4, max_depth=4, subsample=0.8, random_state=0)
-    lazy, seen, before = da.from_array(HOLED, chunks=(100, 5)), [], []
+    lazy, seen = da.from_array(HOLED, chunks=(100, 5)), [[]]
     real = protocol.FitLog.emit
 
-    with local_cluster() as client:
-        victims = pids(client)
+    with local_cluster(0) as client, lone_workers(client, 3):  # who dies stays dead
+        victims = list(pids(client).values())
 
         @functools.wraps(real)
         def emit(log, event):
             real(log, event)
-            if getattr(event, "name", "") == "boost-level":
-                seen.append(event)
-                if len(seen) == 10:
-                    kill(next(iter(victims.values())))
-            elif getattr(event, "name", "") == "replicate" and not before:
-                before.extend(victims.values())
-                kill(before[0])
+            name = getattr(event, "name", "")
+            seen[-1].append(name)
+            first, spread = name == "replicate" and len(victims) == 3, len(seen) == 2
+            if first or (spread and seen[-1].count("boost-level") == 10 and len(victims) == 2):
+                kill(victims.pop())
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(protocol.FitLog, "emit", emit)
             labels = da.from_array(LABELS, chunks=100)
             copied = clone(model).fit(lazy, labels)
-            client.wait_for_workers(2)
-            seen.clear()
-            victims = pids(client)
+            seen.append([])
             with daskml_kit.config_context(trees="reduce"):
                 spread = clone(model).fit(lazy, labels)
-        client.wait_for_workers(2)
-    assert before
-    assert len(seen) >= 17
+    assert len(victims) == 1
+    assert seen[1].count("boost-level") >= 17
     assert bits(copied) == bits(spread) == bits(model.fit(HOLED, LABELS))
 
 
