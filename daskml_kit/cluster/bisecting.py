@@ -32,13 +32,14 @@ class BisectingKMeans(StartedModel):
     n_clusters : int, default=8
     init : {"random", "k-means++"}, default="random"
         Two rows of a cluster, in proportion to their weights; with "k-means++" the second in proportion to
-        its squared distance to the first too.
+        its squared distance to the first too. From there a split goes as far as a sample of the cluster tells
+        (2,000 rows, of all splits at most one row in 16; none below 100), before all rows are read.
     n_init : int, default=1
         Runs for each split, in the same passes; the best is kept.
     random_state : int, RandomState or None
         Draws are keyed by seed and row: chunks don't change them.
     max_iter : int, default=300
-        Most iterations of a split.
+        Most iterations of a split, over the sample and then over all rows.
     verbose : int, default=0
         1 shows a progress line.
     tol : float, default=1e-4
@@ -67,6 +68,7 @@ class BisectingKMeans(StartedModel):
     References
     ----------
     Steinbach, Karypis, Kumar (2000). A comparison of document clustering techniques. KDD workshop.
+    Bradley, Fayyad (1998). Refining initial points for k-means clustering. ICML.
 
     Examples
     --------

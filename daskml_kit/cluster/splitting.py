@@ -3,6 +3,9 @@
 A split depends on its own rows only, so clusters that the strategy will come to later, or never, are split
 side by side with the first: for k clusters about log2(k) generations of 2-means instead of k - 1, one
 after the other. Which splits count is decided afterwards, best first, as if one had followed the other.
+
+A split begins with two rows of the cluster, and where there are many rows it goes as far as a sample of them
+tells before all are read (:mod:`daskml_kit.cluster.refining`): the sample comes with the two rows.
 """
 
 from __future__ import annotations
@@ -18,6 +21,15 @@ import numpy as np
 from daskml_kit.cluster.assignment import Tally
 from daskml_kit.cluster.ground import Ground
 from daskml_kit.cluster.lloyd import Rule, Run, stepped
+from daskml_kit.cluster.refining import (
+    LEAST_ROWS_EACH,
+    ROWS_EACH,
+    SAMPLE_VALUES,
+    SHARE,
+    TOL,
+    Points,
+    sample_of,
+)
 from daskml_kit.cluster.selection import Chosen, merged, race, smallest
 from daskml_kit.cluster.side_by_side import side_by_side
 from daskml_kit.kernels.exact_sums import Grid, resolved
@@ -68,12 +80,17 @@ class Drawing(NamedTuple):
 def nodes(block: Block, tree: Tree) -> IntArray:
     """The leaf of each row (n,) int32, kept in the block's scratch: rows go on from where they were."""
     known: tuple[Tree, IntArray] | None = block.scratch.pop("bisect", None)
-    at: IntArray = np.zeros(block.n_rows, np.int32)
-    if known is not None and _grew(known[0], tree):
-        at = known[1]
-    descend(block.X, tree.centers, tree.child, at)
-    block.scratch["bisect"] = (tree, at)
-    return at
+    if known is None or not _same(known[0], tree):
+        grew = known is not None and _grew(known[0], tree)
+        at = known[1] if known is not None and grew else np.zeros(block.n_rows, np.int32)
+        descend(block.X, tree.centers, tree.child, at)
+        known = tree, at
+    block.scratch["bisect"] = known
+    return known[1]
+
+
+def _same(old: Tree, new: Tree) -> bool:
+    return np.array_equal(old.child, new.child) and np.array_equal(old.centers, new.centers)
 
 
 def _grew(old: Tree, new: Tree) -> bool:
@@ -96,8 +113,7 @@ class Kept(NamedTuple):
         n_pairs, there = len(self.sides.n_rows), asked.slot >= 0
         return (
             n_pairs == len(asked.pairs)
-            and np.array_equal(self.tree.centers, asked.tree.centers)
-            and np.array_equal(self.tree.child, asked.tree.child)
+            and _same(self.tree, asked.tree)
             and np.array_equal(self.slot[there], asked.slot[there])
             and all(map(np.array_equal, self.grid, asked.grid))
         )
@@ -217,15 +233,36 @@ class Strategy:
 
 def split(ground: Ground, growth: Growth, which: Sequence[int], how: Strategy) -> None:
     """Split some leaves: for each run two draws or one, one pass an iteration, and one for the costs."""
-    tree = growth.tree
+    tree, facts = growth.tree, ground.data.facts
     slot = np.full(len(tree.centers), -1, dtype=np.int64)
     slot[list(which)] = np.arange(len(which))
-    steps = Steps(tree, slot, tuple(which), how, ground.origin, ground.grid)
+    steps = Steps(
+        tree,
+        slot,
+        tuple(which),
+        how,
+        ground.origin,
+        ground.grid,
+        sample_size(len(which), facts.n_rows, facts.n_features),
+    )
     halves = Halves()
     while halves.final is None:
         halves = ground.executor.lead(ground.data, steps, halves)
     for k, leaf in enumerate(which):
         _append(growth, leaf, halves.runs, halves.final, k, how)
+
+
+def sample_size(n_splits: int, n_rows: int, n_features: int) -> int:
+    """Rows of each leaf's sample, 0 where they would be too few to help.
+
+    Examples
+    --------
+    >>> sample_size(1, 40_000, 20), sample_size(4, 40_000, 20), sample_size(2, 1_000, 20)
+    (2000, 625, 0)
+    """
+    rows = min(n_rows // SHARE, SAMPLE_VALUES // n_features)
+    size = min(2 * ROWS_EACH, rows // n_splits)
+    return size if size >= 2 * LEAST_ROWS_EACH else 0
 
 
 class Halves(NamedTuple):
@@ -247,6 +284,7 @@ class Steps:
     how: Strategy
     origin: FloatArray  # (d,) of the ground
     grid: Grid
+    n_sample: int  # rows of each leaf on which its split begins
 
     def __call__(
         self, executor: Executor, data: BlockDataset, halves: Halves, go_on: Callable[[], bool]
@@ -296,13 +334,26 @@ class Steps:
         centers = [tree.centers[leaf] for leaf in self.which]
         name = f"bisect-{run}-{len(tree.centers)}"
         drawing = Drawing(tree, self.slot, how.seed, name)
-        rows = [one.points for one in executor.reduce(data, draw(1 if how.far else 2), drawing)]
+        size = self.n_sample + 1 if self.n_sample else 2
+        drawn = executor.reduce(data, draw(size), drawing)
+        rows = [one.points[: 1 if how.far else 2] for one in drawn]
         if how.far:
             start = np.stack([_two(one, at)[0] for one, at in zip(rows, centers, strict=True)])
             drawing = Drawing(tree, self.slot, how.seed, f"{name}-far", start)
             second = executor.reduce(data, draw(1), drawing)
             rows = [np.concatenate([a, b.points]) for a, b in zip(rows, second, strict=True)]
-        return [_two(one, at) for one, at in zip(rows, centers, strict=True)]
+        pairs = [_two(one, at) for one, at in zip(rows, centers, strict=True)]
+        if not self.n_sample:
+            return pairs
+        return [self._refined(one, pair) for one, pair in zip(drawn, pairs, strict=True)]
+
+    def _refined(self, drawn: Chosen, pair: FloatArray) -> FloatArray:
+        """A pair (2, d) where a sample of the leaf's rows takes it."""
+        points, weights = sample_of(drawn, self.n_sample)
+        if len(points) < 2 * LEAST_ROWS_EACH:
+            return pair
+        sample = Points.of(points, weights)
+        return sample.lloyd(pair, self.how.max_iter, max(self.how.tol, TOL * sample.variance))
 
 
 def _two(rows: Array, center: Array) -> FloatArray:

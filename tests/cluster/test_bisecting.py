@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits, make_blobs
 from sklearn.metrics import adjusted_rand_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from daskml_kit.cluster import BisectingKMeans
+from daskml_kit.cluster import BisectingKMeans, splitting
 from daskml_kit.exceptions import InvalidParameterError
 from tests.cluster.data import grid_blobs, row_weights
 
@@ -84,6 +84,26 @@ def test_clusters_are_split_side_by_side():
     for k in range(16):
         own = BLOBS[model.labels_ == k]
         np.testing.assert_allclose(model.cluster_centers_[k], own.mean(axis=0), atol=0.05)
+
+
+def test_a_split_begins_on_a_sample_of_many_rows(monkeypatch):
+    X, _ = make_blobs(20_000, 5, centers=12, cluster_std=3.0, random_state=0)
+    weight, model = row_weights(len(X)), BisectingKMeans(6, random_state=0)
+    whole = clone(model).fit(X, sample_weight=weight)
+    lazy = da.from_array(X, chunks=((5, 0, 11_995, 8_000), 5))
+    parts = clone(model).fit(lazy, sample_weight=weight)
+    np.testing.assert_array_equal(parts.cluster_centers_, whole.cluster_centers_)
+
+    def fitted():
+        models = [BisectingKMeans(8, random_state=seed).fit(X) for seed in range(3)]
+        n_rounds = [sum(one["name"] == "bisect" for one in m.history_) for m in models]
+        return sum(n_rounds), np.median([m.inertia_ for m in models])
+
+    sampled = fitted()
+    monkeypatch.setattr(splitting, "sample_size", lambda *_: 0)
+    alone = fitted()
+    assert sampled[0] < 0.7 * alone[0]
+    assert sampled[1] < 1.02 * alone[1]
 
 
 def test_edges():
