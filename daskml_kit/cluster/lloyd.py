@@ -197,13 +197,16 @@ def lloyd(
     One pass an iteration for all runs together, one more for each iteration that empties a cluster, and
     one at the end.
     """
-    runs, iterations = tuple(starts), Iterations(rule, ground.origin, ground.grid, unroll)
+    runs: Runs = tuple(starts)
+    iterations = Iterations(rule, ground.origin, ground.grid, unroll, whole=not with_labels)
     while _unfinished(runs):
         if unroll == 1:
             runs = ground.executor.lead(ground.data, iterations, runs)
         else:
             runs = iterations.ahead(ground.executor, ground.data, runs)
-    return _labelled(ground, runs, with_labels)
+    if any(run.final is None for run in runs):
+        runs = iterations.labelled(ground.executor, ground.data, runs, with_labels=with_labels)
+    return runs
 
 
 def _unfinished(runs: Runs) -> bool:
@@ -218,14 +221,19 @@ class Iterations:
     origin: FloatArray  # (d,) of the ground
     grid: Grid
     unroll: int = 1
+    whole: bool = (
+        False  # with the last pass, where it brings no labels: these are too many for a message
+    )
 
     def __call__(
         self, executor: Executor, data: BlockDataset, runs: Runs, go_on: Callable[[], bool]
     ) -> Runs:
-        """Iterations one by one, while they go on."""
+        """Iterations one by one, while they go on, and the last pass if it is theirs."""
         while True:
             runs = self._filled(executor, data, self._one(executor, data, runs))
-            if not (_unfinished(runs) and go_on()):
+            if not _unfinished(runs):
+                return self.labelled(executor, data, runs) if self.whole else runs
+            if not go_on():
                 return runs
 
     def ahead(self, executor: Executor, data: BlockDataset, runs: Runs) -> Runs:
@@ -268,6 +276,20 @@ class Iterations:
             for run, far in zip(runs, chosen, strict=True)
         )
 
+    def labelled(
+        self, executor: Executor, data: BlockDataset, runs: Runs, *, with_labels: bool = False
+    ) -> Runs:
+        """Runs with inertia and labels where they ended: one pass."""
+        passes = side_by_side(labelling(with_labels=with_labels))
+        at = _where(("strict", "near", "last"), self.origin, self.grid, runs)
+        found = executor.reduce(data, passes, at, objective=_least_inertia)
+        return tuple(
+            run
+            if one is None
+            else replace(run, final=one, n_distances=run.n_distances + one.n_distances)
+            for run, one in zip(runs, found, strict=True)
+        )
+
 
 LLOYD = side_by_side(tally("lloyd"))
 
@@ -289,19 +311,6 @@ def _updated(rule: Rule, runs: Runs, found: tuple[Tally | None, ...]) -> Runs:
 
 def _least(runs: Runs) -> float:
     return min(run.cost for run in runs)
-
-
-def _labelled(ground: Ground, runs: Runs, with_labels: bool) -> Runs:
-    """Runs with inertia and labels where they ended: one pass."""
-    passes = side_by_side(labelling(with_labels=with_labels))
-    at = _where(("strict", "near", "last"), ground.origin, ground.grid, runs)
-    found = ground.executor.reduce(ground.data, passes, at, objective=_least_inertia)
-    return tuple(
-        run
-        if one is None
-        else replace(run, final=one, n_distances=run.n_distances + one.n_distances)
-        for run, one in zip(runs, found, strict=True)
-    )
 
 
 def _least_inertia(found: tuple[Labelled | None, ...]) -> float:
