@@ -22,7 +22,7 @@ N_ROWS = int(os.environ.get("WIDE_ROWS", "10000"))
 N_COLUMNS = int(os.environ.get("WIDE_COLUMNS", "50000"))
 N_USED, N_CHUNKS, SHARES = 100, 10, (0.2, 0.1)
 REPEATS = 3
-EPOCHS = 8  # most of SAGA's, which would take many minutes to its tolerance
+EPOCHS = 4  # most of SAGA's, of 20 s each at this size; to its tolerance it would take many minutes
 
 
 def columns_of(chunk: int) -> np.ndarray:

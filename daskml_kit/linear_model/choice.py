@@ -42,16 +42,19 @@ LOCAL = ("admm", "giant", "cocoa")
 """Those whose rounds hold local computations (:mod:`~daskml_kit.linear_model.pieces`). They are asked for by
 name: where a Hessian can be formed, Newton needs fewer rounds, and else Newton-CG is as good or better."""
 
-NEWTON_ROUNDS, LBFGS_ROUNDS = 8, 60
-"""Rounds to a gradient of 1e-6 on problems of condition 100 to 1,000 (``docs/design.md``)."""
+NEWTON_ROUNDS, NEWTON_HESSIANS, LBFGS_ROUNDS = 8, 5, 60
+"""Rounds to a gradient of 1e-6 on problems of condition 100 to 1,000 (``docs/design.md``), and how many of
+Newton's ask for a Hessian."""
 
 SKETCHED_ROUNDS, SKETCHED_ROUNDS_OF_CLASSES = 15, 30
 """The same of L-BFGS with a sketch of the Hessian, two classes and several. Measured on 6,000 x 20, Hessians
 of condition 10 to 10,000, C of 1 and 1,000: two classes 12 to 16 rounds, five 21 to 34, Newton 7 or 8."""
 
-ROUND_SECONDS = 0.01  # messages of one round, by task graphs
-GRAM_SPEED = 4e10  # operations a second of one core in the Hessian's kernel
-PASS_SPEED = 7e9  # the same in the fused pass for value and gradient
+ROUND_SECONDS = 0.001  # messages of one round: 0.7 ms led by a worker, 3 by direct calls
+GRAM_SPEED = 9e9  # operations a second of one core in the Hessian's kernel
+PASS_SPEED = 2.6e9  # the same in the fused pass for value and gradient, which waits for memory
+"""Measured on 5,000 x 20 to 1,000,000 x 50 and 50,000 x 200, of condition 10 and 10,000, to 1e-4 and 1e-8, in
+one process and on two workers (``docs/solvers.md``)."""
 SAMPLE = 1_000
 """Rows a coefficient for Newton's first Hessians. Measured on 1,000,000 x 50 to a gradient of 1e-8: exact
 Hessians 8 passes and 1.66 s of processor time, 1,000 rows a coefficient 9 and 0.58, 200 rows 11 and 0.88."""
@@ -68,8 +71,9 @@ def newton_is_cheaper(
 ) -> bool:
     """Whether exact Newton beats L-BFGS on dense data of this shape.
 
-    Newton pays ``n d^2 K(K+1)/2`` operations a round and a Cholesky factorisation on the driver, for few
-    rounds; L-BFGS ``4 n d K`` for many, with a sketch of the Hessian for two to four times Newton's.
+    Newton pays ``n d^2 K(K+1)/2`` operations and a Cholesky factorisation on the driver for each of its few
+    Hessians (``n`` of the sample's rows, where rows are many); L-BFGS ``4 n d K`` a round for more rounds,
+    with a sketch of the Hessian for two to four times Newton's.
 
     Parameters
     ----------
@@ -84,10 +88,11 @@ def newton_is_cheaper(
     every = rows_a_sample(facts, n_outputs * width)
     hessian = facts.n_rows / every * width**2 * pairs + (n_outputs * width) ** 3 / 3
     gradient = 4.0 * facts.n_rows * width * n_outputs
-    newton = NEWTON_ROUNDS * (ROUND_SECONDS + hessian / GRAM_SPEED + gradient / PASS_SPEED)
+    a_round = ROUND_SECONDS + gradient / PASS_SPEED
+    newton = NEWTON_ROUNDS * a_round + NEWTON_HESSIANS * hessian / GRAM_SPEED
     known = SKETCHED_ROUNDS if n_outputs == 1 else SKETCHED_ROUNDS_OF_CLASSES
     rounds = known if sketched else LBFGS_ROUNDS
-    return newton <= rounds * (ROUND_SECONDS + gradient / PASS_SPEED)
+    return newton <= rounds * a_round
 
 
 def rows_a_sample(facts: DataFacts, size: int) -> int:

@@ -364,7 +364,7 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
         name = self._solver_name
         if name == "auto":
             outputs = 1 if len(shape) == 1 else shape[0]
-            small = newton_is_cheaper(facts, outputs, shape[-1], sketched=True)
+            small = newton_is_cheaper(facts, outputs, shape[-1], sketched=kinks is None)
             name = "newton" if small else "lbfgs"
         every = rows_a_sample(facts, int(np.prod(shape)))
         return solver_named(name, kinks, every, sketch_for(facts, shape[-1]))

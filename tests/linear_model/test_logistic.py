@@ -152,7 +152,7 @@ def test_warm_start_needs_the_same_shape():
         ({"C": 0.0}, "C .* must be a number > 0"),
         ({"C": -1.0}, "C .* must be a number > 0"),
         ({"C": np.nan}, "C .* must be a number > 0"),
-        ({"solver": "sag"}, "solver must be one of .* got 'sag'"),
+        ({"solver": "svd"}, "solver must be one of .* got 'svd'"),
         ({"max_iter": -1}, "max_iter must be an integer >= 0"),
         ({"unroll": 0}, "unroll must be an integer >= 1"),
         ({"class_weight": "even"}, "class_weight"),

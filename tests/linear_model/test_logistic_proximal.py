@@ -107,7 +107,7 @@ def test_few_rounds():
     ("how", "words"),
     [
         ({"l1_ratio": 1.5}, r"l1_ratio must be between 0 and 1, got 1\.5"),
-        ({"l1_ratio": None}, "l1_ratio must be a number >= 0, got None"),
+        ({"l1_ratio": "half"}, "l1_ratio must be a number >= 0, got 'half'"),
         (
             {"l1_ratio": 0.5, "solver": "newton-cg"},
             "'newton-cg' needs .* gradient everywhere.*'lbfgs'",
