@@ -1,4 +1,4 @@
-"""RidgeCV: leave-one-out from two passes, folds from one."""
+"""RidgeCV: from the Gram matrix of the features, or of the rows where these are fewer."""
 
 from __future__ import annotations
 
@@ -10,11 +10,19 @@ import numpy as np
 
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.kernels import Moments
+from daskml_kit.linear_model.few_rows import (
+    FewRows,
+    few_rows_of,
+    has_few_rows,
+    rows_of,
+    solution,
+)
 from daskml_kit.linear_model.folds import (
     FOLD_MOMENTS,
     fold_moments,
     pooled,
     refuse_many_moments,
+    refuse_weightless,
     row_splits,
     squared_errors,
 )
@@ -28,8 +36,10 @@ from daskml_kit.linear_model.normal_equations import NormalEquations, spectrum
 from daskml_kit.linear_model.regressor import LinearRegressor, check_flag
 from daskml_kit.linear_model.unused import check_unused
 from daskml_kit.runtime.block import Block
+from daskml_kit.runtime.columns import ColumnDataset, open_columns
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
+from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.runtime.sources import is_dask, unwrap
 from daskml_kit.typing import ArrayLike, FloatArray
@@ -123,6 +133,12 @@ class Errors(NamedTuple):
     spread: FloatArray  # (n_targets,) of y about its mean, sums
 
 
+def spread_of(rows: FewRows) -> FloatArray:
+    """Squares of y about its mean, sums, (n_targets,)."""
+    mean = rows.weight @ rows.y / rows.weight.sum()
+    return np.asarray(rows.weight @ (rows.y - mean) ** 2)
+
+
 def _r2(errors: Errors) -> FloatArray:
     spread = np.broadcast_to(errors.spread, errors.squares.shape)
     constant = np.where(errors.squares == 0, 1.0, 0.0)
@@ -155,7 +171,7 @@ class RidgeCV(LinearRegressor):
         None means exact leave-one-out. For the others see
         :class:`~daskml_kit.linear_model.ElasticNetCV`.
     gcv_mode : {"auto", "svd", "eigen"} or None
-        As in scikit-learn, for its sake only: there is one way here, from the Gram matrix.
+        As in scikit-learn, for its sake only: the shape of X decides, see below.
     store_cv_results : bool, default=False
         Keep ``cv_results_``, for leave-one-out of data in this process.
     alpha_per_target : bool, default=False
@@ -177,8 +193,9 @@ class RidgeCV(LinearRegressor):
     Notes
     -----
     Beside the pass that loads: folds take one pass, leave-one-out two, because the leverage of a row needs
-    the Gram matrix of all. It is exact, with weights and intercept, whatever the number of penalties. At
-    most 5,000 features.
+    the Gram matrix of all. It is exact, with weights and intercept, whatever the number of penalties.
+    With no more rows than features, and at most 5,000, the Gram matrix of the rows takes the place of that
+    of the features, from data brought together by columns: two passes for either, any number of features.
 
     References
     ----------
@@ -239,26 +256,40 @@ class RidgeCV(LinearRegressor):
         alphas = self._checked()
         self._refuse_rows_elsewhere(X)
         self.__dict__.pop("cv_results_", None)  # of the last fit
-        with self._opened(X, y, sample_weight, target="values", multi_output=True) as (
-            data,
-            executor,
-        ):
-            facts = data.facts
-            refuse_many_features(type(self).__name__, facts.n_features)
-            if self.cv is None:
-                total, scores = self._left_out(data, executor, alphas)
-            else:
-                total, scores = self._folds(data, executor, alphas)
-            best = np.argmax(scores, axis=0)
-            each = np.arange(scores.shape[1])
-            strengths = np.broadcast_to(alphas[best], (total.xy.shape[1],)).astype(np.float64)
-            w = penalised_solution(data, executor, total, NormalEquations(total.xx, strengths))
-            self._keep(facts, w.T, total.mean_y - total.mean_x @ w)
+        how: dict[str, Any] = {"target": "values", "multi_output": True}
+        if has_few_rows(X):
+            with self._opened(X, y, sample_weight, opener=open_columns, **how) as (data, executor):
+                self._fit_few_rows(data, executor, alphas)
+        else:
+            with self._opened(X, y, sample_weight, **how) as (data, executor):
+                self._fit_many_rows(data, executor, alphas)
+        return self
+
+    def _fit_few_rows(self, data: ColumnDataset, executor: Executor, alphas: FloatArray) -> None:
+        assert data.row_facts is not None
+        facts, rows = data.row_facts, few_rows_of(data, executor, self.fit_intercept)
+        chosen = self._left_out_few if self.cv is None else self._folds_few
+        strengths = self._choose(facts, alphas, chosen(rows, facts, alphas))
+        self._keep(facts, *solution(data, executor, rows, strengths))
+
+    def _fit_many_rows(self, data: BlockDataset, executor: Executor, alphas: FloatArray) -> None:
+        facts = data.facts
+        refuse_many_features(type(self).__name__, facts.n_features)
+        chosen = self._left_out if self.cv is None else self._folds
+        total, scores = chosen(data, executor, alphas)
+        strengths = self._choose(facts, alphas, scores)
+        w = penalised_solution(data, executor, total, NormalEquations(total.xx, strengths))
+        self._keep(facts, w.T, total.mean_y - total.mean_x @ w)
+
+    def _choose(self, facts: DataFacts, alphas: FloatArray, scores: FloatArray) -> FloatArray:
+        """The best penalty, one a target; it is kept, and its score."""
+        best = np.argmax(scores, axis=0)
+        strengths = np.broadcast_to(alphas[best], (max(facts.n_outputs, 1),)).astype(np.float64)
         several, columns = facts.n_outputs > 1, facts.n_outputs > 0
         self.alpha_: Any = strengths if self.alpha_per_target and several else float(strengths[0])
-        found = scores[best, each]
+        found = scores[best, np.arange(scores.shape[1])]
         self.best_score_: Any = found if self.alpha_per_target and columns else float(found[0])
-        return self
+        return strengths
 
     def _checked(self) -> FloatArray:
         """The penalties; the other parameters are checked too."""
@@ -312,10 +343,44 @@ class RidgeCV(LinearRegressor):
             squares = self._kept_each(data, executor, params)
         else:
             squares = executor.reduce(data, LEFT_OUT, params)
-        # Without scoring the mean is over rows, whatever they weigh.
-        weight_sum = data.facts.n_rows if self.scoring is None else total.weight_sum
-        errors = Errors(squares, weight_sum, data.facts.n_rows, total.yy)
-        return about, self._scored(self.scoring or "neg_mean_squared_error", errors)
+        return about, self._scored_left_out(squares, data.facts, total.weight_sum, total.yy)
+
+    def _left_out_few(self, rows: FewRows, facts: DataFacts, alphas: FloatArray) -> FloatArray:
+        errors = np.stack([rows.left_out(a) for a in alphas.tolist()], axis=2)
+        squares = rows.weight[:, None, None] * errors**2
+        if self.store_cv_results:
+            each = squares if self.scoring is None else rows.y[:, :, None] - errors
+            self._keep_each(each, facts)
+        return self._scored_left_out(
+            squares.sum(axis=0).T, facts, rows.weight.sum(), spread_of(rows)
+        )
+
+    def _folds_few(self, rows: FewRows, facts: DataFacts, alphas: FloatArray) -> FloatArray:
+        splits, scores = row_splits(self.cv, facts), []
+        for i, split in enumerate(splits.splits):
+            train, test = rows_of(splits.cells, split, facts.n_rows)
+            own, rest = rows.of(train), rows.of(test)
+            refuse_weightless(i, own.weight.sum(), rest.weight.sum())
+            products = rows.gram[np.ix_(test, train)]
+            each = [
+                rest.weight @ (rest.y - own.guess(products, np.full(rows.y.shape[1], a))) ** 2
+                for a in alphas
+            ]
+            errors = Errors(np.array(each), rest.weight.sum(), len(test), spread_of(rest))
+            scores.append(self._scored(self.scoring or "r2", errors))
+        return np.asarray(np.mean(scores, axis=0))
+
+    def _scored_left_out(
+        self, squares: FloatArray, facts: DataFacts, weight_sum: float, spread: FloatArray
+    ) -> FloatArray:
+        """Without scoring the mean is over rows, whatever they weigh."""
+        total = facts.n_rows if self.scoring is None else weight_sum
+        errors = Errors(squares, total, facts.n_rows, spread)
+        return self._scored(self.scoring or "neg_mean_squared_error", errors)
+
+    def _keep_each(self, rows: FloatArray, facts: DataFacts) -> None:
+        flat = facts.n_outputs == 0
+        self.cv_results_ = np.asarray(rows[:, 0] if flat else rows, dtype=facts.dtype)
 
     def _kept_each(self, data: BlockDataset, executor: Executor, params: LeaveOneOut) -> FloatArray:
         """Sums of squared residuals; the numbers of the rows are kept."""
@@ -323,8 +388,7 @@ class RidgeCV(LinearRegressor):
         each_left_out: Reduction[Any, Any, Any] = Reduction("leave-one-out-rows", chunk, _join)
         found = executor.reduce(data, each_left_out, params)
         rows = np.concatenate([found[start][1] for start in sorted(found)])
-        flat = data.facts.n_outputs == 0
-        self.cv_results_ = np.asarray(rows[:, 0] if flat else rows, dtype=data.facts.dtype)
+        self._keep_each(rows, data.facts)
         return np.asarray(sum(sums for sums, _ in found.values()))
 
     def _folds(
