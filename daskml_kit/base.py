@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any
@@ -14,7 +15,9 @@ from sklearn.base import (
     ClassifierMixin as _ClassifierMixin,
     RegressorMixin as _RegressorMixin,
 )
+from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import Tags
+from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from daskml_kit.exceptions import InvalidParameterError
@@ -24,14 +27,26 @@ from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.events import FitEvent, FitLog
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.in_kind import RowFunction, map_rows, stand_in, target_columns
-from daskml_kit.runtime.ingest import Spec, check_matrix
+from daskml_kit.runtime.ingest import DataFacts, Spec, check_matrix
 from daskml_kit.runtime.opening import ClassWeights, RowEdges, open_dataset
 from daskml_kit.runtime.progress import ProgressLine
 from daskml_kit.runtime.reduction import Reduction
-from daskml_kit.runtime.sources import constant_column, is_dask, unwrap, wanted_dtype, whole_rows
-from daskml_kit.typing import Array, ArrayLike, Matrix, TargetKind
+from daskml_kit.runtime.sources import (
+    constant_column,
+    is_column,
+    is_dask,
+    unwrap,
+    wanted_dtype,
+    whole_rows,
+)
+from daskml_kit.typing import Array, ArrayLike, FloatArray, Matrix, TargetKind
 
 _ROW_DTYPES = (np.float64, np.float32)
+
+COLUMN = (
+    "A column-vector y was passed when a 1d array was expected. Please change the shape of y to "
+    "(n_samples,), for example using y.ravel(), or y['column'] of a dataframe."
+)
 
 
 class BlockEstimator(BaseEstimator):
@@ -89,6 +104,8 @@ class BlockEstimator(BaseEstimator):
             min_classes=min_classes,
             told_apart=told_apart,
         )
+        if target != "none" and not multi_output and is_column(y):
+            warnings.warn(COLUMN, DataConversionWarning, stacklevel=4)
         log = FitLog(name, max_iter=_bound(self, "max_iter"), tol=_bound(self, "tol"))
         line = ProgressLine(name) if getattr(self, "verbose", 0) else None
         if line is not None:
@@ -145,8 +162,9 @@ class BlockEstimator(BaseEstimator):
         y: ArrayLike = None,
         *,
         target: TargetKind = "none",
+        check: Callable[[DataFacts], None] | None = None,
     ) -> Any:
-        """One reduction over rows that the estimator was not fitted on."""
+        """One reduction over rows that the estimator was not fitted on, if ``check`` lets them pass."""
         validate_data(self, stand_in(X), reset=False, skip_check_array=True)
         spec = self._spec(X, target=target)
         log = FitLog(f"{spec.estimator}.{reduction.name}")
@@ -155,6 +173,8 @@ class BlockEstimator(BaseEstimator):
                 X, y, _weight_column(sample_weight, X), spec=spec, log=log
             )
         with _closing(data, executor, log):
+            if check is not None:
+                check(data.facts)
             return executor.reduce(data, reduction, params)
 
     def _map_rows(self, X: ArrayLike, fn: RowFunction, **how: Any) -> Any:
@@ -262,6 +282,60 @@ def check_number(
         raise InvalidParameterError(f"{name} must be {words}, got {value!r}.")
 
 
+def weights_of_classes(
+    given: Any, facts: DataFacts, counts: FloatArray | None
+) -> FloatArray | None:
+    """The weight of each class, as ``class_weight`` has it.
+
+    Parameters
+    ----------
+    given : dict, "balanced" or None
+    facts : of data with classes
+    counts : (n_classes,) what "balanced" counts: rows of each class, or their weights
+
+    Returns
+    -------
+    (n_classes,), or None where ``given`` is None
+
+    Raises
+    ------
+    InvalidParameterError
+        For weights that are negative or no finite numbers, or that leave no row any weight; and classes of
+        which ``given`` says nothing, or that the data have not.
+    """
+    if given is None:
+        return None
+    assert facts.classes is not None
+    assert facts.class_weight_sums is not None
+    if not (isinstance(given, dict) or (isinstance(given, str) and given == "balanced")):
+        raise InvalidParameterError(
+            f"class_weight must be 'balanced', a dict or None, got {given!r}."
+        )
+    remedy = "Pass 'balanced', or a dict with a weight of at least 0 for each class."
+    try:
+        with np.errstate(divide="ignore"):
+            weights: FloatArray = compute_class_weight(
+                given, classes=facts.classes, y=facts.classes, sample_weight=counts
+            )
+    except (TypeError, ValueError) as error:
+        raise InvalidParameterError(
+            f"class_weight={given!r} does not fit the data. {str(error).rstrip('.')}. {remedy}"
+        ) from error
+    if isinstance(given, str):  # what weighs nothing can't be made to weigh as much as the others
+        weights = np.where(np.isfinite(weights), weights, 0.0)
+    bad = ~(np.isfinite(weights) & (weights >= 0))
+    if bad.any():
+        raise InvalidParameterError(
+            f"class_weight={given!r} gives the class {facts.classes[bad].tolist()[0]!r} the weight "
+            f"{weights[bad][0]}. {remedy}"
+        )
+    if not weights @ facts.class_weight_sums > 0:
+        raise InvalidParameterError(
+            f"class_weight={given!r} leaves no row any weight. Pass a weight above 0 for some class."
+        )
+    return weights
+
+
 def _bound(estimator: Any, name: str) -> Any:
     """A parameter that says how long a fit may take, for the events; None where it is no number."""
     value = getattr(estimator, name, None)
@@ -311,4 +385,10 @@ class RegressorMixin(_RegressorMixin):
         return float(r2_score(y, self.predict(X), sample_weight=sample_weight))
 
 
-__all__ = ["BlockEstimator", "ClassifierMixin", "RegressorMixin", "check_number"]
+__all__ = [
+    "BlockEstimator",
+    "ClassifierMixin",
+    "RegressorMixin",
+    "check_number",
+    "weights_of_classes",
+]

@@ -9,11 +9,10 @@ from typing import Any, Literal, Self
 import numpy as np
 from scipy import sparse
 from scipy.special import log_softmax, softmax
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import check_is_fitted
 
-from daskml_kit.base import BlockEstimator, ClassifierMixin, check_number
-from daskml_kit.exceptions import InvalidParameterError
+from daskml_kit.base import BlockEstimator, ClassifierMixin, check_number, weights_of_classes
+from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
 from daskml_kit.linear_model.by_columns import fit_logistic, goes_by_columns
 from daskml_kit.linear_model.centring import as_they_are, centred
 from daskml_kit.linear_model.choice import (
@@ -293,27 +292,19 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
         problem = "" if np.isinf(self._strength[0]) else f"C={self.C!r}"
         return Binomial(), problem or ("bounds" if self._bounded else "")
 
-    def _numbers(self, y: ArrayLike) -> ArrayLike:
-        return (y if hasattr(y, "dtype") else np.asarray(y)) == self.classes_[1]
+    _summary_target = "classes"
+
+    def _check_summary(self, facts: DataFacts) -> None:
+        """Codes of other labels would be other numbers."""
+        if not np.array_equal(np.asarray(facts.classes), self.classes_):
+            raise InvalidDataError(
+                "A summary is of the data that the model was fitted to: the model knows the labels "
+                f"{self.classes_.tolist()}, y has {np.asarray(facts.classes).tolist()}. Pass the y of fit."
+            )
 
     def _class_weights(self, facts: DataFacts) -> FloatArray | None:
-        """The weight of each class, from one weighted pseudo-row a class."""
-        if self.class_weight is None:
-            return None
-        assert facts.classes is not None
-        try:
-            weights: FloatArray = compute_class_weight(
-                self.class_weight,
-                classes=facts.classes,
-                y=facts.classes,
-                sample_weight=facts.class_weight_sums,
-            )
-        except ValueError as error:
-            raise InvalidParameterError(
-                f"class_weight={self.class_weight!r} does not fit the data. {error} Pass 'balanced', or a "
-                "dict with a weight for each class."
-            ) from error
-        return weights
+        """The weight of each class; "balanced" sums the weights of rows."""
+        return weights_of_classes(self.class_weight, facts, facts.class_weight_sums)
 
     def _weight_sum(self, facts: DataFacts) -> float:
         weights = self._class_weights(facts)

@@ -37,8 +37,9 @@ from daskml_kit.linear_model.targets import (
 )
 from daskml_kit.losses import Binomial, Gamma, HalfSquared, Poisson
 from daskml_kit.runtime.block import Block
+from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.reduction import Reduction
-from daskml_kit.typing import ArrayLike, FloatArray
+from daskml_kit.typing import ArrayLike, FloatArray, TargetKind
 
 SINGULAR = 1e-13
 """Smallest over largest eigenvalue of the scaled information that is more than rounding."""
@@ -69,7 +70,7 @@ def _extra(loss: Any, y: FloatArray, mean: FloatArray, s: FloatArray) -> FloatAr
 
 
 def _chunk(loss: Any, fit_intercept: bool, block: Block, w: FloatArray) -> Sums:
-    y = np.asarray(block.y)
+    y = np.asarray(block.y, dtype=np.float64)  # of classes their codes
     s = np.ones(len(y)) if block.weight is None else block.weight
     eta = predict_linear(block.X, w, fit_intercept).astype(np.float64)
     mean = loss.inverse_link(eta)
@@ -226,6 +227,8 @@ def summarize(model: Any, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike =
 class Summarised:
     """An estimator of an unpenalised generalised linear model: it has a summary."""
 
+    _summary_target: TargetKind = "values"
+
     def summary(
         self, X: ArrayLike = None, y: ArrayLike = None, sample_weight: ArrayLike = None
     ) -> Summary:
@@ -248,7 +251,7 @@ class Summarised:
         InvalidParameterError
             The model is penalised or bounded, has several targets or classes, or needs the data.
         InvalidDataError
-            Features are collinear, or there are no more rows than coefficients.
+            Features are collinear, there are no more rows than coefficients, or y has other labels.
 
         Notes
         -----
@@ -264,8 +267,9 @@ class Summarised:
             sums: Reduction[FloatArray, Sums, Sums] = Reduction(
                 "information", partial(_chunk, loss, model.fit_intercept), _combine
             )
-            numbers = self._numbers(y)
-            total = model._reduced(X, sample_weight, sums, w, numbers, target="values")
+            total = model._reduced(
+                X, sample_weight, sums, w, y, target=self._summary_target, check=self._check_summary
+            )
             return _summary(model, loss, w, total)
         known = self._known()
         if known is None:
@@ -279,9 +283,8 @@ class Summarised:
         """The loss, and in words what of the model is no unpenalised fit."""
         raise NotImplementedError
 
-    def _numbers(self, y: ArrayLike) -> ArrayLike:
-        """The targets as numbers."""
-        return y
+    def _check_summary(self, facts: DataFacts) -> None:
+        """Refuse data that the model can't have been fitted to."""
 
     def _known(self) -> Sums | None:
         """What the fit's own rounds told."""

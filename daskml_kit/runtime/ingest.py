@@ -9,7 +9,8 @@ blocks into one bundle; it reads no row of X.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -30,6 +31,12 @@ JOIN_BYTES = 1 << 20
 _FEW_LABELS = 1 << 16  # labels this close together are counted even where rows are fewer
 _SAFE = 1 << 53
 _WHOLE = 1 << 24  # up to here float32 has all whole numbers
+
+_REMEDIES = {
+    "X": "Encode categories, turn times into numbers of a unit of your choice, or drop such columns.",
+    "y": "Use a classifier for labels, or encode them.",
+    "sample_weight": "Pass one weight of at least 0 a row.",
+}
 
 
 @dataclass(frozen=True)
@@ -145,19 +152,33 @@ def check_matrix(X: Any, spec: Spec) -> Matrix:
 
     Missing values (NaN) are let through where the spec allows them, infinite ones never.
     """
-    out: Matrix = check_array(
-        X,
-        accept_sparse="csr" if spec.accept_sparse else False,
-        accept_large_sparse=True,
-        dtype=np.dtype(spec.dtype),
-        order="C",
-        ensure_all_finite="allow-nan" if spec.allow_nan else True,
-        ensure_min_samples=0,
-        ensure_min_features=0,
-        input_name="X",
-        estimator=spec.estimator,
-    )
+    with _numbers_needed("X"):
+        out: Matrix = check_array(
+            X,
+            accept_sparse="csr" if spec.accept_sparse else False,
+            accept_large_sparse=True,
+            dtype=np.dtype(spec.dtype),
+            order="C",
+            ensure_all_finite="allow-nan" if spec.allow_nan else True,
+            ensure_min_samples=0,
+            ensure_min_features=0,
+            input_name="X",
+            estimator=spec.estimator,
+        )
     return out
+
+
+@contextmanager
+def _numbers_needed(name: str) -> Iterator[None]:
+    """Say of what is no number in which argument it is, and what to do."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        text = str(error)
+        if not text.startswith(("could not convert", "float() argument", "The DType")):
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name} must hold numbers: {text}. {_REMEDIES[name]}") from error
 
 
 def merged(given: Any, rows: Any, feature: int) -> Array:
@@ -213,12 +234,12 @@ def _check_target(y: Any, n_rows: int, spec: Spec) -> tuple[Array | None, Array 
 def _check_values(y: Any, spec: Spec) -> FloatArray:
     ndim = getattr(y, "ndim", 1)
     if ndim == 1 or not spec.multi_output:
-        y = column_or_1d(y, warn=True)
+        y = column_or_1d(y)
     return _numeric(y, "y", ensure_2d=False)
 
 
 def _check_labels(y: Any) -> tuple[Array, Array]:
-    y = column_or_1d(np.asarray(y), warn=True)
+    y = column_or_1d(np.asarray(y))
     if y.dtype.kind == "f":
         check_array(y, ensure_2d=False, ensure_min_samples=0, input_name="y")
     elif y.dtype.kind == "O":
@@ -270,16 +291,17 @@ def _check_weight(weight: Any, n_rows: int) -> FloatArray | None:
 
 
 def _numeric(a: Any, name: str, *, ensure_2d: bool) -> FloatArray:
-    out: FloatArray = check_array(
-        a,
-        dtype=np.float64,
-        order="C",
-        ensure_2d=ensure_2d,
-        allow_nd=False,
-        ensure_min_samples=0,
-        ensure_min_features=0,
-        input_name=name,
-    )
+    with _numbers_needed(name):
+        out: FloatArray = check_array(
+            a,
+            dtype=np.float64,
+            order="C",
+            ensure_2d=ensure_2d,
+            allow_nd=False,
+            ensure_min_samples=0,
+            ensure_min_features=0,
+            input_name=name,
+        )
     return out
 
 

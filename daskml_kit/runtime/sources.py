@@ -46,6 +46,13 @@ def unwrap(a: Any) -> Any:
     return a.data if isinstance(a, xr.DataArray) else a
 
 
+def is_column(a: Any) -> bool:
+    """Whether ``a`` has two dimensions and one column."""
+    rows = unwrap(a)
+    rows = rows if hasattr(rows, "ndim") or rows is None else np.asarray(rows)
+    return getattr(rows, "ndim", 0) == 2 and bool(rows.shape[1] == 1)
+
+
 def constant_column(X: Any, value: float) -> Any:
     """``value`` once for each row of X, lazy where X is, with its chunks."""
     rows: Any = unwrap(X)
@@ -210,17 +217,28 @@ def refuse_text(frame: Any) -> None:
     """
     if isinstance(frame, np.ndarray | da.Array) and frame.dtype.kind in "USMm":
         raise InvalidDataError(
-            f"X has dtype {frame.dtype}, numbers are needed. Encode it first, for example with "
-            "dask_ml.preprocessing.OrdinalEncoder."
+            f"X has dtype {frame.dtype}, numbers are needed. "
+            + (
+                "Turn times into numbers of a unit of your choice first: (X - X.min()) / "
+                "np.timedelta64(1, 's')."
+                if frame.dtype.kind in "mM"
+                else "Encode it first, for example with dask_ml.preprocessing.OrdinalEncoder."
+            )
         )
     if not isinstance(frame, pd.DataFrame):
         return
     usable = {c: _is_numeric(frame[c]) for c in frame.columns if not _is_duplicated(frame, c)}
     bad = [str(c) for c, ok in usable.items() if not ok]
     if bad:
-        kinds = {str(frame[c].dtype) for c in frame.columns if not usable.get(c, True)}
+        kinds = {frame[c].dtype for c in frame.columns if not usable.get(c, True)}
+        names = sorted(map(str, kinds))
+        if all(kind.kind in "mM" for kind in kinds):
+            raise InvalidDataError(
+                f"Columns {bad} hold {names}, numbers are needed. Turn times into numbers of a unit of your "
+                "choice first, for example (times - times.min()).dt.total_seconds(), or drop them."
+            )
         raise InvalidDataError(
-            f"Columns {bad} hold {sorted(kinds)}: could not convert string to float. Encode them first, "
+            f"Columns {bad} hold {names}: could not convert string to float. Encode them first, "
             "for example with dask_ml.preprocessing.OneHotEncoder, or drop them."
         )
 

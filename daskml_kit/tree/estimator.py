@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from sklearn.utils import Tags
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from daskml_kit.base import BlockEstimator, check_number
+from daskml_kit.base import BlockEstimator, check_number, weights_of_classes
 from daskml_kit.exceptions import InvalidDataError, InvalidDataTypeError, InvalidParameterError
 from daskml_kit.kernels.tree_splits import CRITERIA, MOST_TIMES, POISSON, Rules
 from daskml_kit.runtime.in_kind import RowFunction
@@ -128,20 +127,7 @@ class TreeEstimator(BlockEstimator):
 
     def _class_weights(self, facts: DataFacts) -> FloatArray | None:
         """The weight of each class; "balanced" counts rows, whatever they weigh."""
-        given = self._class_weight()
-        if given is None:
-            return None
-        assert facts.classes is not None
-        try:
-            weights: FloatArray = compute_class_weight(
-                given, classes=facts.classes, y=facts.classes, sample_weight=facts.class_rows
-            )
-        except ValueError as error:
-            raise InvalidParameterError(
-                f"class_weight={given!r} does not fit the data. {error} Pass 'balanced', or a dict with a "
-                "weight for each class."
-            ) from error
-        return weights
+        return weights_of_classes(self._class_weight(), facts, facts.class_rows)
 
 
 @dataclass(frozen=True)

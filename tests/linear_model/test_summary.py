@@ -169,3 +169,12 @@ def test_collinear_features_and_too_few_rows():
         summarize(LinearRegression().fit(twice, Y), twice, Y)
     with pytest.raises(InvalidDataError, match="4 rows leave nothing"):
         summarize(LinearRegression().fit(X[:4], Y[:4]), X[:4], Y[:4])
+
+
+def test_labels_that_the_fit_never_saw():
+    model = LogisticRegression(C=np.inf, **EXACT).fit(X, LABELS)
+    refused = r"knows the labels \['no', 'yes'\], y has \[0, 1\]"
+    with pytest.raises(InvalidDataError, match=refused):
+        model.summary(X, (LABELS == "yes").astype(int))
+    ours, lazy = model.summary(X, LABELS), da.from_array(X, chunks=(80, -1))
+    assert model.summary(lazy, pd.Series(LABELS)).deviance == pytest.approx(ours.deviance)

@@ -13,6 +13,7 @@ import xarray as xr
 from distributed.protocol import deserialize, serialize
 from hypothesis import given, settings, strategies as st
 from scipy import sparse
+from sklearn.exceptions import DataConversionWarning
 
 import daskml_kit
 from daskml_kit.exceptions import (
@@ -21,7 +22,7 @@ from daskml_kit.exceptions import (
     InvalidDataTypeError,
     InvalidParameterError,
 )
-from daskml_kit.linear_model import LogisticRegression, Ridge
+from daskml_kit.linear_model import LogisticRegression, PoissonRegressor, Ridge
 from daskml_kit.runtime.block import Block, Bundle
 from daskml_kit.runtime.events import FitLog
 from daskml_kit.runtime.ingest import Spec
@@ -315,7 +316,22 @@ def test_objects_that_are_not_numbers():
     rows = frame().astype(object)
     rows.iloc[3, 1] = "three"
     refuses(rows, LABELS, None, "could not convert string to float")
-    refuses(rows.to_numpy(), LABELS, None, "could not convert string to float")
+    refuses(rows.to_numpy(), LABELS, None, r"X must hold numbers: .*'three'\. Encode categories")
+    refuses(X, LABELS, np.full(N, "x"), "sample_weight must hold numbers")
+    times = frame().assign(c1=pd.Timestamp("2020"))
+    refuses(times, LABELS, None, r"\['c1'\] hold \['datetime64.*Turn times into numbers")
+    with pytest.raises(InvalidDataError, match=r"y must hold numbers: .*\. Use a classifier"):
+        Ridge().fit(X, np.full(N, "p"))
+
+
+@pytest.mark.parametrize("model", [LogisticRegression(), PoissonRegressor()], ids=str)
+def test_a_column_of_targets_is_warned_of_once_and_here(client, model):
+    """Not by each block, on the workers."""
+    y = da.from_array(np.arange(N) % 2, chunks=20)[:, None]
+    with pytest.warns(DataConversionWarning, match="y was passed when a 1d array") as said:
+        model.fit(lazy(X), y)
+    assert len(said) == 1
+    assert said[0].filename == __file__
 
 
 def test_missing_values_of_nullable_columns():
