@@ -149,9 +149,9 @@ def _asked(cv: Any, n_rows: int) -> list[tuple[Any, Any]]:
         return [(train, test) for train, test in pairs]
     except (TypeError, ValueError) as error:
         raise InvalidParameterError(
-            f"cv={cv!r} cannot split the rows by their number alone: {error} y and groups stay where the "
-            "data are. Pass an integer, a splitter that needs neither, or an iterable of (train, test) row "
-            "numbers."
+            f"cv={cv!r} cannot split the rows by their number alone: {str(error).rstrip('.')}. y and groups "
+            "stay where the data are. Pass an integer, a splitter that needs neither, or an iterable of "
+            "(train, test) row numbers."
         ) from error
 
 

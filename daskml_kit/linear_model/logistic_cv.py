@@ -10,6 +10,8 @@ from numbers import Integral
 from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
+from sklearn.model_selection import StratifiedKFold
+from sklearn.utils import check_random_state
 
 from daskml_kit.base import check_number
 from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
@@ -27,6 +29,12 @@ from daskml_kit.linear_model.objective import (
 from daskml_kit.linear_model.regressor import check_flag
 from daskml_kit.losses import Binomial, Multinomial
 from daskml_kit.metrics import log_loss
+from daskml_kit.metrics.confusion import (
+    BINARY,
+    CONFUSION_SCORES,
+    confusion_score,
+    score_of_cells,
+)
 from daskml_kit.penalties import L2
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.dataset import BlockDataset
@@ -35,14 +43,14 @@ from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.solvers import Question, solve, status_of
 from daskml_kit.solvers.protocol import asked
-from daskml_kit.typing import ArrayLike, FloatArray, IntArray
+from daskml_kit.typing import Array, ArrayLike, FloatArray, IntArray
 
-SCORES = ("accuracy", "neg_log_loss")
+SCORES = ("accuracy", "neg_log_loss", *CONFUSION_SCORES)
 
 
 @dataclass(frozen=True, eq=False)
 class Strata:
-    """Folds that share out each class in the order of its rows, as scikit-learn's ``StratifiedKFold``.
+    """Folds that share out each class, as scikit-learn's ``StratifiedKFold``, in order or shuffled.
 
     Attributes
     ----------
@@ -50,10 +58,13 @@ class Strata:
         First row of each block -> how many rows of each class come before it.
     edges : (n_classes, n_folds)
         Of the rows of a class, the number that is in this fold or an earlier one.
+    dealt : tuple of (rows of the class,)
+        The fold of each row of a class, where they are shuffled; else there are none.
     """
 
     before: dict[int, IntArray]
     edges: IntArray
+    dealt: tuple[IntArray, ...] = ()
 
     def codes(self, block: Block) -> IntArray | None:
         """The fold of each row; None for a block that was cut after the rows were counted."""
@@ -63,7 +74,10 @@ class Strata:
         for k, edges in enumerate(self.edges):
             own = np.flatnonzero(y == k)
             rank = self.before[block.start][k] + np.arange(len(own))
-            out[own] = np.searchsorted(edges, rank, side="right")
+            shuffled = len(self.dealt) > 0
+            out[own] = (
+                self.dealt[k][rank] if shuffled else np.searchsorted(edges, rank, side="right")
+            )
         return out
 
 
@@ -105,9 +119,7 @@ def stratified(counts: _Counts, n_folds: int) -> Strata:
     InvalidParameterError
         If no class has a row for each fold.
     """
-    starts = sorted(counts.before)
-    each = np.array([counts.before[s] for s in starts])
-    total = each.sum(axis=0)
+    total = np.sum(list(counts.before.values()), axis=0)
     if n_folds > total.max():
         raise InvalidParameterError(
             f"cv={n_folds} cannot be greater than the number of rows in each class, at most "
@@ -122,8 +134,29 @@ def stratified(counts: _Counts, n_folds: int) -> Strata:
         edges[k] = np.cumsum(
             (high - alike + n_folds - 1) // n_folds - (low - alike + n_folds - 1) // n_folds
         )
-    before = np.cumsum(each, axis=0) - each
-    return Strata(dict(zip(starts, before, strict=True)), edges)
+    return Strata(_before(counts), edges)
+
+
+def _before(counts: _Counts) -> dict[int, IntArray]:
+    """Of each class, the rows before each block."""
+    starts = sorted(counts.before)
+    each = np.array([counts.before[s] for s in starts])
+    return dict(zip(starts, np.cumsum(each, axis=0) - each, strict=True))
+
+
+def dealt(strata: Strata, counts: _Counts, random_state: Any) -> Strata:
+    """The same shares of each class, of rows in the order that scikit-learn shuffles them into.
+
+    A byte or two a row on the driver, and in each round's question.
+    """
+    rng = check_random_state(random_state)
+    n_folds = strata.edges.shape[1]
+    out = [np.zeros(0, dtype=np.int64)] * len(strata.edges)
+    for k in np.argsort(counts.first):
+        folds = np.arange(n_folds).repeat(np.diff(strata.edges[k], prepend=0))
+        rng.shuffle(folds)
+        out[k] = folds.astype(np.min_scalar_type(n_folds))
+    return replace(strata, dealt=tuple(out))
 
 
 class _Trial(NamedTuple):
@@ -166,8 +199,14 @@ def _weight_chunk(block: Block, params: Any) -> FloatArray | None:
     )
 
 
-def _score_chunk(loss: Any, fit_intercept: bool, block: Block, params: Any) -> FloatArray | None:
-    """Sums over each split's test rows: weight, hits and losses of every model, (n_splits, models, 3)."""
+def _score_chunk(
+    loss: Any, fit_intercept: bool, confused: int, block: Block, params: Any
+) -> FloatArray | None:
+    """Sums over each split's test rows: weight, hits and losses of every model, (n_splits, models, 3).
+
+    For ``confused`` classes, weight and number of the rows of each true and predicted class in their place,
+    (n_splits, models, 2, n_classes, n_classes).
+    """
     cells, tests, models, class_weights = params
     codes = row_codes(cells, block)
     if codes is None:
@@ -175,14 +214,20 @@ def _score_chunk(loss: Any, fit_intercept: bool, block: Block, params: Any) -> F
     y = np.asarray(block.y)
     s = np.ones(block.n_rows) if block.weight is None else np.asarray(block.weight)
     if class_weights is not None:
-        s = s / class_weights[y]
-    out = np.zeros((*models.shape[:2], 3))
+        own = class_weights[y]
+        s = np.divide(s, own, out=np.zeros(len(s)), where=own > 0)
+    out = np.zeros((*models.shape[:2], *((2, confused, confused) if confused else (3,))))
     for fold, test in enumerate(tests):
         rows = np.flatnonzero(np.isin(codes, test))
         X, own, weight = block.X[rows], y[rows], s[rows]
         for m, w in enumerate(models[fold]):
             eta = predict_linear(X, w, fit_intercept).astype(np.float64)
             best = (eta > 0).astype(np.intp) if eta.ndim == 1 else eta.argmax(axis=1)
+            if confused:
+                cell = own * confused + best
+                for into, each in zip(out[fold, m], (weight, None), strict=True):
+                    into += np.bincount(cell, each, confused**2).reshape(into.shape)
+                continue
             lost = loss.value_gradient(own, eta, weight)[0] if len(rows) else 0.0
             out[fold, m] = weight.sum(), weight @ (best == own), lost
     return out
@@ -206,10 +251,14 @@ class LogisticRegressionCV(LogisticRegression):
         Shares of L1 in the penalty to try; None is ``(0.0,)``.
     fit_intercept : bool, default=True
     cv : int, splitter, iterable of (train, test) row numbers, or None
-        None means 5. An integer means ``StratifiedKFold`` without shuffling, made from class counts. A
-        splitter must need neither y nor groups, see :class:`~daskml_kit.linear_model.ElasticNetCV`.
-    scoring : {"accuracy", "neg_log_loss"} or None
-        What the penalty is chosen by, and what ``score`` gives; None means accuracy.
+        None means 5. An integer means ``StratifiedKFold`` without shuffling, made from class counts, as is
+        any ``StratifiedKFold``; shuffled ones cost a byte a row on the driver. Other
+        splitters must need neither y nor groups, see :class:`~daskml_kit.linear_model.ElasticNetCV`.
+    scoring : str or None
+        What the penalty is chosen by, and what ``score`` gives: scikit-learn's "accuracy" (also None),
+        "neg_log_loss", "balanced_accuracy", "matthews_corrcoef", and "f1", "precision", "recall" and
+        "jaccard", as they are for two labels, of which the last is the positive one, or ending with
+        "_macro", "_micro" or "_weighted".
     dual, n_jobs, intercept_scaling, random_state
         As in scikit-learn, for their sake only; see :class:`~daskml_kit.linear_model.LogisticRegression`.
     penalty : {"l2", "l1", "elasticnet"}
@@ -316,6 +365,8 @@ class LogisticRegressionCV(LogisticRegression):
             assert facts.classes is not None
             n_classes = len(facts.classes)
             loss = Multinomial(n_classes) if n_classes > 2 else Binomial()
+            self._check_scoring(facts.classes)
+            self._check_scored(facts)
             folds = _Folds(self, data, executor, loss)
             paths, counts = self._paths(folds)
             self._choose(folds.scores(paths, self._class_weights(facts), self.scoring), paths)
@@ -339,12 +390,33 @@ class LogisticRegressionCV(LogisticRegression):
         Returns
         -------
         float
-            The weighted accuracy, or minus the weighted mean log loss; more is better.
+            The weighted accuracy, minus the weighted mean log loss, or as ``scoring`` has it; more is better.
         """
         if self.scoring == "neg_log_loss":
             proba = self.predict_proba(X)
             return -log_loss(y, proba, sample_weight=sample_weight, labels=self.classes_)
+        if self.scoring in CONFUSION_SCORES:
+            return confusion_score(
+                self.scoring, y, self.predict(X), sample_weight, positive=self.classes_[-1]
+            )
         return super().score(X, y, sample_weight)
+
+    def _check_scored(self, facts: DataFacts) -> None:
+        """Rows are scored by their own weights, which those of classes are divided out of."""
+        given = self.class_weight
+        if isinstance(given, dict) and not np.all(self._class_weights(facts)):
+            raise InvalidParameterError(
+                f"class_weight={given!r} leaves rows without weight, so that they can't be scored. Drop "
+                "these rows, or give their class a weight above 0."
+            )
+
+    def _check_scoring(self, classes: Array) -> None:
+        """Scores of the positive label need one."""
+        if self.scoring in BINARY and len(classes) != 2:
+            raise InvalidParameterError(
+                f"scoring={self.scoring!r} is of two labels, got {len(classes)}: {classes.tolist()[:10]}. "
+                f"Use scoring='{self.scoring}_macro', '{self.scoring}_micro' or '{self.scoring}_weighted'."
+            )
 
     def _check_penalty(self) -> None:
         if self.penalty is None:
@@ -354,8 +426,9 @@ class LogisticRegressionCV(LogisticRegression):
     def _grid(self) -> tuple[FloatArray, FloatArray]:
         if self.scoring is not None and self.scoring not in SCORES:
             raise InvalidParameterError(
-                f"scoring must be None or one of {list(SCORES)}, got {self.scoring!r}. Use GridSearchCV "
-                "with LogisticRegression for another score."
+                f"scoring must be None or one of {list(SCORES)}, got {self.scoring!r}. Of these, sums over "
+                "rows tell; use GridSearchCV with LogisticRegression for another score, such as the area "
+                "under a curve."
             )
         check_flag("refit", self.refit)
         check_flag("use_legacy_attributes", self.use_legacy_attributes)
@@ -452,28 +525,35 @@ class _Folds:
         facts, cv = data.facts, 5 if model.cv is None else model.cv
         width = facts.n_features + int(model.fit_intercept)
         self.shape = (width,) if isinstance(loss, Binomial) else (loss.n_classes, width)
-        self.n_folds = int(cv) if isinstance(cv, Integral) else 0
+        if isinstance(cv, Integral):
+            check_number("cv", cv, least=2, whole=True)
+            cv = StratifiedKFold(int(cv))
+        self.deal: Any = cv if type(cv) is StratifiedKFold else None
         self.stopped = 0
         self.centred: Centred | None = None  # the last solver, where means were read for it
-        if self.n_folds:
-            check_number("cv", self.n_folds, least=2, whole=True)
-            self.cells: Cells = self._counted()
-            every = range(self.n_folds)
+        if self.deal is not None:
+            n_cells = int(self.deal.n_splits)
+            counts = self._counted()
+            strata = stratified(counts, n_cells)
+            shuffled = bool(self.deal.shuffle)
+            self.cells: Cells = (
+                dealt(strata, counts, self.deal.random_state) if shuffled else strata
+            )
+            every = range(n_cells)
             rest = [tuple(c for c in every if c != f) for f in every]
             self.splits = tuple(Split(rest[f], (f,)) for f in every)
-            n_cells = self.n_folds
         else:
             found = row_splits(cv, facts)
             self.cells, self.splits, n_cells = found.cells, found.splits, found.n_cells
         weigh: Reduction[Any, Any, Any] = Reduction("cell-weights", _weight_chunk, _add)
         self.weights = np.asarray(self.reduced(weigh, n_cells))
 
-    def _counted(self) -> Strata:
+    def _counted(self) -> _Counts:
         n_classes = len(np.asarray(self.data.facts.classes))
         counts: Reduction[Any, _Counts, _Counts] = Reduction(
             "class-counts", partial(_count_chunk, n_classes), _count_combine
         )
-        return stratified(self.executor.reduce(self.data, counts, None), self.n_folds)
+        return self.executor.reduce(self.data, counts, None)
 
     def reduced(self, reduction: Reduction[Any, Any, Any], *params: Any) -> Any:
         """One round; blocks that were cut since their rows were counted are counted again."""
@@ -481,7 +561,8 @@ class _Folds:
             total = self.executor.reduce(self.data, reduction, (self.cells, *params))
             if total is not None:
                 return total
-            self.cells = self._counted()
+            assert isinstance(self.cells, Strata)
+            self.cells = replace(self.cells, before=_before(self._counted()))
 
     def finish(self, weight_sum: float, C: float, ratio: float) -> tuple[Finish, FloatArray]:
         """The smooth objective's last step, and the L1 strengths."""
@@ -530,11 +611,17 @@ class _Folds:
         self, paths: FloatArray, class_weights: FloatArray | None, scoring: str | None
     ) -> FloatArray:
         """(n_folds, n_l1_ratios, n_cs), from one round."""
-        chunk = partial(_score_chunk, self.loss, self.model.fit_intercept)
+        labels = np.asarray(self.data.facts.classes)
+        confused = len(labels) if scoring in CONFUSION_SCORES else 0
+        chunk = partial(_score_chunk, self.loss, self.model.fit_intercept, confused)
         score: Reduction[Any, Any, Any] = Reduction("score", chunk, _add)
         models = paths.reshape(len(paths), -1, *self.shape)
         tests = [split.test for split in self.splits]
         total = self.reduced(score, tests, models, class_weights)
+        if scoring is not None and confused:
+            cells = total.reshape(-1, *total.shape[2:])
+            found = [score_of_cells(scoring, labels, *each) for each in cells]
+            return np.asarray(found).reshape(paths.shape[:3])
         kind = -total[..., 2] if scoring == "neg_log_loss" else total[..., 1]
         return np.asarray(kind / total[..., 0]).reshape(paths.shape[:3])
 

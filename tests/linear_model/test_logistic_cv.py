@@ -12,11 +12,11 @@ from hypothesis import given, settings, strategies as st
 from scipy import sparse
 from sklearn import linear_model as reference
 from sklearn.datasets import make_classification
-from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 
 from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
 from daskml_kit.linear_model import LogisticRegressionCV, logistic_cv
-from daskml_kit.linear_model.logistic_cv import Strata, stratified
+from daskml_kit.linear_model.logistic_cv import dealt, stratified
 from daskml_kit.runtime.block import Block
 
 X, codes = make_classification(
@@ -75,6 +75,34 @@ def test_elastic_net_ratios():
     assert (ours.C_, ours.l1_ratio_) == (theirs.C_, theirs.l1_ratio_)
 
 
+@pytest.mark.parametrize(
+    ("kind", "scoring"),
+    [
+        ("numbers", "f1"),
+        ("numbers", "precision"),
+        ("multinomial", "jaccard_weighted"),
+        ("multinomial", "recall_macro"),
+        ("multinomial", "balanced_accuracy"),
+        ("multinomial", "matthews_corrcoef"),
+    ],
+)
+def test_scores_that_follow_from_the_confusion_matrix(kind, scoring):
+    """Of folds that are shuffled, of rows some of which weigh nothing."""
+    y = (codes == 1).astype(int) if kind == "numbers" else TARGETS[kind]
+    weight = np.where(np.arange(len(X)) < 20, 0.0, WEIGHT)
+    cv = StratifiedKFold(3, shuffle=True, random_state=7)
+    how = {"Cs": [0.01, 10.0], "cv": cv, "scoring": scoring, **CONVERGED}
+    theirs = reference.LogisticRegressionCV(
+        **how, l1_ratios=(0.0,), use_legacy_attributes=False
+    ).fit(X, y, sample_weight=weight)
+    ours = LogisticRegressionCV(**how).fit(FORMS["dask"](X), y, weight)
+    np.testing.assert_allclose(ours.scores_, theirs.scores_, rtol=1e-10)
+    assert pytest.approx(theirs.C_) == ours.C_
+    score = theirs.score(X, y, sample_weight=weight)
+    for form in FORMS.values():
+        assert ours.score(form(X), y, weight) == pytest.approx(score, rel=1e-10)
+
+
 @pytest.mark.parametrize("ratios", [None, (0.0, 0.6)])
 def test_legacy_attributes_have_scikit_learns_shapes(ratios):
     how = {"Cs": [0.05, 1.0, 3.0], "l1_ratios": ratios, "cv": 2, "use_legacy_attributes": True}
@@ -128,9 +156,14 @@ def test_strata_are_scikit_learns(y, n_folds, cuts):
             stratified(whole, n_folds)
         return
     strata = stratified(whole, n_folds)
-    got = np.concatenate([strata.codes(block) for block in blocks])
-    for fold, (_, test) in enumerate(StratifiedKFold(n_folds).split(np.zeros(len(y)), y)):
-        np.testing.assert_array_equal(np.flatnonzero(got == fold), test)
+    shuffled = dealt(strata, whole, 5)
+    for ours, theirs in (
+        (strata, StratifiedKFold(n_folds)),
+        (shuffled, StratifiedKFold(n_folds, shuffle=True, random_state=5)),
+    ):
+        got = np.concatenate([ours.codes(block) for block in blocks])
+        for fold, (_, test) in enumerate(theirs.split(np.zeros(len(y)), y)):
+            np.testing.assert_array_equal(np.flatnonzero(got == fold), test)
 
 
 def test_blocks_cut_during_the_fit_are_counted_again(monkeypatch):
@@ -142,11 +175,8 @@ def test_blocks_cut_during_the_fit_are_counted_again(monkeypatch):
     def first_of_other_blocks(self):
         counted.append(1)
         found = honest(self)
-        return (
-            Strata({s + 1: n for s, n in found.before.items()}, found.edges)
-            if len(counted) == 1
-            else found
-        )
+        elsewhere = {s + 1: n for s, n in found.before.items()}
+        return found._replace(before=elsewhere) if len(counted) == 1 else found
 
     monkeypatch.setattr(logistic_cv._Folds, "_counted", first_of_other_blocks)
     again = LogisticRegressionCV(Cs=2, cv=3).fit(X, codes)
@@ -184,7 +214,13 @@ def test_float32_is_kept():
         ({"Cs": 0}, "Cs must be an integer >= 1, got 0"),
         ({"Cs": [0.0]}, "Cs must be numbers above 0"),
         ({"l1_ratios": (2.0,)}, "l1_ratios must be numbers between 0 and 1"),
-        ({"scoring": "f1"}, "scoring must be None or one of"),
+        ({"scoring": "roc_auc"}, "scoring must be None or one of"),
+        ({"scoring": "f1"}, r"is of two labels, got 3: \[0, 1, 2\]. Use scoring='f1_macro'"),
+        (
+            {"cv": GroupKFold(3)},
+            "cannot split the rows by their number alone: .* None. y and groups",
+        ),
+        ({"class_weight": {0: 0, 1: 1, 2: 1}}, "leaves rows without weight"),
         ({"cv": 1}, "cv must be an integer >= 2, got 1"),
         ({"cv": 150}, "cv=150 cannot be greater than the number of rows in each class"),
     ],
