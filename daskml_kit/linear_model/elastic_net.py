@@ -276,6 +276,11 @@ class Lasso(ElasticNet):
     coef_, intercept_, sparse_coef_, dual_gap_, n_iter_ : see :class:`ElasticNet`
     n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
 
+    Notes
+    -----
+    ``Lasso.path`` is :func:`lasso_path`, the path of this model. scikit-learn's ``Lasso.path`` is its
+    ``enet_path`` with ``l1_ratio=0.5``, unless told otherwise.
+
     Examples
     --------
     >>> import numpy as np

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -12,7 +12,15 @@ from sklearn.utils.validation import check_is_fitted
 from daskml_kit.base import BlockEstimator, RegressorMixin, check_number
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
 from daskml_kit.kernels import predict_linear
-from daskml_kit.linear_model.centring import as_they_are, centred
+from daskml_kit.linear_model.centring import (
+    Moments,
+    as_they_are,
+    beyond_hessians,
+    centred,
+    few_moments,
+    joined,
+    one_of,
+)
 from daskml_kit.linear_model.choice import LOCAL, newton_is_cheaper, rows_a_sample, sketch_for
 from daskml_kit.linear_model.objective import (
     Finish,
@@ -28,7 +36,6 @@ from daskml_kit.linear_model.targets import (
     TargetSums,
     combine_target_sums,
     null_value,
-    target_reduction,
     target_sums,
 )
 from daskml_kit.losses import Gamma, HalfSquared, Poisson, Tweedie
@@ -38,7 +45,7 @@ from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.solvers import Newton, Solution, solve
 from daskml_kit.typing import ArrayLike, FloatArray, Matrix
 
-NAMES = ("auto", "newton-cholesky", "lbfgs", *LOCAL)
+NAMES = ("auto", "newton", "newton-cholesky", "lbfgs", *LOCAL)
 
 
 def _deviance_chunk(loss: Any, block: Block, params: Any) -> tuple[float, TargetSums]:
@@ -54,6 +61,24 @@ def _deviance_combine(
     a: tuple[float, TargetSums], b: tuple[float, TargetSums]
 ) -> tuple[float, TargetSums]:
     return a[0] + b[0], combine_target_sums(a[1], b[1])
+
+
+class _Look(NamedTuple):
+    """What a fit knows before its first step."""
+
+    targets: TargetSums
+    columns: Moments | None  # of a few rows, where the choice of the solver asks
+
+
+def _look_chunk(loss: Any, every: int, block: Block, _: Any) -> _Look:
+    assert block.y is not None
+    columns = few_moments(block, every) if every else None
+    return _Look(target_sums(block.y, block.weight, loss), columns)
+
+
+def _look_combine(a: _Look, b: _Look) -> _Look:
+    few = None if a.columns is None or b.columns is None else joined(a.columns, b.columns)
+    return _Look(combine_target_sums(a.targets, b.targets), few)
 
 
 class GeneralizedLinear(Summarised, RegressorMixin, BlockEstimator):
@@ -105,8 +130,13 @@ class GeneralizedLinear(Summarised, RegressorMixin, BlockEstimator):
             executor,
         ):
             facts = data.facts
-            about = executor.reduce(data, target_reduction(loss), None)
+            every = one_of(facts.n_rows) if self._chooses_by_means(facts) else 0
+            look: Reduction[Any, _Look, _Look] = Reduction(
+                "target", partial(_look_chunk, loss, every), _look_combine
+            )
+            about, few = executor.reduce(data, look, None)
             _refuse_range(loss, about)
+            far = few is not None and beyond_hessians(few)
             w0 = self._start(facts, loss, about)
             penalty = unpenalised_intercept(self.alpha, w0.shape, self.fit_intercept)
             objective = LinearObjective(
@@ -117,11 +147,11 @@ class GeneralizedLinear(Summarised, RegressorMixin, BlockEstimator):
                     self.solver, objective, edges_of_model(self.fit_intercept, facts), None
                 )
             else:
-                solver = self._solver(facts, w0.size)
+                solver = sketch_for(facts, w0.size) if far else self._solver(facts, w0.size)
                 solver = centred(solver, data, executor, free_intercept=bool(self.fit_intercept))
             solution = solve(
                 objective, solver, w0, max_iter=self.max_iter, tol=self.tol,
-                near=guessed(objective, solver, w0, self.max_iter),
+                near=None if far else guessed(objective, solver, w0, self.max_iter),
             )  # fmt: skip
             self._keep(facts, as_they_are(solver, solution))
         return self
@@ -155,12 +185,16 @@ class GeneralizedLinear(Summarised, RegressorMixin, BlockEstimator):
             w[-1] = about.mean if isinstance(loss, HalfSquared) else loss.link(about.mean)
         return w
 
+    def _chooses_by_means(self, facts: DataFacts) -> bool:
+        """Whether columns far from zero make a difference to what "auto" takes."""
+        if self.solver != "auto" or facts.sparse or not self.fit_intercept:
+            return False
+        return isinstance(self._solver(facts, facts.n_features + 1), Newton)
+
     def _solver(self, facts: DataFacts, size: int) -> Any:
         name = self.solver
         if name == "auto":
-            name = (
-                "newton-cholesky" if newton_is_cheaper(facts, 1, size, sketched=True) else "lbfgs"
-            )
+            name = "newton" if newton_is_cheaper(facts, 1, size, sketched=True) else "lbfgs"
         if name == "lbfgs":
             return sketch_for(facts, size)
         return Newton(rows_a_sample(facts, size))
@@ -251,9 +285,10 @@ class PoissonRegressor(GeneralizedLinear):
     alpha : float, default=1.0
         Strength of the L2 penalty; the intercept is not penalised.
     fit_intercept : bool, default=True
-    solver : {"auto", "newton-cholesky", "lbfgs", "admm", "giant"}, default="auto"
-        "auto" takes Newton for dense data of few coefficients, where its few dear rounds cost less. The
-        last two compute on pieces of the rows: see :class:`LogisticRegression`.
+    solver : {"auto", "newton", "newton-cholesky", "lbfgs", "admm", "giant"}, default="auto"
+        "auto" takes Newton for dense data of few coefficients, where its few dear rounds cost less, and no
+        column is millions of times as far from zero as it is spread; "newton-cholesky" is "newton".
+        The last two compute on pieces of the rows: see :class:`LogisticRegression`.
     max_iter : int, default=100
         Most accepted steps.
     tol : float, default=1e-4
@@ -319,9 +354,10 @@ class GammaRegressor(GeneralizedLinear):
     alpha : float, default=1.0
         Strength of the L2 penalty; the intercept is not penalised.
     fit_intercept : bool, default=True
-    solver : {"auto", "newton-cholesky", "lbfgs", "admm", "giant"}, default="auto"
-        "auto" takes Newton for dense data of few coefficients, where its few dear rounds cost less. The
-        last two compute on pieces of the rows: see :class:`LogisticRegression`.
+    solver : {"auto", "newton", "newton-cholesky", "lbfgs", "admm", "giant"}, default="auto"
+        "auto" takes Newton for dense data of few coefficients, where its few dear rounds cost less, and no
+        column is millions of times as far from zero as it is spread; "newton-cholesky" is "newton".
+        The last two compute on pieces of the rows: see :class:`LogisticRegression`.
     max_iter : int, default=100
         Most accepted steps.
     tol : float, default=1e-4
@@ -393,7 +429,7 @@ class TweedieRegressor(GeneralizedLinear):
     link : {"auto", "identity", "log"}, default="auto"
         "auto" is the identity for ``power <= 0`` and the logarithm above. The identity is there for
         ``power=0`` alone, where every prediction has a deviance.
-    solver : {"auto", "newton-cholesky", "lbfgs", "admm", "giant", "cocoa"}, default="auto"
+    solver : {"auto", "newton", "newton-cholesky", "lbfgs", "admm", "giant", "cocoa"}, default="auto"
         "cocoa" for ``power=0`` with a penalty.
     max_iter : int, default=100
     tol : float, default=1e-4

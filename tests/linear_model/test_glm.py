@@ -175,3 +175,21 @@ def test_impossible_parameters_are_refused_by_name(estimator, message):
 def test_too_few_steps_are_warned_of():
     with pytest.warns(ConvergenceWarning, match="Stopped after max_iter=1 steps"):
         PoissonRegressor(max_iter=1, tol=1e-12).fit(X, COUNTS)
+
+
+def test_columns_that_hessians_do_not_tell_from_the_intercept():
+    """Means of a few rows, found with those of y, say so: no round more."""
+    far = X + np.eye(X.shape[1])[0] * 1e8
+    near = PoissonRegressor(alpha=0.1).fit(X, COUNTS)
+    ours = PoissonRegressor(alpha=0.1).fit(far, COUNTS)
+    assert [r["name"] for r in near.history_[:3]] == ["load", "target", "poisson-hessian"]
+    assert [r["name"] for r in ours.history_[:3]] == ["load", "target", "means"]
+    exact = PoissonRegressor(alpha=0.1, tol=1e-9).fit(X, COUNTS)
+    np.testing.assert_allclose(ours.coef_, exact.coef_, atol=1e-3)  # what tol=1e-4 leaves
+
+
+def test_both_names_of_newtons_method():
+    ours, same = (
+        PoissonRegressor(solver=name).fit(X, COUNTS) for name in ("newton", "newton-cholesky")
+    )
+    np.testing.assert_array_equal(ours.coef_, same.coef_)
