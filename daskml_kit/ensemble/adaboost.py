@@ -172,7 +172,8 @@ class _AdaBoost(BlockEstimator):
         """
         self._check_parameters()
         random, seed = self._random()
-        with self._opened(X, y, sample_weight, target=self._target) as (data, executor):
+        opened = self._opened(X, y, sample_weight, target=self._target, min_classes=1)
+        with opened as (data, executor):
             rule, classes = self._rule(data.facts, seed), data.facts.classes
             plan = Plan(self._member(), self.n_estimators, rule, classes, random)
             done = boost(executor, data, plan, None)
@@ -550,9 +551,11 @@ class AdaBoostRegressor(RegressorMixin, _AdaBoost):
 def _decision_rows(
     models: Sequence[Any], weights: FloatArray, classes: Array, X: Matrix
 ) -> FloatArray:
-    """SAMME's decisions: (n, n_classes), or (n,) of two."""
+    """SAMME's decisions: (n, n_classes), or (n,) of two; zero where there is one class."""
     k = len(classes)
     out = np.zeros((int(X.shape[0]), k))
+    if k == 1:
+        return out
     for model, weight in zip(models, weights, strict=True):
         voted = answers(model, X, Form(classes)) > 0
         out += np.where(voted, weight, -weight / (k - 1))
@@ -572,7 +575,7 @@ def _probabilities(decide: Any, X: Matrix) -> FloatArray:
     if decision.ndim == 1:
         decision = np.column_stack([-decision, decision]) / 2
     else:
-        decision = decision / (decision.shape[1] - 1)
+        decision = decision / max(decision.shape[1] - 1, 1)
     raised = np.exp(decision - decision.max(axis=1, keepdims=True))
     out: FloatArray = raised / raised.sum(axis=1, keepdims=True)
     return out

@@ -155,14 +155,17 @@ def _survey_chunk(
     rows = rows.toarray() if sparse.issparse(rows) else np.asarray(rows)
     w = np.ones(block.n_rows) if block.weight is None else block.weight
     y = np.zeros(block.n_rows) if block.y is None else block.y.astype(np.float64)
-    self_term = y * np.log(np.where(y > 0, y, 1.0)) if poisson else y * y
+    with np.errstate(over="ignore"):  # refused by the driver
+        self_term = y * np.log(np.where(y > 0, y, 1.0)) if poisson else y * y
+        most_square = float(np.abs(w * self_term).max(initial=0.0))
+        most_value = float(np.abs(w * y).max(initial=0.0))
     rows = rows.astype(np.float32, copy=False)
     found = Survey(
         rows[:0],
         float(w.max(initial=0.0)),
         bool((w == np.rint(w)).all()),
-        float(np.abs(w * y).max(initial=0.0)),
-        float(np.abs(w * self_term).max(initial=0.0)),
+        most_value,
+        most_square,
         float(y.min(initial=np.inf)),
         float(w.sum()),
         tuple(_distinct(block.X, f) for f in features),

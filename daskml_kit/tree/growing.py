@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from daskml_kit.exceptions import InvalidDataError
 from daskml_kit.kernels import tree_growth as kernel
 from daskml_kit.kernels.tree_growth import PAGE, Nodes, Payload, Source
 from daskml_kit.kernels.tree_splits import POISSON, SQUARED, Rules
@@ -24,6 +25,8 @@ SUM_BITS = 62
 
 HEADROOM = 4
 """Sums of balanced weights may be so many times as large: a tree may draw rows of a rare class often."""
+
+_MOST_SUM = 1e154  # its square is a number
 
 _INTS = np.empty(0, np.int64)
 _LABELS = np.empty(0, np.int32)
@@ -43,7 +46,18 @@ def units_of(found: Survey, n_rows: int, times: int, *, balanced: bool = False) 
 
     Whole weights are kept as they are, unless classes are ``balanced`` later. Rounding to units costs a
     value at most ``2 times n_rows / 2^62`` of the largest: 1e-12 for a million rows.
+
+    Raises
+    ------
+    InvalidDataError
+        Squares of targets or of their sums may be no numbers any more.
     """
+    if not (np.isfinite(found.most_square) and n_rows * found.most_value < _MOST_SUM):
+        raise InvalidDataError(
+            f"Targets are too large for a tree: the largest, times its weight, is {found.most_value:.3g}, "
+            f"and the square of the sum of {n_rows} such must stay below 1.8e308. Scale y, for example with "
+            "sklearn.compose.TransformedTargetRegressor."
+        )
     if balanced:
         times *= HEADROOM
     most = SUM_BITS - int(np.ceil(np.log2(times * n_rows + 1)))

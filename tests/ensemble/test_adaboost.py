@@ -21,6 +21,7 @@ from daskml_kit.ensemble.sampling import poisson_counts
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
 from daskml_kit.linear_model import LogisticRegression, Ridge
 from daskml_kit.runtime.events import RoundEvent, record
+from daskml_kit.tree import DecisionTreeClassifier as OwnTree
 from tests.integration.clusters import ours, wait_until
 
 NAMES = np.array(["ant", "bee", "cat"])
@@ -156,6 +157,12 @@ def test_it_stops_where_a_member_is_perfect_or_hopeless():
     assert perfect.estimator_weights_.tolist() == [1, 0, 0, 0, 0]
     with pytest.raises(InvalidDataError, match=r"worse than random.*fits these data better"):
         AdaBoostClassifier(Contrary()).fit(X, y)
+    for member in (None, OwnTree(max_depth=1)):
+        single = AdaBoostClassifier(member, n_estimators=3).fit(X, np.full(len(y), "ant"))
+        assert single.estimator_weights_.tolist() == [1, 0, 0]
+        assert single.score(X, np.full(len(y), "ant")) == 1
+        np.testing.assert_array_equal(single.predict_proba(X), np.ones((len(y), 1)))
+        np.testing.assert_array_equal(single.decision_function(X), np.zeros((len(y), 1)))
 
 
 REFUSED = [

@@ -129,14 +129,21 @@ def test_a_forest_is_the_sequence_of_its_trees_and_knows_their_rows():
 
 
 def test_digits_are_read_as_well_as_by_scikit_learn():
-    """MNIST, 5,000 digits: the mean accuracies of 60 trees over six seeds are 0.934 and 0.931."""
+    """MNIST, 5,000 digits. Of 40 trees and ten seeds both have a mean accuracy of 0.9304; of 15 trees and
+    sixteen seeds scikit-learn 1.9 has 0.9103 and ours is 0.9098."""
     X, y = mnist_data()
     test = np.arange(len(y)) % 5 == 0
-    given = {"n_estimators": 40, "random_state": 0}
-    ours = RandomForestClassifier(**given).fit(X[~test], y[~test]).score(X[test], y[test])
-    theirs = reference.RandomForestClassifier(**given).fit(X[~test], y[~test])
-    # Over seeds the scores spread by 0.2 and 0.5 points.
-    assert ours > theirs.score(X[test], y[test]) - 0.01
+    forests = [RandomForestClassifier(15, random_state=s).fit(X[~test], y[~test]) for s in range(4)]
+    assert np.mean([f.score(X[test], y[test]) for f in forests]) > 0.9103 - 0.005
+
+
+def test_targets_whose_squares_are_no_numbers_are_refused():
+    for weight in (None, np.full(len(VALUES), 1e10)):
+        with pytest.raises(InvalidDataError, match=r"Targets are too large .*Scale y"):
+            RandomForestRegressor(1).fit(FRIEDMAN, VALUES * 1e302, sample_weight=weight)
+    large = RandomForestRegressor(1, max_depth=2, random_state=0).fit(FRIEDMAN, VALUES * 2.0**490)
+    small = RandomForestRegressor(1, max_depth=2, random_state=0).fit(FRIEDMAN, VALUES)
+    np.testing.assert_array_equal(large.predict(FRIEDMAN), small.predict(FRIEDMAN) * 2.0**490)
 
 
 def test_warm_start_adds_the_trees_that_were_to_come():
