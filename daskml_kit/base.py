@@ -45,7 +45,7 @@ _ROW_DTYPES = (np.float64, np.float32)
 
 COLUMN = (
     "A column-vector y was passed when a 1d array was expected. Please change the shape of y to "
-    "(n_samples,), for example using y.ravel(), or y['column'] of a dataframe."
+    "(n_samples,), for example using y.ravel(), or select the column of the dataframe."
 )
 
 

@@ -522,13 +522,14 @@ class _Folds:
         self, model: LogisticRegressionCV, data: BlockDataset, executor: Executor, loss: Any
     ) -> None:
         self.model, self.data, self.executor, self.loss = model, data, executor, loss
-        facts, cv = data.facts, 5 if model.cv is None else model.cv
+        facts = data.facts
+        cv: Any = 5 if model.cv is None else model.cv
         width = facts.n_features + int(model.fit_intercept)
         self.shape = (width,) if isinstance(loss, Binomial) else (loss.n_classes, width)
         if isinstance(cv, Integral):
             check_number("cv", cv, least=2, whole=True)
             cv = StratifiedKFold(int(cv))
-        self.deal: Any = cv if type(cv) is StratifiedKFold else None
+        self.deal = cv if type(cv) is StratifiedKFold else None
         self.stopped = 0
         self.centred: Centred | None = None  # the last solver, where means were read for it
         if self.deal is not None:
