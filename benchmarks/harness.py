@@ -12,6 +12,7 @@ from importlib.metadata import version
 
 import numpy as np
 import psutil
+from numba import njit
 from threadpoolctl import threadpool_limits
 
 PACKAGES = ("dask", "distributed", "numpy", "scipy", "scikit-learn", "numba", "dask-ml")
@@ -73,6 +74,31 @@ def memory_read_seconds(nbytes: int) -> float:
     array = np.ones(nbytes // 8)
     timing = interleave({"read": array.sum}, 3)
     return timing["read"].median
+
+
+def histogram_seconds(n_rows: int, n_columns: int) -> float:
+    """Seconds that one core needs to count so many rows of bytes into histograms of two classes.
+
+    Four columns go side by side, so that one addition need not wait for the one before.
+    """
+    random = np.random.default_rng(0)
+    codes = random.integers(0, 255, (-(-n_columns // 4) * 4, n_rows), np.uint8)
+    label = random.integers(0, 2, n_rows, np.uint8)
+    timing = interleave({"fill": lambda: _fill(codes, label)}, 3)
+    return timing["fill"].median * n_columns / len(codes)
+
+
+@njit
+def _fill(codes: np.ndarray, label: np.ndarray) -> np.ndarray:
+    hist = np.zeros((len(codes), 256, 2), np.int64)
+    for j in range(0, len(codes), 4):
+        for i in range(len(label)):
+            c = label[i]
+            hist[j, codes[j, i], c] += 1
+            hist[j + 1, codes[j + 1, i], c] += 1
+            hist[j + 2, codes[j + 2, i], c] += 1
+            hist[j + 3, codes[j + 3, i], c] += 1
+    return hist
 
 
 def gemm_flops() -> float:
