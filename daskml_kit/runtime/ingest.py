@@ -234,12 +234,12 @@ def _check_target(y: Any, n_rows: int, spec: Spec) -> tuple[Array | None, Array 
 def _check_values(y: Any, spec: Spec) -> FloatArray:
     ndim = getattr(y, "ndim", 1)
     if ndim == 1 or not spec.multi_output:
-        y = column_or_1d(y)
+        y = _one_column(y, "Regressor")
     return _numeric(y, "y", ensure_2d=False)
 
 
 def _check_labels(y: Any) -> tuple[Array, Array]:
-    y = column_or_1d(np.asarray(y))
+    y = _one_column(np.asarray(y), "Classifier")
     if y.dtype.kind == "f":
         check_array(y, ensure_2d=False, ensure_min_samples=0, input_name="y")
     elif y.dtype.kind == "O":
@@ -248,6 +248,20 @@ def _check_labels(y: Any) -> tuple[Array, Array]:
         check_classification_targets(y)
     classes, codes = _numbered(y)
     return codes.astype(np.intp, copy=False), classes
+
+
+def _one_column(y: Any, kind: str) -> Array:
+    """y of one target, as one dimension."""
+    try:
+        column: Array = column_or_1d(y)
+    except ValueError as error:
+        if getattr(y, "ndim", 0) != 2:
+            raise
+        raise ValueError(
+            f"{str(error).rstrip('.')}. Fit a model for each column, as sklearn.multioutput."
+            f"MultiOutput{kind} does with data in memory."
+        ) from None
+    return column
 
 
 def _numbered(y: Array) -> tuple[Array, Array]:

@@ -250,7 +250,12 @@ BAD = {
     "text": (X.astype(str), LABELS, None, "numbers are needed"),
     "dates": (X.astype("datetime64[s]"), LABELS, None, "numbers are needed"),
     "no y": (X, None, None, "requires y to be passed"),
-    "2-D y": (X, np.c_[LABELS, LABELS], None, "y should be a 1d array"),
+    "2-D y": (
+        X,
+        np.c_[LABELS, LABELS],
+        None,
+        r"y should be a 1d array.*\. Fit a model for each.*MultiOutput",
+    ),
     "negative weight": (X, LABELS, at_row(WEIGHT, 50, -1.0), "Negative values .* smallest is -1.0"),
     "NaN weight": (X, LABELS, at_row(WEIGHT, 50, np.nan), "sample_weight contains NaN"),
     "zero weights": (X, LABELS, np.zeros(N), "Sample weights are all zero"),
