@@ -68,10 +68,10 @@ class ElasticNet(LinearRegressor):
     verbose : int, default=0
     solver : {"auto", "rows", "columns", "admm", "cocoa"}, default="auto"
         Whether workers hold rows, or all rows of some columns (working sets, with the duality gap as above).
-        "auto" goes by columns where X is a dask array of several chunks of columns, of more columns than
-        rows and more than 5,000. "admm" and "cocoa" (which needs ``l1_ratio < 1``) compute on pieces of the
-        rows, see :class:`LogisticRegression`; they end as proximal L-BFGS does, ``n_iter_`` counts
-        their rounds.
+        "auto" goes by columns where X is in memory, or a dask array of several chunks of columns, of more
+        columns than rows and more than 5,000. "admm" and "cocoa" (which needs ``l1_ratio < 1``) compute on
+        pieces of the rows, see :class:`LogisticRegression`; they end as proximal L-BFGS does, ``n_iter_``
+        counts their rounds.
     balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes
@@ -87,7 +87,7 @@ class ElasticNet(LinearRegressor):
     Notes
     -----
     One pass to load and one for the moments, whatever alpha; the driver holds (n_features + n_targets)^2
-    values. Above 5,000 features proximal L-BFGS takes a pass a step (``n_iter_`` counts them),
+    values. Above 5,000 features, by rows, proximal L-BFGS takes a pass a step (``n_iter_`` counts them),
     until the duality gap is that small; the intercept is eliminated, so features may be far from zero.
 
     References

@@ -277,7 +277,7 @@ class ElasticNetCV(_PathCV):
     Above 5,000 features all folds take their steps in the same rounds, a few a penalty, each as many passes'
     work as there are folds that still move; they end as :class:`ElasticNet` does there. The driver holds
     twenty vectors of n_features a fold, and the models' coefficients that are not zero.
-    X in several chunks of columns, of more columns than rows, stays where it is, as for :class:`ElasticNet`:
+    X in memory or in several chunks of columns, of more columns than rows, stays, as for :class:`ElasticNet`:
     two rounds or a few more a penalty for all folds. The driver holds a dozen vectors of rows a fold.
 
     References

@@ -428,7 +428,8 @@ class Ridge(_LeastSquares):
         max_iter = 1000 if self.max_iter is None else self.max_iter
         name = "auto" if self.solver in SAME_SOLUTION else self.solver
         check_choice(name)
-        if goes_by_columns(name, X) and (np.all(alpha > 0) or self.solver == "columns"):
+        by_columns = goes_by_columns(name, X, in_memory=False)
+        if by_columns and (np.all(alpha > 0) or self.solver == "columns"):
             return self._fit_by_columns(X, y, sample_weight, alpha, max_iter)
         return self._fit(X, y, sample_weight, alpha, max_iter)
 

@@ -263,7 +263,8 @@ def test_auto_goes_by_columns_where_data_are_cut_so_and_wide(monkeypatch):
     assert by_columns.goes_by_columns("auto", wide)
     assert not by_columns.goes_by_columns("auto", tall)
     assert not by_columns.goes_by_columns("auto", FORMS["rows"](X))
-    assert not by_columns.goes_by_columns("auto", X)
+    assert by_columns.goes_by_columns("auto", X)
+    assert not by_columns.goes_by_columns("auto", X, in_memory=False)
     assert not by_columns.goes_by_columns("rows", wide)
     names = {r["name"] for r in Lasso(0.1).fit(wide, Y[:, 0]).history_}
     assert "columns-working-set" in names
