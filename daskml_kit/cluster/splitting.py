@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
@@ -39,6 +39,9 @@ from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.typing import Array, FloatArray, IntArray
+
+LAST = -1.0
+"""Score of clusters that cannot be split: less than any other."""
 
 
 class Tree(NamedTuple):
@@ -297,9 +300,12 @@ class Steps:
 
     def _one(self, executor: Executor, data: BlockDataset, halves: Halves) -> Halves:
         runs = halves.runs
+        rule = Rule(self.how.tol, self.how.max_iter, self.origin, 0.0)
         if len(runs) < self.how.n_runs:
             drawn = self._drawn(executor, data, len(runs))
             return Halves((*runs, tuple(Run(pair) for pair in drawn)))
+        if any(one.status == "empty" for own in runs for one in own):
+            return Halves(self._filled(executor, data, rule, runs))
         if not any(one.status == "running" for own in runs for one in own):
             asked = tuple(
                 Splitting(self.tree, self.slot, _pairs(own), self.grid, run)
@@ -309,7 +315,6 @@ class Steps:
             return Halves(runs, tuple(one for one in final if one is not None))
         moving = tuple(self._asked(run, own) for run, own in enumerate(runs))
         found = executor.reduce(data, SPLITS, moving, objective=_least)
-        rule = Rule(self.how.tol, self.how.max_iter, self.origin, 0.0)
         return Halves(
             tuple(
                 own
@@ -327,6 +332,28 @@ class Steps:
                 moving[leaf] = -1
         asked = Splitting(self.tree, moving, _pairs(own), self.grid, run)
         return asked if (moving >= 0).any() else None
+
+    def _filled(
+        self, executor: Executor, data: BlockDataset, rule: Rule, runs: tuple[tuple[Run, ...], ...]
+    ) -> tuple[tuple[Run, ...], ...]:
+        """Runs whose empty halves begin again, each at a row far from the other half: one pass."""
+        far = tuple(self._far(run, own) for run, own in enumerate(runs))
+        drawn = executor.reduce(data, side_by_side(draw(1)), far)
+        return tuple(
+            own if rows is None else tuple(_filled(rule, one, rows, k) for k, one in enumerate(own))
+            for own, rows in zip(runs, drawn, strict=True)
+        )
+
+    def _far(self, run: int, own: Sequence[Run]) -> Drawing | None:
+        """A row of each leaf that has an empty half, in proportion to the squared distance to the other."""
+        slot = np.full_like(self.slot, -1)
+        for k, (leaf, one) in enumerate(zip(self.which, own, strict=True)):
+            if one.status == "empty":
+                slot[leaf] = k
+        name = f"bisect-{run}-{len(self.tree.centers)}-empty"
+        others = np.stack([one.centers[_heavier(one)] for one in own])
+        drawing = Drawing(self.tree, slot, self.how.seed, name, others)
+        return drawing if (slot >= 0).any() else None
 
     def _drawn(self, executor: Executor, data: BlockDataset, run: int) -> list[FloatArray]:
         """Two rows (2, d) of each leaf; the leaf's centre where it has not so many."""
@@ -374,7 +401,30 @@ def _advanced(rule: Rule, run: Run, found: PairSums, k: int) -> Run:
     sums, counts = resolved(found.sums[2 * k : 2 * k + 2])
     if not counts.any():
         return Run(run.centers, status="strict")
-    return stepped(rule, run, Tally(sums, counts, 0))
+    found_now = Tally(sums, counts, 0)
+    if run.n_iter == 0 and not counts.all():
+        return replace(run, tally=found_now, status="empty")
+    return stepped(rule, run, found_now)
+
+
+def _heavier(run: Run) -> int:
+    """Which of the two centres has the more weight."""
+    return 0 if run.tally is None else int(np.argmax(run.tally.counts))
+
+
+def _filled(rule: Rule, run: Run, drawn: Sequence[Chosen], k: int) -> Run:
+    """A run with its empty half at the row that was drawn; both at the mean where all rows are equal.
+
+    Two different rows don't lose all their rows, and the mean of some rows is never farther from all of
+    them than that of others: this happens in the first iteration, or never.
+    """
+    if run.status != "empty" or run.tally is None:
+        return run
+    if not len(drawn[k].points):
+        return stepped(rule, run, run.tally)
+    centers = run.centers.copy()
+    centers[1 - _heavier(run)] = drawn[k].points[0]
+    return Run(centers, n_iter=1)
 
 
 def _append(
@@ -388,10 +438,12 @@ def _append(
         if found.costs[own].sum() < final[best].costs[own].sum() * (1 - 1e-6):
             best = run
     growth.child[leaf] = len(growth.child)
-    scores = final[best].n_rows if how.by_rows else final[best].costs
+    scores = (final[best].n_rows if how.by_rows else final[best].costs)[own].tolist()
+    if not resolved(final[best].sums[own])[1].all():  # all its rows are equal
+        growth.scores[leaf], scores = LAST, [LAST, LAST]
     growth.centers += list(runs[best][k].centers)
     growth.costs += final[best].costs[own].tolist()
-    growth.scores += scores[own].tolist()
+    growth.scores += scores
     growth.child += [-1, -1]
 
 

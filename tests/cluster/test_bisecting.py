@@ -86,6 +86,33 @@ def test_clusters_are_split_side_by_side():
         np.testing.assert_allclose(model.cluster_centers_[k], own.mean(axis=0), atol=0.05)
 
 
+@pytest.mark.parametrize("init", ["random", "k-means++"])
+@pytest.mark.parametrize("strategy", ["biggest_inertia", "largest_cluster"])
+def test_equal_rows_cost_no_cluster(init, strategy):
+    rng = np.random.default_rng(0)
+    points, copies = rng.normal(size=(5, 3)), np.array([300, 5, 20, 1, 4])
+    X = np.repeat(points, copies, axis=0)
+    order = rng.permutation(len(X))
+    for seed in range(4):
+        how = {"init": init, "bisecting_strategy": strategy, "random_state": seed}
+        model = BisectingKMeans(5, **how)
+        assert [len(set(model.fit(X).labels_[X[:, 0] == x])) for x in points[:, 0]] == [1] * 5
+        found = [
+            model.fit(X),
+            clone(model).fit(X[order]),
+            clone(model).fit(da.from_array(X, chunks=((7, 293, 30), 3))),
+            clone(model).fit(sparse.csr_array(X)),
+            clone(model).fit(points, sample_weight=copies),
+        ]
+        for one in found:
+            np.testing.assert_allclose(
+                np.sort(one.cluster_centers_, axis=0), np.sort(points, axis=0), atol=1e-12
+            )
+            np.testing.assert_allclose(one.inertia_, 0, atol=1e-20)
+    zeros = np.where(rng.random((1000, 1)) < 0.9, 0.0, rng.normal(size=(1000, 3)))
+    assert np.bincount(BisectingKMeans(6, **how).fit(zeros).labels_, minlength=6).all()
+
+
 def test_a_split_begins_on_a_sample_of_many_rows(monkeypatch):
     X, _ = make_blobs(20_000, 5, centers=12, cluster_std=3.0, random_state=0)
     weight, model = row_weights(len(X)), BisectingKMeans(6, random_state=0)
