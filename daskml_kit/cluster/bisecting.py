@@ -31,10 +31,10 @@ class BisectingKMeans(StartedModel):
     ----------
     n_clusters : int, default=8
     init : {"random", "k-means++"}, default="random"
-        Two rows of a cluster, in proportion to their weights; the second in proportion to its squared distance
-        to the first too, with "k-means++" and where the two drawn are equal. From there a split goes as far
-        as a sample of the cluster tells (2,000 rows, of all splits at most one row in 16; none below 100),
-        before all rows are read.
+        Two rows of a cluster, in proportion to their weights; the second in proportion to its squared
+        distance to the first too, with "k-means++" and where the two drawn are equal. From there a split goes
+        as far as a sample of the cluster tells (2,000 rows, of all splits at most one row in 16; none below
+        100), before all rows are read.
     n_init : int, default=1
         Runs for each split, in the same passes; the best is kept.
     random_state : int, RandomState or None

@@ -23,12 +23,15 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
-from typing import NamedTuple
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from daskml_kit.cluster.closest import Near, forget
-from daskml_kit.kernels import nearest
+from daskml_kit.kernels.aim import Aim
+from daskml_kit.kernels.nearest import nearest, whole_aim
 from daskml_kit.kernels.race import runners
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.ingest import DataFacts
@@ -51,7 +54,19 @@ class Drawn(NamedTuple):
     """The smallest key that it did not draw; infinite where it drew all rows that have one."""
 
 
-class Weighing(NamedTuple):
+class Group(NamedTuple):
+    """Candidates that came with one round."""
+
+    first: int
+    candidates: FloatArray
+    aim: Aim | None
+    """The same, ready for dense blocks."""
+    limit: float
+    """Of the next round, which drew rows far from these and all before; 0 behind the last."""
+
+
+@dataclass(frozen=True, eq=False)
+class Weighing:
     """What is weighed, and by which rows."""
 
     near: Near
@@ -65,6 +80,21 @@ class Weighing(NamedTuple):
     """Rows with a number less than this times their mass are measured; infinite: all."""
     mean: float
     """Of all weights: a row's mass is its weight and this."""
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """The candidates in the order in which they came, made ready once for all blocks of a task."""
+        candidates, origin, _ = self.near
+        found, first, last = [], 0, Drawn(len(candidates), 0.0)
+        for known, limit in (*self.rounds, last):
+            own = candidates[first:known]
+            aim = whole_aim(own, origin) if len(own) else None
+            found.append(Group(first, own, aim, limit))
+            first = known
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Weighing, tuple(getattr(self, one.name) for one in fields(self))
 
 
 def weighing(
@@ -111,18 +141,18 @@ def _sampled(block: Block, asked: Weighing) -> tuple[IntArray, FloatArray]:
 
 def _met(X: Matrix, asked: Weighing) -> tuple[IntArray, FloatArray]:
     """The nearest candidate of rows (n,), and the sum of limits times squared distances, by round."""
-    candidates, origin, _ = asked.near
     square, pull = np.full(X.shape[0], np.inf), np.zeros(X.shape[0])
-    which, first = np.zeros(X.shape[0], np.int64), 0
-    for known, limit in (*asked.rounds, Drawn(len(candidates), 0.0)):
-        if known > first:
-            found, gaps = nearest(X, candidates[first:known], origin)
+    which = np.zeros(X.shape[0], np.int64)
+    for group in asked.groups:
+        if len(group.candidates):
+            found, gaps = nearest(X, group.candidates, asked.near.origin, group.aim)
             nearer = gaps < square * (1.0 - SAME)
-            which[nearer] = found[nearer] + first
+            which[nearer] = found[nearer] + group.first
             np.minimum(square, gaps, out=square)
-            first = known
-        apart = square > 0.0
-        pull[apart] += limit * square[apart]
+        if np.isfinite(group.limit):
+            pull += group.limit * square
+        else:  # rows drawn already have no part in the round
+            pull[square > 0.0] = np.inf
     return which, pull
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from daskml_kit.kernels import nearest_tiles
-from daskml_kit.kernels.aim import aim_at, as_centers, as_origin, half_squares, tie_width
+from daskml_kit.kernels.aim import Aim, aim_at, as_centers, as_origin, half_squares, tie_width
 from daskml_kit.kernels.blocks import CsrRows, as_column, as_rows, frozen
 from daskml_kit.kernels.exact_sums import Grid, empty_sums
 from daskml_kit.kernels.scores import whole_width
@@ -90,10 +90,13 @@ def assign(
     return Assignment(sums, inertia, labels if with_labels else None)
 
 
-def nearest(X: Matrix, centers: Array, origin: Array | None = None) -> tuple[IntArray, FloatArray]:
+def nearest(
+    X: Matrix, centers: Array, origin: Array | None = None, aim: Aim | None = None
+) -> tuple[IntArray, FloatArray]:
     """Index of the nearest centre (n,) int32, and the squared distance to it (n,) float64.
 
-    Parameters, ties, errors and cost are those of :func:`assign`.
+    Parameters, ties, errors and cost are those of :func:`assign`. ``aim`` is what :func:`whole_aim` made of
+    the centres, for many small blocks; ignored for CSR.
 
     Examples
     --------
@@ -103,7 +106,7 @@ def nearest(X: Matrix, centers: Array, origin: Array | None = None) -> tuple[Int
     """
     labels, distances = np.empty(X.shape[0], dtype=np.int32), np.empty(X.shape[0])
     no_sums, no_grid = np.empty((0, 0, 0)), Grid(np.empty(0), np.empty(0))
-    _run(X, None, centers, origin, no_grid, no_sums, labels, distances)
+    _run(X, None, centers, origin, no_grid, no_sums, labels, distances, aim)
     return labels, distances
 
 
@@ -134,6 +137,7 @@ def _run(
     sums: Array,
     labels: Array,
     distances: Array,
+    aim: Aim | None = None,
 ) -> float:
     rows, points = as_rows(X), as_centers(centers, X.shape[1])
     weights = as_column(weight, "weight", X.shape[0])
@@ -142,10 +146,16 @@ def _run(
         tables = frozen(points.T), half_squares(points), *score_error(points)
         tie = tie_width(X.shape[1])
         return float(nearest_tiles.sparse(rows, weights, points, *tables, tie, *results))
-    near = points.mean(axis=0) if origin is None else as_origin(origin, X.shape[1])
-    aim = aim_at(points, in_order(len(points)), near, halves=False)
+    aim = whole_aim(points, origin) if aim is None else aim
     room = nearest_tiles.room_for(X.shape[1], aim.constants.shape[1])
     return float(nearest_tiles.dense(rows, weights, aim, room, *results))
+
+
+def whole_aim(centers: Array, origin: Array | None = None) -> Aim:
+    """Centres (k, d) in their order, ready for dense blocks."""
+    points = as_centers(centers, centers.shape[1])
+    near = points.mean(axis=0) if origin is None else as_origin(origin, centers.shape[1])
+    return aim_at(points, in_order(len(points)), near, halves=False)
 
 
 def in_order(k: int) -> IntArray:
@@ -171,4 +181,4 @@ def score_error(centers: Array) -> tuple[float, float]:
     return roundings * largest, 4.0 * largest
 
 
-__all__ = ["Assignment", "assign", "nearest", "transform_distances"]
+__all__ = ["Assignment", "assign", "nearest", "transform_distances", "whole_aim"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial, reduce
 from itertools import pairwise
 
@@ -275,7 +276,7 @@ def test_a_sample_and_its_candidates_weigh_groups_in_the_mean(heaviest):
     assert (np.abs(means - full) < 4 * spreads / np.sqrt(60)).all()
     # the sample alone, which draws a row in twenty, would be off by all that they weigh
     assert (spreads[1:] < 0.7 * full[1:]).all()
-    whole = WEIGHED(blocks, asked._replace(below=np.inf))
+    whole = WEIGHED(blocks, replace(asked, below=np.inf))
     nearest_of = naive.nearest(X, asked.near.candidates)[0]
     np.testing.assert_allclose(whole, np.bincount(nearest_of, weight, len(whole)), rtol=1e-12)
 
