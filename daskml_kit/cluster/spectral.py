@@ -27,7 +27,7 @@ from daskml_kit.runtime.block import Block, Bundle
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.in_kind import map_rows
-from daskml_kit.runtime.random import seed_from
+from daskml_kit.runtime.random import generator, seed_from
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.runtime.sources import is_dask
 from daskml_kit.typing import Array, ArrayLike, FloatArray, IntArray, Matrix
@@ -282,7 +282,7 @@ class SpectralClustering(ClusterMixin, BlockEstimator):
         n_vectors = min(int(self.n_components or self.n_clusters), gram.shape[0])
         values, vectors = linalg.eigh(gram)
         largest = slice(None, -n_vectors - 1, -1)
-        values, turn = values[largest], root @ vectors[:, largest]
+        values, turn = values[largest], _signed(root @ vectors[:, largest])
         turn = turn / np.sqrt(np.maximum(values, np.finfo(np.float64).tiny))
         return rough._replace(turn=np.ascontiguousarray(turn)), values
 
@@ -353,6 +353,15 @@ def _inverse_root(affinity: FloatArray) -> FloatArray:
     kept = values > len(values) * np.finfo(np.float64).eps * values[-1]
     root: FloatArray = vectors[:, kept] / np.sqrt(values[kept])
     return root
+
+
+def _signed(vectors: FloatArray) -> FloatArray:
+    """Vectors (m, p) on one side of a plane: their signs are not those that rounding gave them.
+
+    The plane lies at random, once for all, so that no symmetry of data puts a vector into it.
+    """
+    aside = generator(0, "spectral-signs").standard_normal(len(vectors)) @ vectors
+    return np.where(aside < 0, -vectors, vectors)
 
 
 def _degrees(block: Block, at: tuple[FloatArray, Affinity]) -> FloatArray:

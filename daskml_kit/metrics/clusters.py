@@ -4,8 +4,8 @@
 score                              compares                                        passes after loading
 =================================  ==============================================  =====================
 ``calinski_harabasz_score``        variance between centres and around them        1
-``davies_bouldin_score``           widths of two clusters with their distance      2, one to find centres
-``simplified_silhouette_score``    each row's centre with the nearest other        2, one to find centres
+``davies_bouldin_score``           widths of two clusters with their distance      1 by centres, else 2
+``simplified_silhouette_score``    each row's centre with the nearest other        1 by centres, else 2
 ``silhouette_score``               each row with all others: n^2 distances         1, of few rows
 =================================  ==============================================  =====================
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from numbers import Integral
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -98,19 +99,19 @@ def _tiles(block: Block, k: int) -> Iterator[tuple[int, int]]:
 
 
 def _widths(k: int, block: Block, means: FloatArray) -> FloatArray:
-    """(k,) sum of the distances of rows to the mean of their cluster."""
+    """(2, k) sum of the distances of rows to the mean of their cluster, and their number."""
     codes, total = _codes(block), np.zeros(k)
     for start, stop in _tiles(block, 1):
         own = codes[start:stop]
         gaps = _dense(block.X[start:stop]) - means[own]
         lengths = np.sqrt(np.einsum("ij,ij->i", gaps, gaps))
         total += np.bincount(own, weights=lengths, minlength=k)
-    return total
+    return np.stack([total, np.bincount(codes, minlength=k)])
 
 
-def _silhouettes(block: Block, means: FloatArray) -> float:
-    """Sum of the rows' simplified silhouettes."""
-    codes, total = _codes(block), 0.0
+def _silhouettes(block: Block, means: FloatArray) -> FloatArray:
+    """(2, k) sum of the simplified silhouettes of each cluster's rows, and their number."""
+    codes, total = _codes(block), np.zeros(len(means))
     for start, stop in _tiles(block, len(means)):
         gaps = transform_distances(block.X[start:stop], means)
         at = np.arange(stop - start), codes[start:stop]
@@ -118,8 +119,9 @@ def _silhouettes(block: Block, means: FloatArray) -> float:
         gaps[at] = np.inf
         other = gaps.min(axis=1)
         widest = np.maximum(own, other)
-        total += float(np.sum((other - own) / np.where(widest > 0, widest, 1.0)))
-    return total
+        shares = (other - own) / np.where(widest > 0, widest, 1.0)
+        total += np.bincount(codes[start:stop], weights=shares, minlength=len(means))
+    return np.stack([total, np.bincount(codes, minlength=len(means))])
 
 
 class Drawn(NamedTuple):
@@ -182,6 +184,19 @@ class Opened(NamedTuple):
     def groups(self) -> Groups:
         """One pass."""
         return self.reduced("clusters", partial(_groups, self.k), _joined, None)
+
+    def centers(self, given: ArrayLike) -> FloatArray:
+        """(k, d) as given, checked; the means of the rows for None, in one pass."""
+        if given is None:
+            return self.groups().means
+        centers, shape = np.asarray(given, dtype=np.float64), (self.k, self.data.facts.n_features)
+        if centers.shape != shape:
+            raise InvalidParameterError(
+                f"centers must have shape {shape}, one row for each label in labels, got {centers.shape}."
+            )
+        if not np.isfinite(centers).all():
+            raise InvalidParameterError("centers contains NaN or infinity. Pass finite numbers.")
+        return centers
 
 
 @contextmanager
@@ -248,7 +263,7 @@ def calinski_harabasz_score(X: ArrayLike, labels: ArrayLike) -> float:
     return 1.0 if within == 0.0 else between * (n - k) / (within * (k - 1.0))
 
 
-def davies_bouldin_score(X: ArrayLike, labels: ArrayLike) -> float:
+def davies_bouldin_score(X: ArrayLike, labels: ArrayLike, *, centers: ArrayLike = None) -> float:
     """How wide clusters are compared with their distance to the worst neighbour: lower is better.
 
     ``mean_k max_{l != k} (s_k + s_l) / |c_k - c_l|``, s_k the mean distance of rows to their centre.
@@ -257,6 +272,9 @@ def davies_bouldin_score(X: ArrayLike, labels: ArrayLike) -> float:
     ----------
     X : (n, d), whatever :func:`calinski_harabasz_score` takes
     labels : (n,)
+    centers : (k, d) or None
+        Centre of each label in sorted order, such as ``cluster_centers_``; None for the means of the rows, as
+        in scikit-learn.
 
     Returns
     -------
@@ -266,10 +284,12 @@ def davies_bouldin_score(X: ArrayLike, labels: ArrayLike) -> float:
     ------
     InvalidDataError
         If there are fewer than 2 or as many labels as rows.
+    InvalidParameterError
+        If ``centers`` has another shape, or is not finite.
 
     Notes
     -----
-    Two passes after loading, for distances need the centres.
+    One pass after loading, and one to find the centres where they are not given.
 
     References
     ----------
@@ -281,9 +301,9 @@ def davies_bouldin_score(X: ArrayLike, labels: ArrayLike) -> float:
     0.1
     """
     with _opened("davies_bouldin_score", X, labels) as opened:
-        found = opened.groups()
-        total = opened.reduced("widths", partial(_widths, opened.k), _plus, found.means)
-    widths, gaps = total / found.counts, transform_distances(found.means, found.means)
+        means = opened.centers(centers)
+        total, counts = opened.reduced("widths", partial(_widths, opened.k), _plus, means)
+    widths, gaps = total / counts, transform_distances(means, means)
     if np.allclose(widths, 0) or np.allclose(gaps, 0):
         return 0.0
     gaps[gaps == 0] = np.inf
@@ -296,7 +316,7 @@ def simplified_silhouette_score(
     """Mean of ``(b - a) / max(a, b)``, a and b a row's distances to its own and the nearest other centre.
 
     The silhouette with centres in the place of clusters: n k distances instead of n^2. Near the exact one
-    where clusters are round and apart, not equal to it.
+    where clusters are round and apart, not equal to it. As there, a row alone in its cluster counts 0.
 
     Parameters
     ----------
@@ -315,7 +335,7 @@ def simplified_silhouette_score(
     InvalidDataError
         If there are fewer than 2 or as many labels as rows.
     InvalidParameterError
-        If ``centers`` has another shape.
+        If ``centers`` has another shape, or is not finite.
 
     Notes
     -----
@@ -331,17 +351,9 @@ def simplified_silhouette_score(
     0.9499
     """
     with _opened("simplified_silhouette_score", X, labels) as opened:
-        facts = opened.data.facts
-        if centers is None:
-            means = opened.groups().means
-        else:
-            means = np.asarray(centers, dtype=np.float64)
-            if means.shape != (opened.k, facts.n_features):
-                raise InvalidParameterError(
-                    f"centers must have shape {(opened.k, facts.n_features)}, one row for each label in "
-                    f"labels, got {means.shape}."
-                )
-        return float(opened.reduced("silhouettes", _silhouettes, _plus, means)) / facts.n_rows
+        means = opened.centers(centers)
+        total, counts = opened.reduced("silhouettes", _silhouettes, _plus, means)
+    return float(total[counts > 1].sum() / counts.sum())
 
 
 def silhouette_score(
@@ -377,6 +389,8 @@ def silhouette_score(
     ------
     InvalidDataError
         If there are fewer than 2 or as many labels as rows, or more than 20,000 rows to compare.
+    InvalidParameterError
+        If ``sample_size`` is no integer of at least 1.
 
     Notes
     -----
@@ -391,6 +405,10 @@ def silhouette_score(
     >>> round(silhouette_score([[0.0], [1.0], [10.0], [11.0]], [0, 0, 1, 1]), 4)
     0.8997
     """
+    if sample_size is not None and not (isinstance(sample_size, Integral) and sample_size >= 1):
+        raise InvalidParameterError(
+            f"sample_size must be an integer >= 1, or None for all rows, got {sample_size!r}."
+        )
     if metric == "precomputed" and sample_size is not None:
         raise InvalidParameterError(
             "sample_size does not go with metric='precomputed': blocks hold rows of the distances, and a "

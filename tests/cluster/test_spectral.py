@@ -93,6 +93,12 @@ def test_on_a_cluster(client):
     model = SpectralClustering(2, gamma=20.0, n_landmarks=100, n_init=2, random_state=0)
     labels = model.fit_predict(lazy)
     assert adjusted_rand_score(labels.compute(), INNER) == 1.0
+    local = clone(model).fit(CIRCLES)
+    # rounding, by which the sums of the chunks differ, must not choose the signs of the eigenvectors
+    for chunks in (70, 100, 200):
+        lazy = da.from_array(CIRCLES, chunks=(chunks, 2))
+        found = clone(local).fit(lazy).cluster_centers_
+        np.testing.assert_allclose(found, local.cluster_centers_, atol=1e-6)
 
 
 @pytest.mark.parametrize(

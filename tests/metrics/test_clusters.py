@@ -12,6 +12,7 @@ from scipy import sparse
 from sklearn import metrics as reference
 from sklearn.datasets import make_blobs
 
+import daskml_kit
 from daskml_kit import metrics
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
 
@@ -20,12 +21,13 @@ LABELS = np.random.default_rng(0).permuted(np.arange(240) % 5)
 NAMES = ["calinski_harabasz_score", "davies_bouldin_score", "silhouette_score"]
 
 
-def naive_simplified(X, labels, centers):
+def naive_simplified(X, labels, centers, each=False):
     gaps = np.sqrt(((X[:, None] - centers) ** 2).sum(axis=2))
     own = gaps[np.arange(len(X)), labels]
     gaps[np.arange(len(X)), labels] = np.inf
     other = gaps.min(axis=1)
-    return np.mean((other - own) / np.maximum(own, other))
+    shares = (other - own) / np.maximum(own, other)
+    return shares if each else np.mean(shares)
 
 
 @settings(max_examples=15, deadline=None)
@@ -54,6 +56,27 @@ def test_as_scikit_learn_whatever_the_chunks(cuts, true, thin, far):
     np.testing.assert_allclose(found, naive_simplified(rows, labels, means), rtol=1e-6)
     given = metrics.simplified_silhouette_score(rows, labels, centers=means)
     np.testing.assert_allclose(given, found, rtol=1e-4 if far else 1e-9)
+    given = metrics.davies_bouldin_score(
+        lazy, da.from_array(labels, chunks=(chunks,)), centers=means
+    )
+    expected = reference.davies_bouldin_score(X, labels)
+    np.testing.assert_allclose(given, expected, rtol=1e-4 if far else 1e-9)
+
+
+def test_centres_spare_a_pass_and_a_row_alone_counts_nothing():
+    labels = np.where(np.arange(240) == 7, 9, LABELS)
+    means = np.stack([X[labels == c].mean(axis=0) for c in np.unique(labels)])
+    codes = np.searchsorted(np.unique(labels), labels)
+    rest = codes < 5
+    expected = naive_simplified(X, codes, means, each=True)[rest].sum() / 240
+    for score, value in [
+        (metrics.simplified_silhouette_score, expected),
+        (metrics.davies_bouldin_score, reference.davies_bouldin_score(X, labels)),
+    ]:
+        with daskml_kit.record() as run:
+            found = [score(X, labels), score(X, labels, centers=means)]
+        np.testing.assert_allclose(found, value, rtol=1e-9)
+        assert len(run.rounds) == 3 + 2
 
 
 @pytest.mark.cluster
@@ -99,6 +122,12 @@ def test_errors_say_what_to_do(monkeypatch):
             metrics.davies_bouldin_score(X[:12], labels)
     with pytest.raises(InvalidParameterError, match=r"centers must have shape \(5, 3\)"):
         metrics.simplified_silhouette_score(X, LABELS, centers=np.ones((4, 3)))
+    for score in (metrics.simplified_silhouette_score, metrics.davies_bouldin_score):
+        with pytest.raises(InvalidParameterError, match="centers contains NaN or infinity"):
+            score(X, LABELS, centers=np.full((5, 3), np.nan))
+    for size in (-5, 0, 2.5):
+        with pytest.raises(InvalidParameterError, match="sample_size must be an integer >= 1"):
+            metrics.silhouette_score(X, LABELS, sample_size=size)
     monkeypatch.setattr("daskml_kit.metrics.clusters.PAIRWISE_ROWS", 100)
     with pytest.raises(InvalidDataError, match="Pass sample_size=10_000, or use simplified"):
         metrics.silhouette_score(X, LABELS)
