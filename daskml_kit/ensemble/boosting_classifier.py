@@ -44,7 +44,8 @@ class GradientBoostingClassifier(ClassifierMixin, GradientBoosting):
     min_impurity_decrease : float, default=0.0
     init : estimator, "zero" or None
         None starts at the best constant. A clone of an estimator is fitted on the rows that trees may see,
-        one of this package by its own rounds, any other on a worker that has room for them; each row begins
+        one of this package by its own rounds, any other on a worker that has room for them (on arrays, as in
+        scikit-learn, without names of columns); each row begins
         with what it says the probabilities are.
     random_state : int, RandomState or None
     max_features : int, share, "sqrt", "log2" or None

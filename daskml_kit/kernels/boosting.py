@@ -246,11 +246,9 @@ def fill_nodes(
                 for f in range(np.uint64(0), d, line):
                     prefetch(rows, soon * d + f)
                 prefetch(rows, soon * d + d - one)
-            r, g, h = np.uint64(idx[i]), np.int64(0), np.int64(0)
-            s, more = (
-                r,
-                i + one < high,
-            )  # the last row has no second: the same one without any weight
+            # The last row may have no second: the same one without any weight.
+            r = np.uint64(idx[i])
+            s, more = r, i + one < high
             g, h = np.int64(steps[r * two]), np.int64(steps[r * two + one])
             u, v = np.int64(0), np.int64(0)
             own, other = np.int64(1), np.int64(more)

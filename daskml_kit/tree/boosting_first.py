@@ -72,8 +72,9 @@ class FirstModel:
         known = np.asarray(self.model.classes_)
         if not np.array_equal(known, self.classes):
             raise InvalidDataError(
-                f"init={self.model!r} has learnt the classes {known}, y has {self.classes}: held-out rows "
-                "took the others with them. Choose another random_state, or set n_iter_no_change=None."
+                f"init={self.model!r} has learnt the classes {known}, y has {self.classes}: of the others "
+                "all rows are held out or have no weight. Drop rows without weight; if early stopping "
+                "holds rows out, choose another random_state, or set n_iter_no_change=None."
             )
 
 
