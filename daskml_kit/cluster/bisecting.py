@@ -10,7 +10,7 @@ import numpy as np
 
 from daskml_kit.cluster.ground import Ground, prepared, survey
 from daskml_kit.cluster.splitting import LEAVES, Growth, Strategy, Tree, split
-from daskml_kit.cluster.started import StartedModel, check_count, check_tol
+from daskml_kit.cluster.started import StartedModel, check_count, check_tol, check_verbose
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.kernels.pairs import descend
 from daskml_kit.runtime.random import seed_from
@@ -157,6 +157,7 @@ class BisectingKMeans(StartedModel):
         for name in ("n_clusters", "n_init", "max_iter"):
             check_count(name, getattr(self, name))
         check_tol(self.tol)
+        check_verbose(self.verbose)
         choices = {
             "init": STARTS,
             "algorithm": ("lloyd", "elkan"),

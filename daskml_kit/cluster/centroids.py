@@ -160,7 +160,8 @@ class CentroidModel(
         one over the resident rows. The driver gets one number a part.
         """
         check_is_fitted(self)
-        validate_data(self, stand_in(X), reset=False, skip_check_array=True)
+        if np.ndim(X) == 2:  # the others are refused where they are opened
+            validate_data(self, stand_in(X), reset=False, skip_check_array=True)
         # A copy, for opening data resets what an estimator knows of its features and its cost.
         with copy(self)._opened(X, None, sample_weight) as (data, executor):
             return -executor.reduce(data, INERTIA, self.cluster_centers_.astype(np.float64))

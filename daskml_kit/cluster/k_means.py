@@ -11,7 +11,14 @@ import numpy as np
 from daskml_kit.cluster.ground import prepared, survey
 from daskml_kit.cluster.grouping import ALGORITHMS, groups_for
 from daskml_kit.cluster.lloyd import Rule, Run, best, lloyd
-from daskml_kit.cluster.started import Init, StartedModel, check_count, check_init, check_tol
+from daskml_kit.cluster.started import (
+    Init,
+    StartedModel,
+    check_count,
+    check_init,
+    check_tol,
+    check_verbose,
+)
 from daskml_kit.cluster.starts import Start
 from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
 from daskml_kit.runtime.dataset import BlockDataset
@@ -198,6 +205,7 @@ class KMeans(StartedModel):
         if self.n_init != "auto":
             check_count("n_init", self.n_init, ' or "auto"')
         check_tol(self.tol)
+        check_verbose(self.verbose)
         check_init(self.init)
         if self.algorithm not in ALGORITHMS:
             raise InvalidParameterError(

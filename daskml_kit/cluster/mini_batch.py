@@ -13,7 +13,14 @@ from daskml_kit.cluster.assignment import At, Labelled, labelling
 from daskml_kit.cluster.batches import ROWS, STEP, Batch, BatchSums
 from daskml_kit.cluster.ground import Ground, prepared, survey
 from daskml_kit.cluster.side_by_side import side_by_side
-from daskml_kit.cluster.started import Init, StartedModel, check_count, check_init, check_tol
+from daskml_kit.cluster.started import (
+    Init,
+    StartedModel,
+    check_count,
+    check_init,
+    check_tol,
+    check_verbose,
+)
 from daskml_kit.cluster.starts import Sampled, Start
 from daskml_kit.runtime.in_kind import stand_in
 from daskml_kit.runtime.random import generator, seed_from
@@ -205,15 +212,25 @@ class MiniBatchKMeans(StartedModel):
         self._keep(centers, steps, final, in_memory)
         return self
 
+    @property
+    def labels_(self) -> IntArray:
+        """Labels of the rows that were fitted, for data in memory."""
+        if not self.compute_labels and "_labels" in vars(self):
+            raise AttributeError(
+                "labels_ is not kept with compute_labels=False. Use predict(X), or compute_labels=True."
+            )
+        return super().labels_
+
     def _check_parameters(self) -> None:
         for name in ("n_clusters", "max_iter", "batch_size"):
             check_count(name, getattr(self, name))
-        for name in ("init_size", "max_no_improvement"):
+        for name, least in {"init_size": 1, "max_no_improvement": 0}.items():
             if getattr(self, name) is not None:
-                check_number(name, getattr(self, name), least=0, whole=True)
+                check_number(name, getattr(self, name), least=least, whole=True)
         if self.n_init != "auto":
             check_count("n_init", self.n_init, ' or "auto"')
         check_tol(self.tol)
+        check_verbose(self.verbose)
         check_number("reassignment_ratio", self.reassignment_ratio, least=0)
         check_init(self.init)
 

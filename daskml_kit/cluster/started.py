@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import Any, TypeAlias
 
 import numpy as np
+from scipy import sparse
 from sklearn.utils import check_array
 
 from daskml_kit.cluster.centroids import CentroidModel
@@ -77,18 +78,41 @@ class StartedModel(CentroidModel):
 
 
 def check_init(init: Init) -> None:
-    """Refuse names that are none of :data:`INITS`."""
-    if isinstance(init, str) and init not in INITS:
+    """Refuse what is none of :data:`INITS`, no callable and no finite array of two dimensions."""
+    if callable(init) or (isinstance(init, str) and init in INITS):
+        return
+    centers = None if init is None or isinstance(init, str) or sparse.issparse(init) else init
+    try:
+        values = np.asarray(centers, dtype=np.float64)
+    except (TypeError, ValueError):
+        values = np.empty(())
+    if values.ndim != 2:
+        got = repr(init) if init is None or isinstance(init, str | Real) else _described(init)
         raise InvalidParameterError(
             f"init must be one of {list(INITS)}, an array of shape (n_clusters, n_features) or a "
-            f"callable, got {init!r}."
+            f"callable, got {got}."
         )
+    if not np.isfinite(values).all():
+        raise InvalidParameterError("init contains NaN or infinity. Pass finite numbers.")
+
+
+def _described(init: Any) -> str:
+    shape = getattr(init, "shape", None)
+    return type(init).__name__ if shape is None else f"{type(init).__name__} of shape {shape}"
 
 
 def check_tol(tol: Any) -> None:
-    """Refuse what is no number at least 0."""
-    if not isinstance(tol, Real) or not float(tol) >= 0:
-        raise InvalidParameterError(f"tol must be a number at least 0, got {tol!r}.")
+    """Refuse what is no finite number at least 0."""
+    if not isinstance(tol, Real) or not 0 <= float(tol) < np.inf:
+        raise InvalidParameterError(f"tol must be a finite number at least 0, got {tol!r}.")
+
+
+def check_verbose(verbose: Any) -> None:
+    """Refuse what is no int at least 0, and no bool."""
+    if not isinstance(verbose, Integral | np.bool_) or int(verbose) < 0:
+        raise InvalidParameterError(
+            f"verbose must be an int at least 0, or a bool, got {verbose!r}."
+        )
 
 
 def check_count(name: str, value: Any, also: str = "") -> None:
@@ -113,4 +137,4 @@ def _as_start(centers: ArrayLike, k: int, facts: DataFacts) -> FloatArray:
     return out
 
 
-__all__ = ["Init", "StartedModel", "check_count", "check_init", "check_tol"]
+__all__ = ["Init", "StartedModel", "check_count", "check_init", "check_tol", "check_verbose"]

@@ -405,10 +405,7 @@ def silhouette_score(
     >>> round(silhouette_score([[0.0], [1.0], [10.0], [11.0]], [0, 0, 1, 1]), 4)
     0.8997
     """
-    if sample_size is not None and not (isinstance(sample_size, Integral) and sample_size >= 1):
-        raise InvalidParameterError(
-            f"sample_size must be an integer >= 1, or None for all rows, got {sample_size!r}."
-        )
+    _check_sample_size(sample_size)
     if metric == "precomputed" and sample_size is not None:
         raise InvalidParameterError(
             "sample_size does not go with metric='precomputed': blocks hold rows of the distances, and a "
@@ -427,6 +424,13 @@ def silhouette_score(
     if isinstance(rows, np.ndarray) and metric in _MOVABLE:
         rows = rows - rows.mean(axis=0)  # its distances lose digits far from the origin
     return float(metrics.silhouette_score(rows, drawn.codes, metric=metric, **kwds))
+
+
+def _check_sample_size(size: Any) -> None:
+    if size is not None and not (isinstance(size, Integral) and int(size) >= 1):
+        raise InvalidParameterError(
+            f"sample_size must be an integer >= 1, or None for all rows, got {size!r}."
+        )
 
 
 __all__ = [

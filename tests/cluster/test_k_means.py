@@ -504,8 +504,14 @@ def test_data_arrays():
         ({"n_init": 0}, 'n_init must be an int at least 1 or "auto", got 0'),
         ({"max_iter": 0}, "max_iter must be an int at least 1"),
         ({"unroll": True}, "unroll must be an int at least 1, got True"),
-        ({"tol": -1.0}, "tol must be a number at least 0, got -1.0"),
-        ({"tol": np.nan}, "tol must be a number at least 0, got nan"),
+        ({"tol": -1.0}, "tol must be a finite number at least 0, got -1.0"),
+        ({"tol": np.nan}, "tol must be a finite number at least 0, got nan"),
+        ({"tol": np.inf}, "tol must be a finite number at least 0, got inf"),
+        ({"verbose": "x"}, "verbose must be an int at least 0, or a bool, got 'x'"),
+        ({"init": None}, "init must be one of .* or a callable, got None"),
+        ({"init": 5}, "init must be one of .* or a callable, got 5"),
+        ({"init": sparse.csr_array(BLOBS[:8])}, r"init must be .*got csr_array of shape \(8, 4\)"),
+        ({"init": BLOBS[:8] * np.nan}, "init contains NaN or infinity"),
         ({"init": "kmeans"}, r"init must be one of \['k-means\|\|', .*got 'kmeans'"),
         ({"algorithm": "full"}, r"algorithm must be one of \['auto', .*got 'full'"),
     ],
@@ -522,7 +528,6 @@ def test_impossible_parameters(params, message):
         (20, BLOBS[:7], r"initial centers \(7, 4\) does not match the number of clusters 8"),
         (20, BLOBS[:8, :3], r"\(8, 3\) does not match the number of features of the data 4"),
         (20, lambda X, *_, **__: X[:2], r"initial centers \(2, 4\) does not match"),
-        (20, BLOBS[:8] * np.nan, "contains NaN"),
     ],
 )
 def test_impossible_data(rows, init, message):
@@ -542,5 +547,7 @@ def test_several_runs_from_one_array():
 
 def test_score_checks_features():
     model = KMeans(5, random_state=0).fit(BLOBS)
+    with pytest.raises(ValueError, match="Expected 2D array"):
+        KMeans(2).fit(BLOBS).score(BLOBS[0])
     with pytest.raises(ValueError, match="X has 3 features, but KMeans is expecting 4"):
         model.score(BLOBS[:, :3])

@@ -67,6 +67,17 @@ def test_chunks_and_far_origins_change_nothing(init, form):
         np.testing.assert_array_equal(far.labels_, whole.labels_)
 
 
+def test_the_order_of_rows_changes_no_step_of_all_of_them():
+    order, weight = np.random.default_rng(0).permutation(600), row_weights(600)
+    model = MiniBatchKMeans(5, init=BLOBS[:5], reassignment_ratio=0)
+    whole, mixed = clone(model), clone(model)
+    for _ in range(4):
+        whole.partial_fit(BLOBS, sample_weight=weight)
+        mixed.partial_fit(BLOBS[order], sample_weight=weight[order])
+    np.testing.assert_allclose(mixed.cluster_centers_, whole.cluster_centers_, rtol=1e-12)
+    np.testing.assert_array_equal(mixed.labels_, whole.labels_[order])
+
+
 def test_what_it_costs():
     model = MiniBatchKMeans(5, batch_size=50, random_state=0).fit(BLOBS)
     names = [entry["name"] for entry in model.history_]
@@ -76,7 +87,7 @@ def test_what_it_costs():
     assert model.inertia_ < 1.2 * KMeans(5, random_state=0).fit(BLOBS).inertia_
     estimated = MiniBatchKMeans(5, batch_size=50, random_state=0, compute_labels=False).fit(BLOBS)
     assert estimated.inertia_ == pytest.approx(model.inertia_, rel=0.3)
-    with pytest.raises(AttributeError, match="labels_"):
+    with pytest.raises(AttributeError, match="compute_labels=False"):
         _ = estimated.labels_
 
 
@@ -101,6 +112,7 @@ def test_on_a_cluster(client):
         ({"batch_size": 0}, "batch_size must be an int at least 1, got 0"),
         ({"max_no_improvement": -1}, "max_no_improvement must be an integer >= 0, got -1"),
         ({"reassignment_ratio": "x"}, "reassignment_ratio must be a number >= 0, got 'x'"),
+        ({"init_size": 0}, "init_size must be an integer >= 1, got 0"),
         ({"init": "best"}, "init must be one of"),
     ],
 )
