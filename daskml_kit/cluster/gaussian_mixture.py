@@ -29,6 +29,7 @@ from daskml_kit.cluster.grouping import groups_for
 from daskml_kit.cluster.lloyd import Rule as LloydRule, Run, lloyd
 from daskml_kit.cluster.refining import sample_size
 from daskml_kit.cluster.side_by_side import side_by_side
+from daskml_kit.cluster.started import check_tol, check_verbose
 from daskml_kit.cluster.starts import Parallel, Random, Sampled, Start
 from daskml_kit.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
 from daskml_kit.kernels.mixture import (
@@ -214,8 +215,15 @@ class GaussianMixture(DensityMixin, BlockEstimator):
             "verbose_interval": 1,
         }.items():
             check_number(name, getattr(self, name), least=least, whole=True)
-        check_number("tol", self.tol, least=0)
+            if isinstance(getattr(self, name), bool):
+                raise InvalidParameterError(
+                    f"{name} must be an integer, got {getattr(self, name)}."
+                )
+        check_tol(self.tol)
+        check_verbose(self.verbose)
         check_number("reg_covar", self.reg_covar, least=0)
+        if not isinstance(self.warm_start, bool | np.bool_):
+            raise InvalidParameterError(f"warm_start must be a bool, got {self.warm_start!r}.")
         for name, known in {"covariance_type": COVARIANCES, "init_params": STARTS}.items():
             if getattr(self, name) not in known:
                 raise InvalidParameterError(
@@ -249,6 +257,8 @@ class GaussianMixture(DensityMixin, BlockEstimator):
     def _run(self, data: BlockDataset, executor: Executor, given: Given) -> Mixture:
         """The best run, its means in the caller's coordinates."""
         warm = self.warm_start and hasattr(self, "converged_")
+        if warm:
+            self._check_resumable(data.facts.n_features)
         complete = all(one is not None for one in given)
         seed, n_runs = seed_from(self.random_state), 1 if warm or complete else int(self.n_init)
         start = self._start(seed, n_runs, data.facts)
@@ -271,6 +281,17 @@ class GaussianMixture(DensityMixin, BlockEstimator):
             best = em(ground, starts, rule)
         parts = best.parts._replace(means=best.parts.means + ground.shift)
         return Mixture(parts, best.covariances, *_progress(best))
+
+    def _check_resumable(self, n_features: int) -> None:
+        """Refuse to go on with other shapes than those of the last fit."""
+        k, d, kind = int(self.n_components), n_features, self._kind
+        shapes = {"full": (k, d, d), "tied": (d, d), "diag": (k, d), "spherical": (k,)}
+        if self.means_.shape != (k, d) or self.precisions_cholesky_.shape != shapes[kind]:
+            raise InvalidParameterError(
+                f"warm_start=True goes on from means of shape {self.means_.shape} and precisions of shape "
+                f"{self.precisions_cholesky_.shape}, but {k} components of '{kind}' and {d} columns are "
+                "asked for. Keep n_components, covariance_type and the columns, or set warm_start=False."
+            )
 
     def _start(self, seed: int, n_runs: int, facts: DataFacts) -> Start:
         k, d = int(self.n_components), facts.n_features
@@ -525,8 +546,15 @@ def _as_given(name: str, value: ArrayLike, shape: tuple[int, ...]) -> FloatArray
     if value is None:
         return None
     out: FloatArray = check_array(
-        value, dtype=np.float64, ensure_2d=False, allow_nd=True, input_name=name
+        value,
+        dtype=np.float64,
+        ensure_2d=False,
+        allow_nd=True,
+        ensure_all_finite=False,
+        input_name=name,
     )
+    if not np.isfinite(out).all():
+        raise InvalidParameterError(f"{name} contains NaN or infinity. Pass finite numbers.")
     if out.shape != shape:
         raise InvalidParameterError(f"{name} must have shape {shape}, got {out.shape}.")
     return out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import dask.array as da
 import numpy as np
 import pandas as pd
@@ -13,6 +15,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from daskml_kit.cluster import GaussianMixture
 from daskml_kit.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
+from daskml_kit.runtime import executor as protocol
+from tests.integration.clusters import kill, local_cluster, lone_workers, pids
 
 KINDS = ["full", "tied", "diag", "spherical"]
 X, TRUE = make_blobs(400, 4, centers=3, cluster_std=[0.7, 1.5, 2.5], random_state=3)
@@ -83,6 +87,12 @@ def test_chunks_and_far_origins_change_nothing(init):
     whole = clone(model).fit(X)
     parts = clone(model).fit(da.from_array(X, chunks=((7, 0, 193, 200), 2)))
     far = clone(model).fit(X + 2.0**27)
+    order = np.random.default_rng(0).permutation(len(X))
+    if init == "kmeans":  # draws are keyed by row, but blobs apart are found from any
+        mixed = clone(model).fit(X[order])
+        np.testing.assert_allclose(
+            np.sort(mixed.means_, axis=0), np.sort(whole.means_, axis=0), atol=1e-2
+        )
     assert whole.n_iter_ == parts.n_iter_
     np.testing.assert_allclose(parts.means_, whole.means_, rtol=1e-9)
     np.testing.assert_allclose(parts.covariances_, whole.covariances_, rtol=1e-7, atol=1e-9)
@@ -130,6 +140,9 @@ def test_warm_start_goes_on():
     with pytest.warns(ConvergenceWarning, match="did not converge"):
         both = GaussianMixture(3, random_state=0, max_iter=2, tol=0.0).fit(X)
     np.testing.assert_allclose(model.means_, both.means_, rtol=1e-9)
+    for rows, kind in ((X[:, :3], "full"), (X, "diag")):
+        with pytest.raises(InvalidParameterError, match=r"warm_start=True goes on from means"):
+            model.set_params(covariance_type=kind).fit(rows)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +154,12 @@ def test_warm_start_goes_on():
         ({"weights_init": [0.5, 0.1]}, "weights_init must be at least 0 and sum up to 1"),
         ({"means_init": np.ones((3, 4))}, r"means_init must have shape \(2, 4\), got \(3, 4\)"),
         ({"precisions_init": -np.ones((2, 4, 4))}, "precisions_init of 'full' must be positive"),
+        ({"means_init": np.full((2, 4), np.nan)}, "means_init contains NaN or infinity"),
+        ({"weights_init": [0.5, np.nan]}, "weights_init contains NaN or infinity"),
+        ({"n_components": True}, "n_components must be an integer, got True"),
+        ({"warm_start": "yes"}, "warm_start must be a bool, got 'yes'"),
+        ({"verbose": -1}, "verbose must be an int at least 0, or a bool, got -1"),
+        ({"tol": np.inf}, "tol must be a finite number at least 0, got inf"),
         ({"n_components": 500}, "Expected n_samples >= n_components"),
     ],
 )
@@ -152,3 +171,24 @@ def test_impossible_parameters(params, message):
 def test_a_collapsed_component_is_reported():
     with pytest.raises(InvalidDataError, match="ill-defined empirical covariance"):
         GaussianMixture(2, reg_covar=0.0).fit(np.zeros((20, 2)))
+
+
+@pytest.mark.cluster
+def test_a_worker_may_die_in_the_middle():
+    model = GaussianMixture(3, random_state=0, tol=1e-6, max_iter=300)
+    seen, real = [], protocol.FitLog.emit
+    with local_cluster(0) as client, lone_workers(client, 2):  # who dies stays dead
+        victims = list(pids(client).values())
+
+        @functools.wraps(real)
+        def emit(log, event):
+            real(log, event)
+            seen.append(getattr(event, "name", ""))
+            if seen[-1] == "em" and len(victims) == 2:
+                kill(victims.pop())
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(protocol.FitLog, "emit", emit)
+            found = clone(model).fit(da.from_array(X, chunks=(50, 4)))
+    assert len(victims) == 1
+    np.testing.assert_allclose(found.means_, model.fit(X).means_, rtol=1e-9)
