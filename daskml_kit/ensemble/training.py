@@ -1,12 +1,14 @@
 """Fitting members that are independent of each other, each in the way that suits it.
 
 An estimator of this package, or another one that trains on a cluster, is fitted by its own rounds on the
-resident blocks, one such member after the other, since each keeps all workers busy. Any other estimator is
-fitted whole, as a job on one worker to which its rows are gathered, several side by side.
+resident blocks, one such member after the other, since each keeps all workers busy. One of another package
+has its rows dealt out evenly first where they are not, see :mod:`~daskml_kit.ensemble.dealing`. Any other
+estimator is fitted whole, as a job on one worker to which its rows are gathered, several side by side.
 """
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,12 +20,14 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
 from daskml_kit.base import BlockEstimator
+from daskml_kit.ensemble.dealing import census, dealt, is_even
 from daskml_kit.ensemble.members import fitted, framed, labelled, learns_codes, weighted_rows
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.runtime.block import Block, Bundle
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.jobs import Job, RowCut, run_jobs
+from daskml_kit.runtime.remote import GraphExecutor
 from daskml_kit.runtime.views import as_collections
 from daskml_kit.typing import Array
 
@@ -117,22 +121,32 @@ def _fit_rows(
 def _fit_spread(
     executor: Executor, data: BlockDataset, recruit: Recruit, classes: Array | None
 ) -> Any:
-    shown = data
+    held = [data]
+    ours = isinstance(recruit.estimator, BlockEstimator)
     try:
         if recruit.cut is not None:
-            shown = executor.map(data, _cut_bundle, recruit.cut)
-        coded = classes is not None and learns_codes(recruit.estimator)
-        told = np.arange(len(classes)) if classes is not None and coded else classes
-        with as_collections(executor, shown, told) as rows:
+            held.append(executor.map(data, _cut_bundle, recruit.cut))
+        told = classes
+        seen = classes
+        if not ours:
+            found = census(executor, held[-1])
+            if classes is not None:
+                seen = classes[found.present]
+                told = found.codes if learns_codes(recruit.estimator) else classes
+            if isinstance(executor, GraphExecutor) and not is_even(found, data):
+                held.append(dealt(executor, held[-1], found, recruit.name, recruit.share))
+        with as_collections(executor, held[-1], told) as rows:
             how = {} if rows.weight is None else {"sample_weight": rows.weight}
             model = local(recruit.estimator.fit(rows.X, rows.y, **how))
-        return labelled(model, classes) if classes is not None and coded else model
+        return model if told is classes or seen is None else labelled(model, seen)
     except Exception as error:
         error.add_note(f"This happened while fitting {recruit.name}.")
+        if not ours:  # the frames of its fit hold futures for as long as the error lives
+            traceback.clear_frames(error.__traceback__)
         raise
     finally:
-        if shown is not data:
-            shown.release()
+        for made in held[1:]:
+            made.release()
 
 
 def _cut_bundle(bundle: Bundle, cut: RowCut) -> Bundle:

@@ -384,6 +384,41 @@ def recut_plan(
     return Plan(tasks, pins, outputs)
 
 
+def _together(share: int, pieces: Sequence[Bundle]) -> Bundle:
+    """One share as one block. Its rows don't follow each other; it starts at the share's number."""
+    (block,) = Bundle(tuple(block for piece in pieces for block in piece)).joined()
+    return Bundle((Block(block.X, block.y, block.weight, share, share),))
+
+
+def deal_plan(
+    sites: Sequence[Site],
+    cut: Callable[[Bundle, Any], Sequence[Bundle]],
+    params: Any,
+    homes: Sequence[str],
+) -> Plan:
+    """New bundles of one block: share i of every bundle, as ``cut`` cuts it, on worker ``homes[i]``."""
+    name = new_name("deal")
+    given = (f"{name}-params", 0)
+    tasks: dict[Key, GraphNode] = {given: DataNode(given, params)}
+    pins: dict[Key, str] = {}
+    for i, site in enumerate(sites):
+        whole = (f"{name}-cut", i)
+        tasks[whole] = Task(whole, cut_up, cut, site.handle, TaskRef(given))
+        pins[whole] = site.worker
+        for share in range(len(homes)):
+            piece = (f"{name}-piece", i * len(homes) + share)
+            tasks[piece] = Task(piece, piece_of, TaskRef(whole), share)
+            pins[piece] = site.worker
+    outputs: list[Key] = []
+    for share, home in enumerate(homes):
+        pieces = (TaskRef((f"{name}-piece", i * len(homes) + share)) for i in range(len(sites)))
+        key = (name, share)
+        tasks[key] = Task(key, _together, share, List(*pieces))
+        pins[key] = home
+        outputs.append(key)
+    return Plan(tasks, pins, outputs)
+
+
 # ---------------------------------------------------------------- maps
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import distributed
 
 from daskml_kit.runtime import graph
 from daskml_kit.runtime.balance import moved, shares
+from daskml_kit.runtime.block import Bundle
 from daskml_kit.runtime.cluster import cluster_errors, or_released
 from daskml_kit.runtime.dataset import BlockDataset, BundleRef
 from daskml_kit.runtime.placement import Piece, WorkerInfo, pack
@@ -93,6 +94,26 @@ def move(
     return travelled
 
 
+def deal(
+    client: distributed.Client,
+    sites: Sequence[graph.Site],
+    data: BlockDataset,
+    cut: Callable[[Bundle, Any], Sequence[Bundle]],
+    params: Any,
+    homes: Sequence[str],
+) -> BlockDataset:
+    """The rows in bundles of one block: share i of every bundle, as ``cut`` cuts it, on ``homes[i]``.
+
+    ``data`` stays as it is. The sizes of the new bundles are told as if all were alike.
+    """
+    futures = graph.deal_plan(sites, cut, params, homes).submit(client)
+    with or_released(futures), cluster_errors(client):
+        distributed.wait(futures)
+    rows, nbytes = data.facts.n_rows // len(homes), data.facts.nbytes // len(homes)
+    refs = [BundleRef(f, home, rows, nbytes, 1) for f, home in zip(futures, homes, strict=True)]
+    return BlockDataset(refs, data.facts, fixed=True)
+
+
 def placed(
     client: distributed.Client,
     futures: Sequence[distributed.Future[Any]],
@@ -110,4 +131,4 @@ def placed(
     return refs
 
 
-__all__ = ["FILLED_MEMORY_SHARE", "move", "placed", "rows_by_home", "targets"]
+__all__ = ["FILLED_MEMORY_SHARE", "deal", "move", "placed", "rows_by_home", "targets"]
