@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -105,7 +106,7 @@ class BlockEstimator(BaseEstimator):
             told_apart=told_apart,
         )
         if target != "none" and not multi_output and is_column(y):
-            warnings.warn(COLUMN, DataConversionWarning, stacklevel=4)
+            warnings.warn(COLUMN, DataConversionWarning, stacklevel=users_level())
         log = FitLog(name, max_iter=_bound(self, "max_iter"), tol=_bound(self, "tol"))
         line = ProgressLine(name) if getattr(self, "verbose", 0) else None
         if line is not None:
@@ -282,6 +283,18 @@ def check_number(
         raise InvalidParameterError(f"{name} must be {words}, got {value!r}.")
 
 
+def users_level() -> int:
+    """How many frames up from the caller the first is that is not of this package: a warning's ``stacklevel``."""
+    frame, level = sys._getframe(1), 1
+    own = __name__.partition(".")[0]
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in (
+        own,
+        "contextlib",
+    ):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
 def weights_of_classes(
     given: Any, facts: DataFacts, counts: FloatArray | None
 ) -> FloatArray | None:
@@ -390,5 +403,6 @@ __all__ = [
     "ClassifierMixin",
     "RegressorMixin",
     "check_number",
+    "users_level",
     "weights_of_classes",
 ]

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedKFold
 from sklearn.utils import check_random_state
 
-from daskml_kit.base import check_number
+from daskml_kit.base import check_number, users_level
 from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
 from daskml_kit.kernels import LinearSums, predict_linear
 from daskml_kit.linear_model.centring import Centred, as_they_are, centred, reached
@@ -118,12 +118,24 @@ def stratified(counts: _Counts, n_folds: int) -> Strata:
     ------
     InvalidParameterError
         If no class has a row for each fold.
+
+    Warns
+    -----
+    UserWarning
+        If some class has fewer rows than there are folds.
     """
     total = np.sum(list(counts.before.values()), axis=0)
     if n_folds > total.max():
         raise InvalidParameterError(
             f"cv={n_folds} cannot be greater than the number of rows in each class, at most "
             f"{total.max()} (n_samples={total.sum()}). Use fewer folds."
+        )
+    if n_folds > total.min():
+        warnings.warn(
+            f"The rarest class of y has {total.min()} rows, fewer than the {n_folds} folds: some folds have "
+            "none of it. Use fewer folds, or drop the class.",
+            UserWarning,
+            stacklevel=users_level(),
         )
     order = np.argsort(counts.first)  # classes in the order of their first rows
     ends = np.cumsum(total[order])
@@ -153,9 +165,9 @@ def dealt(strata: Strata, counts: _Counts, random_state: Any) -> Strata:
     n_folds = strata.edges.shape[1]
     out = [np.zeros(0, dtype=np.int64)] * len(strata.edges)
     for k in np.argsort(counts.first):
-        folds = np.arange(n_folds).repeat(np.diff(strata.edges[k], prepend=0))
-        rng.shuffle(folds)
-        out[k] = folds.astype(np.min_scalar_type(n_folds))
+        folds = np.arange(n_folds, dtype=np.min_scalar_type(n_folds))
+        out[k] = folds.repeat(np.diff(strata.edges[k], prepend=0))
+        rng.shuffle(out[k])
     return replace(strata, dealt=tuple(out))
 
 

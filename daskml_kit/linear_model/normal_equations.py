@@ -132,7 +132,11 @@ def spectrum(gram: FloatArray) -> Spectrum:
     values, vectors = linalg.eigh(_scaled(gram, scale))
     kept = values > rounding_of(values)
     root = vectors[:, kept] * np.sqrt(values[kept]) / scale[:, None]
-    sizes, left, _, work, *_ = linalg.lapack.dgejsv(root, joba=FULL_GRADED, jobu=0, jobv=3)
+    sizes, left, _, work, _, info = linalg.lapack.dgejsv(root, joba=FULL_GRADED, jobu=0, jobv=3)
+    if info:
+        raise linalg.LinAlgError(
+            f"The Jacobi decomposition did not converge (dgejsv, info={info})."
+        )
     squares = (sizes * work[1] / work[0]) ** 2
     return Spectrum(squares[::-1], left[:, : len(squares)][:, ::-1], 0.0)
 

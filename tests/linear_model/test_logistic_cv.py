@@ -140,7 +140,7 @@ def test_folds_share_their_rounds():
     n_folds=st.integers(2, 5),
     cuts=st.lists(st.integers(0, 60), max_size=3),
 )
-@pytest.mark.filterwarnings("ignore:The least populated class")
+@pytest.mark.filterwarnings("ignore:The least populated class", "ignore:The rarest class")
 def test_strata_are_scikit_learns(y, n_folds, cuts):
     _, y = np.unique(y, return_inverse=True)
     edges = sorted({0, len(y), *(c for c in cuts if c < len(y))})
@@ -228,6 +228,15 @@ def test_float32_is_kept():
 def test_impossible_parameters_are_refused_by_name(parameters, message):
     with pytest.raises(InvalidParameterError, match=message):
         LogisticRegressionCV(**parameters).fit(X, codes)
+
+
+def test_a_class_of_fewer_rows_than_folds_is_warned_of_where_the_user_is():
+    y = np.where(np.arange(len(X)) < 3, 2, np.arange(len(X)) % 2)
+    with pytest.warns(
+        UserWarning, match=r"rarest class of y has 3 rows, fewer than the 5 folds"
+    ) as told:
+        LogisticRegressionCV(Cs=1).fit(X, y)
+    assert {one.filename for one in told} == {__file__}
 
 
 def test_too_few_steps_are_warned_of_once():
