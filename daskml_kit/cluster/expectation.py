@@ -31,7 +31,7 @@ from daskml_kit.kernels.mixture import (
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.random import uniform
 from daskml_kit.runtime.reduction import Reduction
-from daskml_kit.typing import FloatArray
+from daskml_kit.typing import Array, FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Mixture:
 
     parts: Components
     covariances: FloatArray | None = None  # None as long as only precisions are known
-    lower_bound: float = -np.inf  # mean log-likelihood where the last pass measured
+    lower_bound: float = -np.inf  # weighted mean log-likelihood where the last pass measured
     lower_bounds: tuple[float, ...] = ()
     n_iter: int = 0
     converged: bool = False
@@ -59,7 +59,7 @@ class Rule:
 
 
 def _expected(block: Block, parts: Components) -> MixtureSums:
-    return expected(np.asarray(block.X), parts)
+    return expected(np.asarray(block.X), parts, block.weight)
 
 
 EXPECTATION: Reduction[Components, MixtureSums, MixtureSums] = Reduction(
@@ -77,9 +77,9 @@ def _hard_chunk(kind: CovarianceType, block: Block, centers: FloatArray) -> Mixt
     total = no_sums(kind, *centers.shape)
     for start, rows in tiles(X, X.shape[1]):
         labels, _ = nearest(X[start : start + len(rows)], centers, centers.mean(axis=0))
-        total += shared(
-            rows, (labels[:, None] == np.arange(len(centers))).astype(float), kind, centers
-        )
+        shares = (labels[:, None] == np.arange(len(centers))).astype(float)
+        weight = _weights(block, start, len(rows))
+        total += shared(rows, shares, kind, centers, weight=weight)
     return total
 
 
@@ -99,8 +99,14 @@ def _soft_chunk(
     drawn = [uniform(seed, f"mixture-{run}-{j}", block.rows) for j in range(k)]
     for start, rows in tiles(X, X.shape[1]):
         shares = np.stack([one[start : start + len(rows)] for one in drawn], axis=1)
-        total += shared(rows, shares / shares.sum(axis=1, keepdims=True), kind, means)
+        shares /= shares.sum(axis=1, keepdims=True)
+        weight = _weights(block, start, len(rows))
+        total += shared(rows, shares, kind, means, weight=weight)
     return total
+
+
+def _weights(block: Block, start: int, size: int) -> Array | None:
+    return None if block.weight is None else block.weight[start : start + size]
 
 
 # ---------------------------------------------------------------- one step
@@ -110,7 +116,8 @@ def maximised(
     kind: CovarianceType, means: FloatArray, found: MixtureSums, reg_covar: float
 ) -> Mixture:
     """The components of greatest likelihood given the responsibilities; ``means`` are those before."""
-    counts = found.counts + 10 * np.finfo(np.float64).eps
+    least = 10 * np.finfo(np.float64).eps * (found.weight / found.n_rows)
+    counts = found.counts + least  # so that a component without rows can be divided by
     shift = found.gaps / counts[:, None]
     covariances = _covariances(kind, found, counts, shift) + _ridge(kind, shift.shape[1], reg_covar)
     if kind == "spherical":
@@ -180,7 +187,7 @@ def _flipped(precision: FloatArray) -> FloatArray:
 
 def stepped(rule: Rule, run: Mixture, found: MixtureSums) -> Mixture:
     """The run after one EM iteration."""
-    bound = found.log_likelihood / found.n_rows
+    bound = found.log_likelihood / found.weight
     after = maximised(run.parts.kind, run.parts.means, found, rule.reg_covar)
     return replace(
         after,
@@ -218,7 +225,7 @@ def _runs(rule: Rule, run: Mixture) -> bool:
 
 def _cost(found: tuple[MixtureSums | None, ...]) -> float:
     """Negative mean log-likelihood of the best run."""
-    return min(-one.log_likelihood / one.n_rows for one in found if one is not None)
+    return min(-one.log_likelihood / one.weight for one in found if one is not None)
 
 
 __all__ = ["Mixture", "Rule", "em", "factors_from_precisions", "hard", "maximised", "soft"]

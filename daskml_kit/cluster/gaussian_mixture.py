@@ -55,7 +55,7 @@ KMEANS_ITERATIONS, KMEANS_TOL = 300, 1e-4
 class GaussianMixture(DensityMixin, BlockEstimator):
     """Gaussian mixture by expectation-maximisation over blocks, one pass an iteration.
 
-    Maximises ``sum_i log sum_k w_k N(x_i; m_k, C_k)``.
+    Maximises ``sum_i s_i log sum_k w_k N(x_i; m_k, C_k)``, s_i the weights of the rows.
 
     Parameters
     ----------
@@ -70,8 +70,9 @@ class GaussianMixture(DensityMixin, BlockEstimator):
         Runs from different starts, all of them in the same passes; the best is kept.
     init_params : {"kmeans", "k-means++", "random", "random_from_data"}, default="kmeans"
         - "kmeans": the clusters of :class:`~daskml_kit.cluster.KMeans`.
-        - "k-means++": k-means++ on a sample of the rows; "random_from_data": rows. As in scikit-learn
-          each component begins with one row, so with variances of ``reg_covar``.
+        - "k-means++": k-means++ on a sample of the rows; "random_from_data": rows, both drawn in proportion
+          to their weights. As in scikit-learn each component begins with one row, so with variances of
+          ``reg_covar``.
         - "random": responsibilities by chance.
     weights_init, means_init, precisions_init : arrays or None
         Take the place of what ``init_params`` finds.
@@ -96,7 +97,7 @@ class GaussianMixture(DensityMixin, BlockEstimator):
     n_iter_ : int
         Iterations of the best run.
     lower_bound_ : float
-        Mean log-likelihood of the rows in its last iteration.
+        Mean log-likelihood of the rows, by weight, in its last iteration.
     lower_bounds_ : list of float
         And in each.
     n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
@@ -114,8 +115,12 @@ class GaussianMixture(DensityMixin, BlockEstimator):
 
     Notes
     -----
-    Dense rows only, and no sample weights, as in scikit-learn. Computed in float64; attributes have the dtype
-    of X. The driver holds the components and, for "k-means++", a sample.
+    Dense rows only, as in scikit-learn. Computed in float64; attributes have the dtype of X. The driver holds
+    the components and, for "k-means++", a sample.
+
+    Sample weights, which scikit-learn's has not, multiply responsibilities and log-likelihoods: a row of
+    weight 2 counts as two rows, one of weight 0 as none, and only ratios of weights matter to a fit. Draws of
+    a start are keyed by row, so that two rows may be drawn otherwise than one of weight 2.
 
     References
     ----------
@@ -175,13 +180,14 @@ class GaussianMixture(DensityMixin, BlockEstimator):
 
     # ---------------------------------------------------------------- fitting
 
-    def fit(self, X: ArrayLike, y: Any = None) -> Self:
+    def fit(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike = None) -> Self:
         """Find the components.
 
         Parameters
         ----------
         X : (n, n_features) NumPy, pandas, dask.array, dask.dataframe or xarray.DataArray
         y : ignored
+        sample_weight : (n,) or None
 
         Returns
         -------
@@ -193,7 +199,7 @@ class GaussianMixture(DensityMixin, BlockEstimator):
             Before any training round.
         """
         self._check_parameters()
-        with self._opened(X) as (data, executor):
+        with self._opened(X, None, sample_weight) as (data, executor):
             if data.facts.n_rows < max(self.n_components, 2):
                 least = (
                     "a minimum of 2 is required" if data.facts.n_rows < 2 else "lower n_components"
@@ -327,7 +333,7 @@ class GaussianMixture(DensityMixin, BlockEstimator):
                                 n_runs=len(starts), sparse=False))
             for one in starts
         ]  # fmt: skip
-        variance = ground.square / (facts.n_rows * facts.n_features)
+        variance = ground.square / (facts.weight_sum * facts.n_features)
         rule = LloydRule(KMEANS_TOL * variance, KMEANS_ITERATIONS, ground.origin, ground.square)
         return [run.centers for run in lloyd(ground, runs, rule, unroll=1, with_labels=False)]
 
@@ -368,19 +374,20 @@ class GaussianMixture(DensityMixin, BlockEstimator):
         arrays = (self.weights_, self.means_, self.precisions_cholesky_)
         return Components(self._kind, *(np.asarray(a, np.float64) for a in arrays))
 
-    def fit_predict(self, X: ArrayLike, y: Any = None) -> Any:
+    def fit_predict(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike = None) -> Any:
         """Fit, and the most probable component of each row, in kind.
 
         Parameters
         ----------
         X : (n, n_features), whatever ``fit`` takes
         y : ignored
+        sample_weight : (n,) or None
 
         Returns
         -------
         (n,) int64, lazy where X is
         """
-        return self.fit(X).predict(X)
+        return self.fit(X, sample_weight=sample_weight).predict(X)
 
     def predict(self, X: ArrayLike) -> Any:
         """The most probable component of each row, in kind.
@@ -431,52 +438,56 @@ class GaussianMixture(DensityMixin, BlockEstimator):
         dtype = self.means_.dtype
         return self._map_rows(X, partial(_log_likelihoods, self._parts, dtype), dtype=dtype)
 
-    def score(self, X: ArrayLike, y: Any = None) -> float:
-        """The mean log-likelihood of the rows: one pass after loading.
+    def score(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike = None) -> float:
+        """The mean log-likelihood of the rows, by weight: one pass after loading.
 
         Parameters
         ----------
         X : (n, n_features), whatever ``fit`` takes
         y : ignored
+        sample_weight : (n,) or None
 
         Returns
         -------
         float
         """
-        total, n_rows = self._likelihood(X)
-        return total / n_rows
+        total, weight = self._likelihood(X, sample_weight)
+        return total / weight
 
-    def _likelihood(self, X: ArrayLike) -> tuple[float, int]:
-        parts = self._parts
-        total: _Likelihood = copy(self)._reduced(X, None, LIKELIHOOD, parts)
-        return total.value, total.n_rows
+    def _likelihood(self, X: ArrayLike, sample_weight: ArrayLike) -> _Likelihood:
+        total: _Likelihood = copy(self)._reduced(X, sample_weight, LIKELIHOOD, self._parts)
+        return total
 
-    def bic(self, X: ArrayLike) -> float:
+    def bic(self, X: ArrayLike, sample_weight: ArrayLike = None) -> float:
         """Bayesian information criterion on X; lower is better. One pass after loading.
 
+        The sum of the weights stands for the number of rows.
+
         Parameters
         ----------
         X : (n, n_features), whatever ``fit`` takes
+        sample_weight : (n,) or None
 
         Returns
         -------
         float
         """
-        total, n_rows = self._likelihood(X)
-        return -2.0 * total + self._n_parameters() * float(np.log(n_rows))
+        total, weight = self._likelihood(X, sample_weight)
+        return -2.0 * total + self._n_parameters() * float(np.log(weight))
 
-    def aic(self, X: ArrayLike) -> float:
-        """Akaike information criterion on X; lower is better. One pass after loading.
+    def aic(self, X: ArrayLike, sample_weight: ArrayLike = None) -> float:
+        """Akaike information criterion on X, by weight; lower is better. One pass after loading.
 
         Parameters
         ----------
         X : (n, n_features), whatever ``fit`` takes
+        sample_weight : (n,) or None
 
         Returns
         -------
         float
         """
-        return -2.0 * self._likelihood(X)[0] + 2.0 * self._n_parameters()
+        return -2.0 * self._likelihood(X, sample_weight).value + 2.0 * self._n_parameters()
 
     def _n_parameters(self) -> int:
         k, d = self.means_.shape
@@ -576,7 +587,7 @@ def _single_rows(kind: CovarianceType, means: FloatArray) -> MixtureSums:
     """Each component has one row, at its mean."""
     k, d = means.shape
     shape = {"full": (k, d, d), "tied": (d, d)}.get(kind, (k, d))
-    return MixtureSums(0.0, k, np.ones(k), np.zeros((k, d)), np.zeros(shape))
+    return MixtureSums(0.0, k, float(k), np.ones(k), np.zeros((k, d)), np.zeros(shape))
 
 
 def _most_probable(parts: Components, X: Array) -> Array:
@@ -594,17 +605,20 @@ def _log_likelihoods(parts: Components, dtype: Any, X: Array) -> Array:
 
 class _Likelihood(NamedTuple):
     value: float
-    n_rows: int
+    weight: float
 
     def __add__(self, other: object) -> _Likelihood:
         if not isinstance(other, _Likelihood):
             return NotImplemented
-        return _Likelihood(self.value + other.value, self.n_rows + other.n_rows)
+        return _Likelihood(self.value + other.value, self.weight + other.weight)
 
 
 def _likelihood_chunk(block: Block, parts: Components) -> _Likelihood:
-    densities = weighted_log_densities(np.asarray(block.X), parts)
-    return _Likelihood(float(log_sums(densities).sum()), block.n_rows)
+    logs, weight = log_sums(weighted_log_densities(np.asarray(block.X), parts)), block.weight
+    if weight is None:
+        return _Likelihood(float(logs.sum()), block.weight_sum)
+    some = weight > 0  # the others may have no finite likelihood
+    return _Likelihood(float(logs[some] @ weight[some]), block.weight_sum)
 
 
 LIKELIHOOD: Reduction[Components, _Likelihood, _Likelihood] = Reduction(

@@ -40,6 +40,8 @@ class MixtureSums(NamedTuple):
 
     log_likelihood: float
     n_rows: int
+    weight: float
+    """Sum of the weights of the rows, which their responsibilities contain."""
     counts: FloatArray
     """(k,) ``sum_i r_ik``."""
     gaps: FloatArray
@@ -114,8 +116,11 @@ def log_sums(values: FloatArray) -> FloatArray:
         return np.asarray(top[:, 0] + np.log(np.exp(values - top).sum(axis=1)))
 
 
-def expected(X: Array, parts: Components) -> MixtureSums:
+def expected(X: Array, parts: Components, weight: Array | None = None) -> MixtureSums:
     """The E-step of one block: sums of the responsibilities that the components have for its rows.
+
+    They and the log-likelihood of a row are multiplied by its ``weight`` (n,) float64, if given; a row of
+    weight 0 adds nothing.
 
     One compiled pass that releases the GIL: 64 rows at a time through microkernels, nothing of size n x k.
 
@@ -138,10 +143,16 @@ def expected(X: Array, parts: Components) -> MixtureSums:
         frozen(roots, np.float64),
     )
     sums, room = mixture_tiles.empty_sums(k, d, len(dense)), mixture_tiles.room_for(k, d)
-    total = float(mixture_tiles.expectation(frozen(X), mixed, sums, room))
+    given = frozen(np.empty(0) if weight is None else weight, np.float64)
+    total = float(mixture_tiles.expectation(frozen(X), given, mixed, sums, room))
     squares = mirrored(sums.products, d) if len(dense) else sums.squares
     return MixtureSums(
-        total, len(X), sums.counts, sums.gaps, squares[0] if kind == "tied" else squares
+        total,
+        len(X),
+        float(len(X) if weight is None else weight.sum()),
+        sums.counts,
+        sums.gaps,
+        squares[0] if kind == "tied" else squares,
     )
 
 
@@ -156,7 +167,7 @@ def _constants(parts: Components) -> FloatArray:
 def no_sums(kind: CovarianceType, k: int, d: int) -> MixtureSums:
     """Those of no rows."""
     shape = {"full": (k, d, d), "tied": (d, d)}.get(kind, (k, d))
-    return MixtureSums(0.0, 0, np.zeros(k), np.zeros((k, d)), np.zeros(shape))
+    return MixtureSums(0.0, 0, 0.0, np.zeros(k), np.zeros((k, d)), np.zeros(shape))
 
 
 def shared(
@@ -165,8 +176,11 @@ def shared(
     kind: CovarianceType,
     means: FloatArray,
     log_likelihood: float = 0.0,
+    weight: Array | None = None,
 ) -> MixtureSums:
-    """Sums of rows (n, d) with responsibilities (n, k)."""
+    """Sums of rows (n, d) with responsibilities (n, k), times their weights (n,) if given."""
+    if weight is not None:
+        shares = shares * weight[:, None]
     total = no_sums(kind, *means.shape)
     counts, gaps, squares = total.counts, total.gaps, total.squares
     counts += shares.sum(axis=0)
@@ -180,7 +194,8 @@ def shared(
             squares += scaled.T @ apart
         else:
             squares[j] = np.einsum("ij,ij->j", scaled, apart)
-    return MixtureSums(log_likelihood, len(rows), counts, gaps, squares)
+    mass = float(len(rows) if weight is None else weight.sum())
+    return MixtureSums(log_likelihood, len(rows), mass, counts, gaps, squares)
 
 
 __all__ = [

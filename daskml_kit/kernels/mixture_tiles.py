@@ -5,6 +5,7 @@ A tile of rows goes through four steps, in the room of :class:`Work`::
     rows --weigh--> log-densities (tile, k) --share--> responsibilities (tile, k) --add--> sums
           (x - m_k)' L_k for each component                     r (x - m_k)(x - m_k)' about the same means
 
+Weights of rows multiply their responsibilities where these are found, so nothing after it knows of them.
 Factors are matrices, (t, d, q) with t = k or 1, or diagonals, (k, d) and an empty matrix.
 """
 
@@ -80,15 +81,18 @@ def padded_matrices(factors: FloatArray) -> FloatArray:
 
 
 @njit(cache=True, nogil=True, **UNCOUNTED)
-def expectation(X: Array, parts: Mixed, sums: Sums, work: Work) -> float:
-    """The log-likelihood; adds to ``sums``."""
+def expectation(X: Array, weight: Array, parts: Mixed, sums: Sums, work: Work) -> float:
+    """The log-likelihood; adds to ``sums``. ``weight`` (n,), or empty where all are 1."""
     total = 0.0
     for start in range(0, len(X), TILE):
         size = min(TILE, len(X) - start)
         for k in range(len(parts.means)):
             load(X, start, size, parts.means, k, work.gaps)
             weigh(parts, size, k, work)
-        total += share(size, work.shares)
+        if len(weight):
+            total += share_by_weight(size, work.shares, weight[start:])
+        else:
+            total += share(size, work.shares)
         for k in range(len(parts.means)):
             load(X, start, size, parts.means, k, work.gaps)
             add(size, k, work, sums)
@@ -146,6 +150,19 @@ def share(size: int, shares: Array) -> float:
         for k in range(shares.shape[1]):
             shares[r, k] /= mass
         total += top + np.log(mass)
+    return total
+
+
+@bare
+def share_by_weight(size: int, shares: Array, weight: Array) -> float:
+    """The same, each row's by its weight: zeros at 0, whatever the row is."""
+    total = 0.0
+    for r in range(size):
+        log = share(1, shares[r : r + 1])
+        for k in range(shares.shape[1]):
+            shares[r, k] = weight[r] * shares[r, k] if weight[r] > 0.0 else 0.0
+        if weight[r] > 0.0:
+            total += weight[r] * log
     return total
 
 

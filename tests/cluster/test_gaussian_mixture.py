@@ -16,6 +16,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from daskml_kit.cluster import GaussianMixture
 from daskml_kit.exceptions import ConvergenceWarning, InvalidDataError, InvalidParameterError
 from daskml_kit.runtime import executor as protocol
+from tests.cluster.data import row_weights
 from tests.integration.clusters import kill, local_cluster, lone_workers, pids
 
 KINDS = ["full", "tied", "diag", "spherical"]
@@ -103,6 +104,60 @@ def test_chunks_and_far_origins_change_nothing(init):
     assert costs[-1] < costs[0]
 
 
+def assert_same(a, b, tol=1e-9):
+    assert a.n_iter_ == b.n_iter_
+    for name in ("weights_", "means_", "covariances_", "precisions_cholesky_", "lower_bounds_"):
+        one, other = np.asarray(getattr(a, name)), np.asarray(getattr(b, name))
+        np.testing.assert_allclose(one, other, rtol=tol, atol=tol * np.abs(other).max())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_are_rows_so_often(kind):
+    weight, how = row_weights(len(X)), given(kind, X[:3]) | {"tol": 1e-6, "max_iter": 300}
+    repeated = np.repeat(X, weight.astype(int), axis=0)
+    weighted = GaussianMixture(**how).fit(X, sample_weight=weight)
+    theirs = Reference(**how).fit(repeated)
+    assert_same(weighted, theirs, 1e-7)
+    for method in ("score", "bic", "aic"):
+        found = getattr(weighted, method)(X, sample_weight=weight)
+        np.testing.assert_allclose(found, getattr(theirs, method)(repeated), rtol=1e-7)
+    np.testing.assert_array_equal(
+        GaussianMixture(**how).fit_predict(X, sample_weight=weight), theirs.predict(X)
+    )
+
+
+@pytest.mark.parametrize("init", ["kmeans", "k-means++", "random", "random_from_data"])
+def test_only_ratios_of_weights_matter_and_no_chunks(init):
+    weight = row_weights(len(X)) / 3
+    rows = X.copy()
+    rows[weight == 0] *= 50  # far away, and not there
+    model = GaussianMixture(3, init_params=init, random_state=1, tol=1e-6, max_iter=300)
+    whole = clone(model).fit(rows, sample_weight=weight)
+    chunks = (7, 0, 193, 200)
+    lazy = da.from_array(rows, chunks=(chunks, 4)), da.from_array(weight, chunks=(chunks,))
+    assert_same(clone(model).fit(lazy[0], sample_weight=lazy[1]), whole)
+    if init != "kmeans":  # that of k-means|| draws by the weights' sum, which is rounded
+        assert_same(clone(model).fit(rows, sample_weight=weight * 2.0**-60), whole)
+    if init in ("kmeans", "k-means++"):
+        lower = clone(model).fit(rows[weight > 0], sample_weight=weight[weight > 0]).lower_bound_
+        np.testing.assert_allclose(whole.lower_bound_, lower, rtol=1e-3)
+    assert (np.abs(whole.means_) < 20).all()
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (np.zeros(400), "all zero"),
+        (-np.ones(400), "Negative values"),
+        (np.ones(399), "399"),
+        (np.full(400, np.nan), "NaN"),
+    ],
+)
+def test_impossible_weights(weight, message):
+    with pytest.raises(InvalidDataError, match=message):
+        GaussianMixture(2).fit(X, sample_weight=weight)
+
+
 @pytest.mark.cluster
 def test_on_a_cluster_in_kind(client):
     frame = da.from_array(X, chunks=(100, 4)).to_dask_dataframe(columns=list("abcd"))
@@ -112,7 +167,11 @@ def test_on_a_cluster_in_kind(client):
     labels, shares = model.predict(frame), model.predict_proba(frame)
     np.testing.assert_array_equal(labels.compute(), local.predict(X))
     assert isinstance(shares.compute(), pd.DataFrame)
-    np.testing.assert_allclose(model.bic(frame), local.bic(X), rtol=1e-9)
+    weight = row_weights(len(X))
+    lazy = da.from_array(weight, chunks=100)
+    found = model.bic(frame, lazy), model.fit(frame, sample_weight=lazy).means_
+    np.testing.assert_allclose(found[0], local.bic(X, weight), rtol=1e-9)
+    np.testing.assert_allclose(found[1], local.fit(X, None, weight).means_, rtol=1e-9)
 
 
 @pytest.mark.parametrize("kind", KINDS)

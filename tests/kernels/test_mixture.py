@@ -26,25 +26,38 @@ def components(kind, d, rng):
 
 @pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("n", "d"), [(1, 1), (64, 8), (200, 13)])
-def test_sums_are_those_of_the_responsibilities(kind, dtype, n, d):
+@pytest.mark.parametrize(
+    ("n", "d", "weighted"), [(1, 1, False), (64, 8, True), (200, 13, False), (200, 13, True)]
+)
+def test_sums_are_those_of_the_responsibilities(kind, dtype, n, d, weighted):
     rng = np.random.default_rng(d)
     X, parts = rng.normal(size=(n, d)).astype(dtype), components(kind, d, rng)
     densities = weighted_log_densities(X, parts)
     norms = log_sums(densities)
     shares = np.exp(densities - norms[:, None])
     rows = X.astype(np.float64)
-    oracle = shared(rows, shares, kind, parts.means, float(norms.sum()))
-    for got, right in zip(expected(X, parts), oracle, strict=True):
+    weight = rng.integers(0, 4, n) / 3 if weighted else None
+    total = float(norms.sum() if weight is None else norms @ weight)
+    oracle = shared(rows, shares, kind, parts.means, total, weight)
+    for got, right in zip(expected(X, parts, weight), oracle, strict=True):
         assert np.shape(got) == np.shape(right)
         np.testing.assert_allclose(got, right, rtol=1e-10, atol=1e-11)
-    assert expected(X, parts).counts[-1] == 0.0
+    assert expected(X, parts, weight).counts[-1] == 0.0
 
 
 def test_no_rows_add_nothing():
     found = expected(np.empty((0, 3)), components("tied", 3, np.random.default_rng(0)))
-    assert found.log_likelihood == found.n_rows == 0
+    assert found.log_likelihood == found.n_rows == found.weight == 0
     assert not any(np.any(part) for part in found[2:])
+
+
+def test_rows_without_weight_add_nothing_whatever_they_are():
+    parts = components("diag", 2, np.random.default_rng(0))
+    rows = np.array([[1.0, 2.0], [1e300, 1e300]])  # the square of a gap overflows
+    found, right = expected(rows, parts, np.array([1.0, 0.0])), expected(rows[:1], parts)
+    assert found.n_rows == 2
+    for got, own in zip(found._replace(n_rows=1), right, strict=True):
+        np.testing.assert_array_equal(got, own)
 
 
 def test_rows_far_from_all_components_are_shared_without_overflow():
