@@ -283,8 +283,19 @@ def check_number(
         raise InvalidParameterError(f"{name} must be {words}, got {value!r}.")
 
 
+def check_flag(name: str, value: Any) -> None:
+    """Refuse a parameter that is neither True nor False.
+
+    Raises
+    ------
+    InvalidParameterError
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise InvalidParameterError(f"{name} must be True or False, got {value!r}.")
+
+
 def users_level() -> int:
-    """How many frames up from the caller the first is that is not of this package: a warning's ``stacklevel``."""
+    """A warning's ``stacklevel``: how many frames up the first is that is not of this package."""
     frame, level = sys._getframe(1), 1
     own = __name__.partition(".")[0]
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in (
@@ -402,6 +413,7 @@ __all__ = [
     "BlockEstimator",
     "ClassifierMixin",
     "RegressorMixin",
+    "check_flag",
     "check_number",
     "users_level",
     "weights_of_classes",

@@ -161,6 +161,8 @@ def _kept(block: Block, at: At) -> tuple[Labels, int]:
 
 
 def _tally_chunk(block: Block, at: At) -> ExactTally:
+    if not isinstance(at.groups, str):
+        block.scratch.pop(TURNED, None)  # the start may have left them
     if at.groups is None:
         found = assign(block.X, block.weight, at.centers, at.grid, origin=at.origin)
         return ExactTally(found.sums, block.n_rows * len(at.centers))

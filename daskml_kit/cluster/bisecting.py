@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from daskml_kit.base import check_flag
 from daskml_kit.cluster.ground import Ground, prepared, survey
 from daskml_kit.cluster.splitting import LEAVES, Growth, Strategy, Tree, split
 from daskml_kit.cluster.started import StartedModel, check_count, check_tol, check_verbose
@@ -158,6 +159,7 @@ class BisectingKMeans(StartedModel):
             check_count(name, getattr(self, name))
         check_tol(self.tol)
         check_verbose(self.verbose)
+        check_flag("copy_x", self.copy_x)
         choices = {
             "init": STARTS,
             "algorithm": ("lloyd", "elkan"),

@@ -14,7 +14,7 @@ from sklearn.base import DensityMixin
 from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from daskml_kit.base import BlockEstimator, check_number
+from daskml_kit.base import BlockEstimator, check_flag, check_number
 from daskml_kit.cluster.expectation import (
     Mixture,
     Rule,
@@ -228,8 +228,7 @@ class GaussianMixture(DensityMixin, BlockEstimator):
         check_tol(self.tol)
         check_verbose(self.verbose)
         check_number("reg_covar", self.reg_covar, least=0)
-        if not isinstance(self.warm_start, bool | np.bool_):
-            raise InvalidParameterError(f"warm_start must be a bool, got {self.warm_start!r}.")
+        check_flag("warm_start", self.warm_start)
         for name, known in {"covariance_type": COVARIANCES, "init_params": STARTS}.items():
             if getattr(self, name) not in known:
                 raise InvalidParameterError(

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
+from daskml_kit.base import check_flag
 from daskml_kit.cluster.ground import prepared, survey
 from daskml_kit.cluster.grouping import ALGORITHMS, groups_for
 from daskml_kit.cluster.lloyd import Rule, Run, best, lloyd
@@ -206,6 +207,7 @@ class KMeans(StartedModel):
             check_count("n_init", self.n_init, ' or "auto"')
         check_tol(self.tol)
         check_verbose(self.verbose)
+        check_flag("copy_x", self.copy_x)
         check_init(self.init)
         if self.algorithm not in ALGORITHMS:
             raise InvalidParameterError(

@@ -84,10 +84,15 @@ class Features(NamedTuple):
 
     def scaled(self, X: Matrix) -> FloatArray:
         """Kernel values over the root of the degree (n, m); zeros where that is not above 0."""
-        values = self.affinity(X, self.landmarks)
+        return self.over_degrees(self.affinity(X, self.landmarks))[0]
+
+    def over_degrees(self, values: FloatArray) -> tuple[FloatArray, int]:
+        """The same of values (n, m), and of how many rows negative values leave no degree above 0."""
         degree = (values @ self.degrees)[:, None]
+        lost = (degree[:, 0] <= 0) & (values.min(axis=1) < 0)
         out = np.zeros_like(values)
-        return np.divide(values, np.sqrt(np.maximum(degree, 0.0)), out=out, where=degree > 0)
+        out = np.divide(values, np.sqrt(np.maximum(degree, 0.0)), out=out, where=degree > 0)
+        return out, int(np.count_nonzero(lost))
 
 
 class SpectralClustering(ClusterMixin, BlockEstimator):
@@ -278,7 +283,14 @@ class SpectralClustering(ClusterMixin, BlockEstimator):
         root = _inverse_root(affinity(landmarks, landmarks))
         total = executor.reduce(data, DEGREES, (landmarks, affinity))
         rough = Features(landmarks, affinity, root @ (root.T @ total), np.empty((size, 0)))
-        gram = root.T @ executor.reduce(data, GRAM, rough) @ root
+        normalized, n_lost = executor.reduce(data, GRAM, rough)
+        if n_lost:
+            raise InvalidDataError(
+                f"affinity={self.affinity!r} is negative between rows, so that {n_lost} of "
+                f"{data.facts.n_rows} rows have no positive degree. Use affinity='rbf', or shift X to values "
+                "of at least 0."
+            )
+        gram = root.T @ normalized @ root
         n_vectors = min(int(self.n_components or self.n_clusters), gram.shape[0])
         values, vectors = linalg.eigh(gram)
         largest = slice(None, -n_vectors - 1, -1)
@@ -349,6 +361,11 @@ class SpectralClustering(ClusterMixin, BlockEstimator):
 
 def _inverse_root(affinity: FloatArray) -> FloatArray:
     """``R`` (m, r) with ``R R'`` the pseudo-inverse of a positive semi-definite matrix."""
+    if not (np.isfinite(affinity).all() and affinity.any()):
+        raise InvalidDataError(
+            "The affinity between rows holds NaN or infinity, or is 0 for all of them. Pass an affinity of "
+            "finite numbers, larger for rows that are more alike."
+        )
     values, vectors = linalg.eigh(affinity)
     kept = values > len(values) * np.finfo(np.float64).eps * values[-1]
     root: FloatArray = vectors[:, kept] / np.sqrt(values[kept])
@@ -372,19 +389,34 @@ def _degrees(block: Block, at: tuple[FloatArray, Affinity]) -> FloatArray:
     return total
 
 
-def _gram(block: Block, features: Features) -> FloatArray:
+class Gram(NamedTuple):
+    """Of kernel values over the root of the degree."""
+
+    products: FloatArray
+    """(m, m)"""
+    n_lost: int
+    """Rows that negative values leave no degree above 0."""
+
+
+def _gram(block: Block, features: Features) -> Gram:
     m = len(features.landmarks)
-    total, size = np.zeros((m, m)), max(TILE_VALUES // m, 1)
+    total, n_lost, size = np.zeros((m, m)), 0, max(TILE_VALUES // m, 1)
     for start in range(0, block.n_rows, size):
-        scaled = features.scaled(block.X[start : start + size])
+        values = features.affinity(block.X[start : start + size], features.landmarks)
+        scaled, lost = features.over_degrees(values)
         total += scaled.T @ scaled
-    return total
+        n_lost += lost
+    return Gram(total, n_lost)
+
+
+def _gram_combined(a: Gram, b: Gram) -> Gram:
+    return Gram(a.products + b.products, a.n_lost + b.n_lost)
 
 
 DEGREES: Reduction[tuple[FloatArray, Affinity], FloatArray, FloatArray] = Reduction(
     "degrees", _degrees, operator.add
 )
-GRAM: Reduction[Features, FloatArray, FloatArray] = Reduction("affinity", _gram, operator.add)
+GRAM: Reduction[Features, Gram, Gram] = Reduction("affinity", _gram, _gram_combined)
 
 
 def _mapped(bundle: Bundle, features: Features) -> Bundle:

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from scipy import sparse
 
+from daskml_kit.base import check_flag
 from daskml_kit.kernels import Moments
 from daskml_kit.linear_model import least_squares
 from daskml_kit.linear_model.by_columns import check_choice, fit_least_squares, goes_by_columns
@@ -26,7 +27,6 @@ from daskml_kit.linear_model.paths import (
 from daskml_kit.linear_model.pieces import edges_of_model
 from daskml_kit.linear_model.regressor import (
     LinearRegressor,
-    check_flag,
     check_strength,
     check_warm_start,
 )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from daskml_kit.base import BlockEstimator, RegressorMixin, check_number
+from daskml_kit.base import BlockEstimator, RegressorMixin, check_flag, check_number
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
 from daskml_kit.kernels import predict_linear
 from daskml_kit.linear_model.centring import (
@@ -29,7 +29,7 @@ from daskml_kit.linear_model.objective import (
     unpenalised_intercept,
 )
 from daskml_kit.linear_model.pieces import edges_of_model, in_pieces
-from daskml_kit.linear_model.regressor import check_flag, check_warm_start
+from daskml_kit.linear_model.regressor import check_warm_start
 from daskml_kit.linear_model.sample import Sample, sample_for
 from daskml_kit.linear_model.summary import Summarised
 from daskml_kit.linear_model.targets import (

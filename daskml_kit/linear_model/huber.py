@@ -8,14 +8,14 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from daskml_kit.base import check_number
+from daskml_kit.base import check_flag, check_number
 from daskml_kit.kernels import Moments
 from daskml_kit.kernels.joint_scale import JointSums, joint_scale_sums
 from daskml_kit.linear_model.centring import moments_of_few
 from daskml_kit.linear_model.choice import newton_is_cheaper
 from daskml_kit.linear_model.least_squares import MOMENTS, about_origin
 from daskml_kit.linear_model.normal_equations import NormalEquations
-from daskml_kit.linear_model.regressor import LinearRegressor, check_flag, check_warm_start
+from daskml_kit.linear_model.regressor import LinearRegressor, check_warm_start
 from daskml_kit.linear_model.targets import target_reduction
 from daskml_kit.losses import HalfSquared
 from daskml_kit.runtime.block import Block

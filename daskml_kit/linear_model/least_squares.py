@@ -8,14 +8,14 @@ from typing import Any, Self
 import numpy as np
 from scipy import linalg, optimize
 
-from daskml_kit.base import check_number
+from daskml_kit.base import check_flag, check_number
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.kernels import Moments, combine_moments, moments
 from daskml_kit.linear_model.by_columns import check_choice, fit_least_squares, goes_by_columns
 from daskml_kit.linear_model.choice import LOCAL
 from daskml_kit.linear_model.normal_equations import NormalEquations, rounding_of
 from daskml_kit.linear_model.pieces import edges_of_model
-from daskml_kit.linear_model.regressor import LinearRegressor, check_flag
+from daskml_kit.linear_model.regressor import LinearRegressor
 from daskml_kit.linear_model.summary import Summarised, Sums, sums_of_moments
 from daskml_kit.linear_model.unused import check_unused
 from daskml_kit.linear_model.wide import SPREAD

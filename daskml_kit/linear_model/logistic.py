@@ -11,7 +11,13 @@ from scipy import sparse
 from scipy.special import log_softmax, softmax
 from sklearn.utils.validation import check_is_fitted
 
-from daskml_kit.base import BlockEstimator, ClassifierMixin, check_number, weights_of_classes
+from daskml_kit.base import (
+    BlockEstimator,
+    ClassifierMixin,
+    check_flag,
+    check_number,
+    weights_of_classes,
+)
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
 from daskml_kit.linear_model.by_columns import fit_logistic, goes_by_columns
 from daskml_kit.linear_model.centring import as_they_are, centred
@@ -33,7 +39,7 @@ from daskml_kit.linear_model.objective import (
 from daskml_kit.linear_model.paths import check_ratio
 from daskml_kit.linear_model.pieces import edges_of, in_pieces
 from daskml_kit.linear_model.prediction import LinearRows, dense
-from daskml_kit.linear_model.regressor import check_flag, check_warm_start
+from daskml_kit.linear_model.regressor import check_warm_start
 from daskml_kit.linear_model.sample import Sample, sample_for
 from daskml_kit.linear_model.summary import Summarised
 from daskml_kit.linear_model.unused import check_unused

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedKFold
 from sklearn.utils import check_random_state
 
-from daskml_kit.base import check_number, users_level
+from daskml_kit.base import check_flag, check_number, users_level
 from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
 from daskml_kit.kernels import LinearSums, predict_linear
 from daskml_kit.linear_model.centring import Centred, as_they_are, centred, reached
@@ -26,7 +26,6 @@ from daskml_kit.linear_model.objective import (
     sums_asked,
     unpenalised_intercept,
 )
-from daskml_kit.linear_model.regressor import check_flag
 from daskml_kit.losses import Binomial, Multinomial
 from daskml_kit.metrics import log_loss
 from daskml_kit.metrics.confusion import (

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from daskml_kit.base import check_number
+from daskml_kit.base import check_flag, check_number
 from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
 from daskml_kit.kernels import Moments
 from daskml_kit.linear_model.coordinate_descent import Descent, Path
 from daskml_kit.linear_model.least_squares import MOMENTS, about_origin, refuse_many_features
-from daskml_kit.linear_model.regressor import LinearRegressor, check_flag, check_warm_start
+from daskml_kit.linear_model.regressor import LinearRegressor, check_warm_start
 from daskml_kit.linear_model.unused import check_unused
 from daskml_kit.runtime.random import seed_from
 from daskml_kit.typing import ArrayLike, FloatArray

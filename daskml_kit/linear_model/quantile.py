@@ -30,12 +30,12 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from scipy import optimize, sparse
 
-from daskml_kit.base import check_number
+from daskml_kit.base import check_flag, check_number
 from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
 from daskml_kit.linear_model.huber import least_squares_start
 from daskml_kit.linear_model.least_squares import MOMENTS
 from daskml_kit.linear_model.objective import Finish, LinearObjective
-from daskml_kit.linear_model.regressor import LinearRegressor, check_flag, check_strength
+from daskml_kit.linear_model.regressor import LinearRegressor, check_strength
 from daskml_kit.losses import SmoothedPinball
 from daskml_kit.penalties import L2, BoundedL1
 from daskml_kit.runtime.block import Block

@@ -51,17 +51,6 @@ class LinearRegressor(RegressorMixin, BlockEstimator):
         return self._map_rows(X, rows, dtype=self.coef_.dtype, **names)
 
 
-def check_flag(name: str, value: Any) -> None:
-    """Refuse a parameter that is neither True nor False.
-
-    Raises
-    ------
-    InvalidParameterError
-    """
-    if not isinstance(value, bool | np.bool_):
-        raise InvalidParameterError(f"{name} must be True or False, got {value!r}.")
-
-
 def check_strength(name: str, value: Any) -> None:
     """Refuse a strength of a penalty that is no number of at least 0, or infinite.
 
@@ -88,4 +77,4 @@ def check_warm_start(last: tuple[int, ...], asked: tuple[int, ...]) -> None:
         )
 
 
-__all__ = ["LinearRegressor", "check_flag", "check_strength", "check_warm_start"]
+__all__ = ["LinearRegressor", "check_strength", "check_warm_start"]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from daskml_kit.base import check_flag
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.kernels import Moments
 from daskml_kit.linear_model import least_squares
@@ -34,7 +35,7 @@ from daskml_kit.linear_model.least_squares import (
     penalised_solution,
 )
 from daskml_kit.linear_model.normal_equations import NormalEquations, spectrum
-from daskml_kit.linear_model.regressor import LinearRegressor, check_flag
+from daskml_kit.linear_model.regressor import LinearRegressor
 from daskml_kit.linear_model.unused import check_unused
 from daskml_kit.linear_model.wide_ridge_cv import ridge_of_folds
 from daskml_kit.runtime.block import Block

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from daskml_kit.base import check_number
+from daskml_kit.base import check_flag, check_number
 from daskml_kit.exceptions import InvalidParameterError
-from daskml_kit.linear_model.regressor import check_flag
 from daskml_kit.runtime.random import seed_from
 
 

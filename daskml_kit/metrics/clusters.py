@@ -128,18 +128,23 @@ class Drawn(NamedTuple):
     """Rows with the smallest keys."""
 
     keys: FloatArray
+    numbers: IntArray
+    """Global ones of the rows."""
     rows: Matrix
     codes: IntArray
 
+    def at(self, chosen: IntArray) -> Drawn:
+        """Some of them."""
+        return Drawn(self.keys[chosen], self.numbers[chosen], self.rows[chosen], self.codes[chosen])
+
 
 def _drawn(size: int, block: Block, seed: int) -> Drawn:
-    keys = uniform(seed, "silhouette", block.rows)
-    return _smallest(size, Drawn(keys, block.X, _codes(block)))
+    keys, numbers = uniform(seed, "silhouette", block.rows), np.asarray(block.rows)
+    return _smallest(size, Drawn(keys, numbers, block.X, _codes(block)))
 
 
 def _smallest(size: int, drawn: Drawn) -> Drawn:
-    chosen = np.sort(np.argsort(drawn.keys, kind="stable")[:size])
-    return Drawn(drawn.keys[chosen], drawn.rows[chosen], drawn.codes[chosen])
+    return drawn.at(np.lexsort([drawn.numbers, drawn.keys])[:size])
 
 
 def _merged(size: int, a: Drawn, b: Drawn) -> Drawn:
@@ -148,6 +153,7 @@ def _merged(size: int, a: Drawn, b: Drawn) -> Drawn:
     )
     both = Drawn(
         np.concatenate([a.keys, b.keys]),
+        np.concatenate([a.numbers, b.numbers]),
         stack([a.rows, b.rows]),
         np.concatenate([a.codes, b.codes]),
     )
@@ -420,7 +426,14 @@ def silhouette_score(
             )
         seed = seed_from(random_state)
         drawn = opened.reduced("rows", partial(_drawn, size), partial(_merged, size), seed)
-    rows = drawn.rows
+        n_labels = opened.k
+    drawn = drawn.at(np.argsort(drawn.numbers))
+    rows, found = drawn.rows, len(np.unique(drawn.codes))
+    if n_labels > 1 and found == 1:
+        raise InvalidDataError(
+            f"The sample of {len(drawn.codes)} rows has one label of the {n_labels}. Raise sample_size, got "
+            f"{sample_size}."
+        )
     if isinstance(rows, np.ndarray) and metric in _MOVABLE:
         rows = rows - rows.mean(axis=0)  # its distances lose digits far from the origin
     return float(metrics.silhouette_score(rows, drawn.codes, metric=metric, **kwds))

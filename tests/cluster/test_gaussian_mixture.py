@@ -216,7 +216,7 @@ def test_warm_start_goes_on():
         ({"means_init": np.full((2, 4), np.nan)}, "means_init contains NaN or infinity"),
         ({"weights_init": [0.5, np.nan]}, "weights_init contains NaN or infinity"),
         ({"n_components": True}, "n_components must be an integer, got True"),
-        ({"warm_start": "yes"}, "warm_start must be a bool, got 'yes'"),
+        ({"warm_start": "yes"}, "warm_start must be True or False, got 'yes'"),
         ({"verbose": -1}, "verbose must be an int at least 0, or a bool, got -1"),
         ({"tol": np.inf}, "tol must be a finite number at least 0, got inf"),
         ({"n_components": 500}, "Expected n_samples >= n_components"),

@@ -76,6 +76,20 @@ def test_chi2_says_what_rows_it_takes():
         SpectralClustering(2, affinity="chi2").fit(sparse.csr_array(np.abs(CIRCLES)))
 
 
+@pytest.mark.parametrize(
+    ("affinity", "message"),
+    [
+        ("cosine", r"'cosine' is negative between rows, so that \d+ of 200 rows have no positive"),
+        (lambda a, b: np.nan, "holds NaN or infinity, or is 0 for all"),
+        (lambda a, b: 0.0, "holds NaN or infinity, or is 0 for all"),
+    ],
+)
+def test_affinities_that_order_nothing_are_refused(affinity, message):
+    X = np.random.default_rng(0).normal(size=(200, 2))
+    with pytest.raises(InvalidDataError, match=message):
+        SpectralClustering(2, affinity=affinity, random_state=0).fit(X - X.mean(axis=0))
+
+
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
 def test_chunks_change_nothing(form):
     model = SpectralClustering(2, gamma=20.0, n_landmarks=100, n_init=3, random_state=0)

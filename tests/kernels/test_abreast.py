@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from daskml_kit.exceptions import InvalidDataError
-from daskml_kit.kernels import assign
-from daskml_kit.kernels.abreast import relabel, turned, unlabelled
+from daskml_kit.kernels import assign, nearest
+from daskml_kit.kernels.abreast import approach, relabel, turned, unlabelled
 from daskml_kit.kernels.exact_sums import grid_for
 
 
@@ -36,7 +36,12 @@ def test_labels_and_sums_are_those_of_a_pass_alone(
     X, centers = drawn(n).astype(dtype), drawn(k)
     weight = rng.uniform(0, 3, n) if weighted else None
     grid = grid_for(np.append(np.full(d, (5.0 + far) * scale), 1.0) * 3.0, n)
-    rows, known = turned(X, np.full(d, far * scale)), unlabelled(n, k, grid)
+    origin = np.full(d, far * scale)
+    rows, known = turned(X, origin), unlabelled(n, k, grid)
+    before = nearest(X, centers[:1] + scale, origin)[1]
+    closest = before.copy()
+    approach(X, rows, centers, closest)
+    np.testing.assert_array_equal(closest, np.minimum(before, nearest(X, centers, origin)[1]))
     for step in (0.0, 0.5, 0.01, 0.0, 1e25):  # far, near, not at all, beyond float32
         centers = centers + step * scale * rng.normal(size=centers.shape)
         relabel(X, weight, rows, centers, known)

@@ -57,7 +57,9 @@ def test_bounds_change_nothing(n, d, k, width, whole, dtype, weighted, scale, se
         expected = assign(X, weight, centers, grid, with_labels=True)
         np.testing.assert_array_equal(known.label, expected.labels)
         np.testing.assert_array_equal(known.sums, expected.sums)
-        np.testing.assert_allclose(own_inertia(X, weight, centers, known.label), expected.inertia, rtol=1e-10)
+        np.testing.assert_allclose(
+            own_inertia(X, weight, centers, known.label), expected.inertia, rtol=1e-10
+        )
 
 
 def test_bounds_change_nothing_far_from_the_origin():

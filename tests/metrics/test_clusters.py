@@ -116,6 +116,19 @@ def test_a_silhouette_takes_any_metric_of_scikit_learns():
         metrics.silhouette_score(apart, LABELS[:80], metric="precomputed", sample_size=20)
 
 
+@pytest.mark.cluster
+def test_distances_that_are_given_keep_the_order_of_the_rows(client):
+    apart, workers = reference.pairwise_distances(X), sorted(client.scheduler_info()["workers"])
+    parts = [
+        client.scatter(apart[i : i + 40], workers=[workers[i // 40 % 2]]) for i in range(0, 240, 40)
+    ]
+    rows = da.concatenate([da.from_delayed(one, (40, 240), apart.dtype) for one in parts])
+    found = metrics.silhouette_score(
+        rows.persist(), da.from_array(LABELS, chunks=40), metric="precomputed"
+    )
+    assert found == pytest.approx(reference.silhouette_score(X, LABELS))
+
+
 def test_errors_say_what_to_do(monkeypatch):
     for labels in (np.zeros(12, int), np.arange(12)):
         with pytest.raises(InvalidDataError, match=r"Number of labels is \d+. Valid values are 2"):
@@ -125,6 +138,8 @@ def test_errors_say_what_to_do(monkeypatch):
     for score in (metrics.simplified_silhouette_score, metrics.davies_bouldin_score):
         with pytest.raises(InvalidParameterError, match="centers contains NaN or infinity"):
             score(X, LABELS, centers=np.full((5, 3), np.nan))
+    with pytest.raises(InvalidDataError, match=r"sample of 1 rows has one label of the 5"):
+        metrics.silhouette_score(X, LABELS, sample_size=1)
     for size in (-5, 0, 2.5):
         with pytest.raises(InvalidParameterError, match="sample_size must be an integer >= 1"):
             metrics.silhouette_score(X, LABELS, sample_size=size)

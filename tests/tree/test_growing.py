@@ -32,6 +32,13 @@ def rules_of(criterion, n_channels, **given):
     return Rules(criterion=CRITERIA[criterion], n_channels=n_channels, stride=stride, **plain)
 
 
+def turned(codes):
+    """As fits turn them: read only, which the kernel is compiled for."""
+    columns = np.ascontiguousarray(codes.T)
+    columns.flags.writeable = False
+    return columns
+
+
 def nested(nodes, i=0):
     row = nodes.ints[i]
     if row[kernel.FEATURE] < 0:
@@ -78,7 +85,7 @@ def test_grows_what_the_definition_says(
         max_depth=depth, unit_square=2.0**-30, pure=2.0**-30,
     )  # fmt: skip
     block = Block(codes, labels if of_classes else values, weights if weighted else None)
-    columns = Columns(np.ascontiguousarray(codes.T), source_of(block, rules), range(n))
+    columns = Columns(turned(codes), source_of(block, rules), range(n))
     nodes = grow_tree(columns, binning, rules, np.zeros(5, np.int8), Sampling(n), seed)
     expected = naive.grow(codes, labels, values, weights, rules, seed)
     assert nested(nodes) == expected
@@ -99,7 +106,7 @@ def test_large_nodes_take_the_same_ways():
     for criterion, target in (("gini", y), ("squared_error", y * 3.0)):
         rules = rules_of(criterion, 2, max_depth=4)
         block = Block(codes, target)
-        columns = Columns(np.ascontiguousarray(codes.T), source_of(block, rules), range(n))
+        columns = Columns(turned(codes), source_of(block, rules), range(n))
         nodes = grow_tree(columns, binning, rules, signs, Sampling(n), 5)
         expected = naive.grow(codes, y, target.astype(float), np.ones(n), rules, 5)
         assert nested(nodes) == expected
@@ -133,7 +140,7 @@ def test_a_tree_travels_in_a_quarter_of_its_bytes_and_arrives_whole(criterion):
     codes, y = rng.integers(0, 20, (3_000, 4)).astype(np.uint8), rng.integers(0, 2, 3_000)
     rules = rules_of(criterion, 2, max_depth=8, constrained=int(criterion != "gini"))
     block = Block(codes, y if criterion == "gini" else y - 0.5)
-    columns = Columns(np.ascontiguousarray(codes.T), source_of(block, rules), range(3_000))
+    columns = Columns(turned(codes), source_of(block, rules), range(3_000))
     binning, signs = bins_of(codes.astype(np.float32), 255), np.array([1, 0, 0, -1], np.int8)
     grown = grow_tree(columns, binning, rules, signs, Sampling(3_000), 5)
     sent = light(grown, rules)
