@@ -390,6 +390,24 @@ def _together(share: int, pieces: Sequence[Bundle]) -> Bundle:
     return Bundle((Block(block.X, block.y, block.weight, share, share),))
 
 
+def _cut_where_they_are(
+    name: str, sites: Sequence[Site], cut: Callable[..., Any], params: Any, n_pieces: int
+) -> tuple[dict[Key, GraphNode], dict[Key, str]]:
+    """Tasks and their workers: each bundle cut where it is, piece s of bundle i at ``i * n_pieces + s``."""
+    given = (f"{name}-params", 0)
+    tasks: dict[Key, GraphNode] = {given: DataNode(given, params)}
+    pins: dict[Key, str] = {}
+    for i, site in enumerate(sites):
+        whole = (f"{name}-cut", i)
+        tasks[whole] = Task(whole, cut_up, cut, site.handle, TaskRef(given))
+        pins[whole] = site.worker
+        for s in range(n_pieces):
+            piece = (f"{name}-piece", i * n_pieces + s)
+            tasks[piece] = Task(piece, piece_of, TaskRef(whole), s)
+            pins[piece] = site.worker
+    return tasks, pins
+
+
 def deal_plan(
     sites: Sequence[Site],
     cut: Callable[[Bundle, Any], Sequence[Bundle]],
@@ -398,17 +416,7 @@ def deal_plan(
 ) -> Plan:
     """New bundles of one block: share i of every bundle, as ``cut`` cuts it, on worker ``homes[i]``."""
     name = new_name("deal")
-    given = (f"{name}-params", 0)
-    tasks: dict[Key, GraphNode] = {given: DataNode(given, params)}
-    pins: dict[Key, str] = {}
-    for i, site in enumerate(sites):
-        whole = (f"{name}-cut", i)
-        tasks[whole] = Task(whole, cut_up, cut, site.handle, TaskRef(given))
-        pins[whole] = site.worker
-        for share in range(len(homes)):
-            piece = (f"{name}-piece", i * len(homes) + share)
-            tasks[piece] = Task(piece, piece_of, TaskRef(whole), share)
-            pins[piece] = site.worker
+    tasks, pins = _cut_where_they_are(name, sites, cut, params, len(homes))
     outputs: list[Key] = []
     for share, home in enumerate(homes):
         pieces = (TaskRef((f"{name}-piece", i * len(homes) + share)) for i in range(len(sites)))
@@ -568,18 +576,7 @@ def exchange_plan(
                           +-> piece-1-1 ---> share-1 (worker b)
     """
     name = new_name(name)
-    tasks: dict[Key, GraphNode] = {}
-    pins: dict[Key, str] = {}
-    given = (f"{name}-params", 0)
-    tasks[given] = DataNode(given, params)
-    for i, site in enumerate(sites):
-        whole = (f"{name}-cut", i)
-        tasks[whole] = Task(whole, cut_up, cut, site.handle, TaskRef(given))
-        pins[whole] = site.worker
-        for s in range(len(items)):
-            piece = (f"{name}-piece", i * len(items) + s)
-            tasks[piece] = Task(piece, piece_of, TaskRef(whole), s)
-            pins[piece] = site.worker
+    tasks, pins = _cut_where_they_are(name, sites, cut, params, len(items))
     lanes = [(address, n) for address, n in workers for _ in range(n)]
     homes = tuple(site.worker for site in sites)
     outputs: list[Key] = []
