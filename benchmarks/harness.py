@@ -101,6 +101,24 @@ def _fill(codes: np.ndarray, label: np.ndarray) -> np.ndarray:
     return hist
 
 
+def gather_seconds(indices: np.ndarray, values: np.ndarray, n_columns: int) -> float:
+    """Seconds that one core needs to multiply each stored value with the coefficient of its column.
+
+    That is the half of a sparse pass, whose other half adds each value to its column's sum.
+    """
+    coef = np.random.default_rng(0).random(n_columns)
+    timing = interleave({"gather": lambda: _gather(indices, values, coef)}, 3)
+    return timing["gather"].median
+
+
+@njit(fastmath=True)
+def _gather(indices: np.ndarray, values: np.ndarray, coef: np.ndarray) -> float:
+    total = 0.0
+    for i in range(len(indices)):
+        total += values[i] * coef[indices[i]]
+    return total
+
+
 def gemm_flops() -> float:
     """Floating-point operations a second of one core in a matrix product."""
     a = np.random.default_rng(0).random((1500, 1500))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import operator
+import socket
 import statistics
 import time
 from collections.abc import Callable
@@ -56,9 +58,48 @@ def _submit(client: Client, futures: list, params: np.ndarray) -> list:
     return client.gather(tasks)
 
 
+def loopback_seconds(nbytes: int, n_trips: int = 500) -> float:
+    """Seconds for so many bytes to go to another process of this machine and back: the floor of a round.
+
+    Two blocking sockets, and nothing on the way: no messages to pack, no event loop, no other thread.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        context = multiprocessing.get_context("spawn")
+        mirror = context.Process(target=_mirror, args=(server.getsockname(), nbytes, n_trips))
+        mirror.start()
+        line, _ = server.accept()
+        sent, back = bytes(nbytes), bytearray(nbytes)
+        seconds = []
+        with line:
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for _ in range(n_trips):
+                begun = time.perf_counter()
+                line.sendall(sent)
+                _receive(line, back)
+                seconds.append(time.perf_counter() - begun)
+        mirror.join()
+    return statistics.median(seconds)
+
+
+def _mirror(address: tuple[str, int], nbytes: int, n_trips: int) -> None:
+    back = bytearray(nbytes)
+    with socket.create_connection(address) as line:
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(n_trips):
+            _receive(line, back)
+            line.sendall(back)
+
+
+def _receive(line: socket.socket, into: bytearray) -> None:
+    view = memoryview(into)
+    while view:
+        view = view[line.recv_into(view) :]
+
+
 def report() -> str:
     """Run it; the section of the report."""
     params = np.zeros(WIDTH)
+    floor = loopback_seconds(params.nbytes) * 1e3
     body = []
     spec, data = Spec(), np.random.default_rng(0).random((N_ROWS, N_COLUMNS))
     local, executor = open_dataset(data, spec=spec)
@@ -120,6 +161,8 @@ Neither executor's round grows with the number of chunks (largest over median: {
 A direct call is {times:.1f} times as fast as a pinned submit and gather. A round led by a worker ({LED} in
 a row, with the driver's messages for each batch of them) is {less:.1f} times as fast as a direct call.
 The local executor's round, in this process: {local_ms:.2f} ms.
+Floor: {floor:.2f} ms, the same bytes to another process and back through two blocking sockets of the loopback
+device; a led round takes {statistics.median(led) / floor:.1f} times that.
 """
 
 
