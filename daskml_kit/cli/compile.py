@@ -93,8 +93,8 @@ def _fit_clusters(X: Any) -> None:
         model = KMeans(3, max_iter=1, random_state=0, algorithm=algorithm)
         model.fit(X).transform(X)
     BisectingKMeans(2, max_iter=1, random_state=0).fit(X).predict(X)
-    if isinstance(X, np.ndarray):
-        GaussianMixture(2, max_iter=1, random_state=0).fit(X)
+    for kind in ("full", "diag"):
+        GaussianMixture(2, max_iter=1, covariance_type=kind, random_state=0).fit(X).transform(X)
 
 
 _ROOMS: dict[str, Callable[[Any], None]] = {

@@ -23,8 +23,14 @@ from daskml_kit.runtime.sources import is_dask
 from daskml_kit.typing import Array, ArrayLike, FloatArray, IntArray, Matrix
 
 
-def _lazy_stays_lazy(transform: Any) -> Any:
+def lazy_stays_lazy(transformer: type[Any]) -> type[Any]:
     """scikit-learn's ``set_output`` for data in memory only: it would collect lazy rows on the driver."""
+    for name in ("transform", "fit_transform"):
+        setattr(transformer, name, _in_kind(getattr(transformer, name)))
+    return transformer
+
+
+def _in_kind(transform: Any) -> Any:
     plain = transform.__wrapped__
 
     @functools.wraps(plain)
@@ -34,6 +40,7 @@ def _lazy_stays_lazy(transform: Any) -> Any:
     return in_kind
 
 
+@lazy_stays_lazy
 class CentroidModel(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BlockEstimator
 ):
@@ -167,10 +174,6 @@ class CentroidModel(
             return -executor.reduce(data, INERTIA, self.cluster_centers_.astype(np.float64))
 
 
-for _name in ("transform", "fit_transform"):
-    setattr(CentroidModel, _name, _lazy_stays_lazy(getattr(CentroidModel, _name)))
-
-
 def _labels(centers: FloatArray, X: Matrix) -> IntArray:
     labels, _ = nearest(X, centers, centers.mean(axis=0, dtype=np.float64))
     return labels
@@ -193,4 +196,4 @@ def _kept(labels: IntArray, _: Any) -> Array:
     return labels
 
 
-__all__ = ["CentroidModel"]
+__all__ = ["CentroidModel", "lazy_stays_lazy"]

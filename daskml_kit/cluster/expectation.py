@@ -26,7 +26,7 @@ from daskml_kit.kernels.mixture import (
     expected,
     no_sums,
     shared,
-    tiles,
+    some_rows,
 )
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.random import uniform
@@ -59,7 +59,7 @@ class Rule:
 
 
 def _expected(block: Block, parts: Components) -> MixtureSums:
-    return expected(np.asarray(block.X), parts, block.weight)
+    return expected(block.X, parts, block.weight)
 
 
 EXPECTATION: Reduction[Components, MixtureSums, MixtureSums] = Reduction(
@@ -73,12 +73,11 @@ def hard(kind: CovarianceType) -> Reduction[FloatArray, MixtureSums, MixtureSums
 
 
 def _hard_chunk(kind: CovarianceType, block: Block, centers: FloatArray) -> MixtureSums:
-    X = np.asarray(block.X)
-    total = no_sums(kind, *centers.shape)
-    for start, rows in tiles(X, X.shape[1]):
-        labels, _ = nearest(X[start : start + len(rows)], centers, centers.mean(axis=0))
-        shares = (labels[:, None] == np.arange(len(centers))).astype(float)
-        weight = _weights(block, start, len(rows))
+    total, k = no_sums(kind, *centers.shape), len(centers)
+    for start, rows in some_rows(block.X, kind, k):
+        labels, _ = nearest(block.X[start : start + rows.shape[0]], centers, centers.mean(axis=0))
+        shares = (labels[:, None] == np.arange(k)).astype(float)
+        weight = _weights(block, start, rows.shape[0])
         total += shared(rows, shares, kind, centers, weight=weight)
     return total
 
@@ -94,13 +93,13 @@ def _soft_chunk(
     kind: CovarianceType, k: int, block: Block, asked: tuple[int, int, FloatArray]
 ) -> MixtureSums:
     seed, run, origin = asked
-    X, means = np.asarray(block.X), np.tile(origin, (k, 1))
+    means = np.tile(origin, (k, 1))
     total = no_sums(kind, *means.shape)
     drawn = [uniform(seed, f"mixture-{run}-{j}", block.rows) for j in range(k)]
-    for start, rows in tiles(X, X.shape[1]):
-        shares = np.stack([one[start : start + len(rows)] for one in drawn], axis=1)
+    for start, rows in some_rows(block.X, kind, k):
+        shares = np.stack([one[start : start + rows.shape[0]] for one in drawn], axis=1)
         shares /= shares.sum(axis=1, keepdims=True)
-        weight = _weights(block, start, len(rows))
+        weight = _weights(block, start, rows.shape[0])
         total += shared(rows, shares, kind, means, weight=weight)
     return total
 

@@ -10,11 +10,12 @@ from functools import partial
 from typing import Any, NamedTuple, Self, get_args
 
 import numpy as np
-from sklearn.base import DensityMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
 from sklearn.utils import Tags, check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from daskml_kit.base import BlockEstimator, check_flag, check_number
+from daskml_kit.cluster.centroids import lazy_stays_lazy
 from daskml_kit.cluster.expectation import (
     Mixture,
     Rule,
@@ -37,6 +38,7 @@ from daskml_kit.kernels.mixture import (
     CovarianceType,
     MixtureSums,
     log_sums,
+    squared_distances,
     weighted_log_densities,
 )
 from daskml_kit.runtime.block import Block
@@ -45,14 +47,17 @@ from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.random import seed_from
 from daskml_kit.runtime.reduction import Reduction
-from daskml_kit.typing import Array, ArrayLike, FloatArray
+from daskml_kit.typing import Array, ArrayLike, FloatArray, Matrix
 
 COVARIANCES = get_args(CovarianceType)
 STARTS = ("kmeans", "k-means++", "random", "random_from_data")
 KMEANS_ITERATIONS, KMEANS_TOL = 300, 1e-4
 
 
-class GaussianMixture(DensityMixin, BlockEstimator):
+@lazy_stays_lazy
+class GaussianMixture(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BlockEstimator
+):
     """Gaussian mixture by expectation-maximisation over blocks, one pass an iteration.
 
     Maximises ``sum_i s_i log sum_k w_k N(x_i; m_k, C_k)``, s_i the weights of the rows.
@@ -115,10 +120,14 @@ class GaussianMixture(DensityMixin, BlockEstimator):
 
     Notes
     -----
-    Dense rows only, as in scikit-learn. Computed in float64; attributes have the dtype of X. The driver holds
-    the components and, for "k-means++", a sample.
+    Computed in float64; attributes have the dtype of X. The driver holds the components and, for "k-means++",
+    a sample.
 
-    Sample weights, which scikit-learn's has not, multiply responsibilities and log-likelihoods: a row of
+    Beyond scikit-learn's: CSR, ``sample_weight`` and :meth:`transform`. CSR gives the answers of the same
+    rows as an array. With "diag" and "spherical" the work goes with the number of stored values and nothing
+    is made dense; matrices of precisions meet 512 KB of rows made dense at a time.
+
+    Sample weights multiply responsibilities and log-likelihoods: a row of
     weight 2 counts as two rows, one of weight 0 as none, and only ratios of weights matter to a fit. Draws of
     a start are keyed by row, so that two rows may be drawn otherwise than one of weight 2.
 
@@ -175,7 +184,7 @@ class GaussianMixture(DensityMixin, BlockEstimator):
 
     def __sklearn_tags__(self) -> Tags:
         tags: Tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = False
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
     # ---------------------------------------------------------------- fitting
@@ -185,7 +194,7 @@ class GaussianMixture(DensityMixin, BlockEstimator):
 
         Parameters
         ----------
-        X : (n, n_features) NumPy, pandas, dask.array, dask.dataframe or xarray.DataArray
+        X : (n, n_features) NumPy, pandas, scipy.sparse, dask.array, dask.dataframe or xarray.DataArray
         y : ignored
         sample_weight : (n,) or None
 
@@ -329,7 +338,7 @@ class GaussianMixture(DensityMixin, BlockEstimator):
         facts = ground.data.facts
         runs = [
             Run(one, groups_for("auto", one, n_rows=facts.n_rows, nbytes=facts.nbytes,
-                                n_runs=len(starts), sparse=False))
+                                n_runs=len(starts), sparse=facts.sparse))
             for one in starts
         ]  # fmt: skip
         variance = ground.square / (facts.weight_sum * facts.n_features)
@@ -421,6 +430,55 @@ class GaussianMixture(DensityMixin, BlockEstimator):
             columns=list(range(len(self.means_))),
             column_dim="component",
         )
+
+    def transform(self, X: ArrayLike) -> Any:
+        """Mahalanobis' distance to the mean of each component, in kind.
+
+        ``sqrt((x - m_k)' P_k (x - m_k))``, P_k the precisions: in the place of the distances to the centres
+        that :meth:`KMeans.transform` gives, and equal to them where all covariances are the unit matrix.
+
+        Parameters
+        ----------
+        X : (n, n_features), whatever ``fit`` takes
+
+        Returns
+        -------
+        (n, n_components) of the dtype of ``means_``, lazy where X is
+            Columns are called gaussianmixture0, gaussianmixture1, ... where X has named columns.
+
+        References
+        ----------
+        Mahalanobis (1936). On the generalised distance in statistics. Proc. National Institute of Sciences of
+        India 2(1).
+        """
+        check_is_fitted(self)
+        dtype = self.means_.dtype
+        return self._map_rows(
+            X,
+            partial(_distances, self._parts, dtype),
+            dtype=dtype,
+            columns=[str(name) for name in self.get_feature_names_out()],
+            column_dim="component",
+        )
+
+    def fit_transform(self, X: ArrayLike, y: Any = None, sample_weight: ArrayLike = None) -> Any:
+        """Fit, and the distance of each row of X to each component in kind.
+
+        Parameters
+        ----------
+        X : (n, n_features), whatever ``fit`` takes
+        y : ignored
+        sample_weight : (n,) or None
+
+        Returns
+        -------
+        (n, n_components), lazy where X is
+        """
+        return self.fit(X, sample_weight=sample_weight).transform(X)
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self.means_)
 
     def score_samples(self, X: ArrayLike) -> Any:
         """The log-likelihood of each row, in kind.
@@ -589,16 +647,20 @@ def _single_rows(kind: CovarianceType, means: FloatArray) -> MixtureSums:
     return MixtureSums(0.0, k, float(k), np.ones(k), np.zeros((k, d)), np.zeros(shape))
 
 
-def _most_probable(parts: Components, X: Array) -> Array:
+def _distances(parts: Components, dtype: Any, X: Matrix) -> Array:
+    return np.asarray(np.sqrt(squared_distances(X, parts)).astype(dtype))
+
+
+def _most_probable(parts: Components, X: Matrix) -> Array:
     return np.asarray(weighted_log_densities(X, parts).argmax(axis=1))
 
 
-def _probabilities(parts: Components, dtype: Any, X: Array) -> Array:
+def _probabilities(parts: Components, dtype: Any, X: Matrix) -> Array:
     densities = weighted_log_densities(X, parts)
     return np.asarray(np.exp(densities - log_sums(densities)[:, None]).astype(dtype))
 
 
-def _log_likelihoods(parts: Components, dtype: Any, X: Array) -> Array:
+def _log_likelihoods(parts: Components, dtype: Any, X: Matrix) -> Array:
     return np.asarray(log_sums(weighted_log_densities(X, parts)).astype(dtype))
 
 
@@ -613,7 +675,7 @@ class _Likelihood(NamedTuple):
 
 
 def _likelihood_chunk(block: Block, parts: Components) -> _Likelihood:
-    logs, weight = log_sums(weighted_log_densities(np.asarray(block.X), parts)), block.weight
+    logs, weight = log_sums(weighted_log_densities(block.X, parts)), block.weight
     if weight is None:
         return _Likelihood(float(logs.sum()), block.weight_sum)
     some = weight > 0  # the others may have no finite likelihood

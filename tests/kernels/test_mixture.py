@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from daskml_kit.kernels.mixture import (
     Components,
     expected,
     log_sums,
     shared,
+    squared_distances,
     weighted_log_densities,
 )
 
@@ -45,8 +47,35 @@ def test_sums_are_those_of_the_responsibilities(kind, dtype, n, d, weighted):
     assert expected(X, parts, weight).counts[-1] == 0.0
 
 
-def test_no_rows_add_nothing():
-    found = expected(np.empty((0, 3)), components("tied", 3, np.random.default_rng(0)))
+@pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
+@pytest.mark.parametrize("far", [0.0, 1e5])
+def test_csr_tells_what_the_same_rows_tell_as_an_array(kind, far):
+    """Also rows and columns of zeros, and columns that all rows store, ``far`` from zero."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(150, 7)) * (rng.random((150, 7)) < 0.4)
+    X[:9], X[:, 6] = 0.0, 0.0
+    X[:, :2] = far + rng.normal(size=(150, 2))
+    parts = components(kind, 7, rng)
+    parts = parts._replace(means=parts.means + far * (np.arange(7) < 2))
+    rows, weight = sparse.csr_array(X), rng.integers(0, 4, 150) / 3
+    for given in (None, weight):
+        pairs = zip(expected(rows, parts, given), expected(X, parts, given), strict=True)
+        for got, right in pairs:
+            assert np.shape(got) == np.shape(right)
+            np.testing.assert_allclose(got, right, rtol=1e-9, atol=1e-9)
+    squares = squared_distances(rows, parts), squared_distances(X, parts)
+    np.testing.assert_allclose(*squares, rtol=1e-10, atol=1e-10)
+    if kind in ("diag", "spherical"):
+        shares = rng.dirichlet(np.ones(K), 150)
+        pairs = (shared(one, shares, kind, parts.means, 1.0, weight) for one in (rows, X))
+        for got, right in zip(*pairs, strict=True):
+            np.testing.assert_allclose(got, right, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("kind", ["tied", "diag"])
+def test_no_rows_add_nothing(kind, form):
+    found = expected(form(np.empty((0, 3))), components(kind, 3, np.random.default_rng(0)))
     assert found.log_likelihood == found.n_rows == found.weight == 0
     assert not any(np.any(part) for part in found[2:])
 
