@@ -6,7 +6,16 @@ catches ``ValueError`` around a scikit-learn estimator keeps working.
 
 from __future__ import annotations
 
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from typing import TYPE_CHECKING
+
+from daskml_kit.on_demand import on_demand
+
+if TYPE_CHECKING:
+    from sklearn.exceptions import ConvergenceWarning, NotFittedError
+else:
+    __getattr__, __dir__ = on_demand(
+        globals(), {"sklearn.exceptions": ["ConvergenceWarning", "NotFittedError"]}
+    )
 
 
 class DaskMLKitError(Exception):

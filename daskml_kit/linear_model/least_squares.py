@@ -10,22 +10,21 @@ from scipy import linalg, optimize
 
 from daskml_kit.base import check_flag, check_number
 from daskml_kit.exceptions import InvalidParameterError
-from daskml_kit.kernels import Moments, combine_moments, moments
+from daskml_kit.kernels import Moments
 from daskml_kit.linear_model.by_columns import check_choice, fit_least_squares, goes_by_columns
 from daskml_kit.linear_model.choice import LOCAL
 from daskml_kit.linear_model.normal_equations import NormalEquations, rounding_of
 from daskml_kit.linear_model.pieces import edges_of_model
 from daskml_kit.linear_model.regressor import LinearRegressor
+from daskml_kit.linear_model.second_moments import MOMENTS as MOMENTS, RESIDUAL
 from daskml_kit.linear_model.summary import Summarised, Sums, sums_of_moments
 from daskml_kit.linear_model.unused import check_unused
 from daskml_kit.linear_model.wide import SPREAD
 from daskml_kit.linear_model.wide_ridge import solve_wide_ridge
 from daskml_kit.losses import HalfSquared
-from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.ingest import DataFacts
-from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.typing import ArrayLike, FloatArray, IntArray
 
 GRAM_FEATURES = 5000
@@ -44,31 +43,6 @@ SUMMARY_FEATURES = 500
 
 SUMMARY_NOISE = 1e-10
 """Squares of the residuals over those of y below which their difference of moments is rounding."""
-
-
-def _moments_chunk(block: Block, _: Any) -> Moments:
-    return moments(block.X, block.y, block.weight)
-
-
-MOMENTS: Reduction[Any, Moments, Moments] = Reduction("moments", _moments_chunk, combine_moments)
-"""Weighted means and centred second moments of X and y: one pass, (n_features + n_targets)^2 values."""
-
-
-def _residual_chunk(block: Block, params: tuple[FloatArray, FloatArray, FloatArray]) -> FloatArray:
-    """``(X - mean_x)' s (y - mean_y - (X - mean_x) w)`` of a block."""
-    w, mean_x, mean_y = params
-    y = np.asarray(block.y).reshape(block.n_rows, -1)
-    residual = y - mean_y - (np.asarray(block.X @ w) - mean_x @ w)
-    if block.weight is not None:
-        residual *= block.weight[:, None]
-    return np.asarray(block.X.T @ residual) - np.outer(mean_x, residual.sum(axis=0))
-
-
-def _add(a: FloatArray, b: FloatArray) -> FloatArray:
-    return a + b
-
-
-RESIDUAL: Reduction[Any, FloatArray, FloatArray] = Reduction("residual", _residual_chunk, _add)
 
 
 class _LeastSquares(LinearRegressor):

@@ -9,16 +9,12 @@ blocks into one bundle; it reads no row of X.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from sklearn.utils import check_array
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import column_or_1d
+from scipy import sparse
 
 from daskml_kit.exceptions import InvalidDataError, InvalidDataTypeError
 from daskml_kit.runtime.block import Block, Bundle, nbytes
@@ -31,12 +27,6 @@ JOIN_BYTES = 1 << 20
 _FEW_LABELS = 1 << 16  # labels this close together are counted even where rows are fewer
 _SAFE = 1 << 53
 _WHOLE = 1 << 24  # up to here float32 has all whole numbers
-
-_REMEDIES = {
-    "X": "Encode categories, turn times into numbers of a unit of your choice, or drop such columns.",
-    "y": "Use a classifier for labels, or encode them.",
-    "sample_weight": "Pass one weight of at least 0 a row.",
-}
 
 
 @dataclass(frozen=True)
@@ -152,33 +142,35 @@ def check_matrix(X: Any, spec: Spec) -> Matrix:
 
     Missing values (NaN) are let through where the spec allows them, infinite ones never.
     """
-    with _numbers_needed("X"):
-        out: Matrix = check_array(
-            X,
-            accept_sparse="csr" if spec.accept_sparse else False,
-            accept_large_sparse=True,
-            dtype=np.dtype(spec.dtype),
-            order="C",
-            ensure_all_finite="allow-nan" if spec.allow_nan else True,
-            ensure_min_samples=0,
-            ensure_min_features=0,
-            input_name="X",
-            estimator=spec.estimator,
-        )
+    if _is_plain(X, 2):
+        rows: FloatArray = np.asarray(X, dtype=np.dtype(spec.dtype), order="C")
+        if _is_finite(rows):
+            return rows
+    elif sparse.issparse(X) and spec.accept_sparse:
+        csr: Any = X
+        if csr.format == "csr" and csr.dtype == np.dtype(spec.dtype) and _is_finite(csr.data):
+            stored: Matrix = csr
+            return stored
+    out: Matrix = _conversion().matrix(X, spec)
     return out
 
 
-@contextmanager
-def _numbers_needed(name: str) -> Iterator[None]:
-    """Say of what is no number in which argument it is, and what to do."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        text = str(error)
-        if not text.startswith(("could not convert", "float() argument", "The DType")):
-            raise
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"{name} must hold numbers: {text}. {_REMEDIES[name]}") from error
+def _conversion() -> Any:
+    """Imported where a part needs it: with scikit-learn and pandas, two seconds of processor time."""
+    from daskml_kit.runtime import conversion
+
+    return conversion
+
+
+def _is_plain(a: Any, *ndim: int) -> bool:
+    """Whether ``a`` is an array of real numbers, as most parts are."""
+    return type(a) is np.ndarray and a.ndim in ndim and a.dtype.kind in "fiub"
+
+
+def _is_finite(a: Array) -> bool:
+    """Whether ``a`` certainly holds finite numbers only; their sum may be too large to tell."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(a.sum()))
 
 
 def merged(given: Any, rows: Any, feature: int) -> Array:
@@ -232,36 +224,17 @@ def _check_target(y: Any, n_rows: int, spec: Spec) -> tuple[Array | None, Array 
 
 
 def _check_values(y: Any, spec: Spec) -> FloatArray:
-    ndim = getattr(y, "ndim", 1)
-    if ndim == 1 or not spec.multi_output:
-        y = _one_column(y, "Regressor")
-    return _numeric(y, "y", ensure_2d=False)
+    if not (spec.multi_output and getattr(y, "ndim", 1) > 1) and not _is_plain(y, 1):
+        y = _conversion().one_column(y, "Regressor")
+    return _numbers(y, "y")
 
 
 def _check_labels(y: Any) -> tuple[Array, Array]:
-    y = _one_column(np.asarray(y), "Classifier")
-    if y.dtype.kind == "f":
-        check_array(y, ensure_2d=False, ensure_min_samples=0, input_name="y")
-    elif y.dtype.kind == "O":
-        _refuse_missing_labels(y)
-    if y.dtype.kind not in "iub" and len(y):  # whole numbers are classes
-        check_classification_targets(y)
+    y = np.asarray(y)
+    if not (_is_plain(y, 1) and y.dtype.kind in "iub"):
+        y = _conversion().labels(y)
     classes, codes = _numbered(y)
     return codes.astype(np.intp, copy=False), classes
-
-
-def _one_column(y: Any, kind: str) -> Array:
-    """y of one target, as one dimension."""
-    try:
-        column: Array = column_or_1d(y)
-    except ValueError as error:
-        if getattr(y, "ndim", 0) != 2:
-            raise
-        raise ValueError(
-            f"{str(error).rstrip('.')}. Fit a model for each column, as sklearn.multioutput."
-            f"MultiOutput{kind} does with data in memory."
-        ) from None
-    return column
 
 
 def _numbered(y: Array) -> tuple[Array, Array]:
@@ -280,18 +253,10 @@ def _numbered(y: Array) -> tuple[Array, Array]:
     return classes, codes
 
 
-def _refuse_missing_labels(y: Array) -> None:
-    missing = pd.isna(y)
-    if missing.any():
-        raise ValueError(
-            f"Input y contains NaN: {int(missing.sum())} labels are missing. Drop those rows first."
-        )
-
-
 def _check_weight(weight: Any, n_rows: int) -> FloatArray | None:
     if weight is None:
         return None
-    weights = _numeric(weight, "sample_weight", ensure_2d=False)
+    weights = _numbers(weight, "sample_weight")
     if weights.ndim != 1:
         raise ValueError(
             f"Sample weights must be 1D array or scalar, got {weights.ndim}D array. Pass one weight a row."
@@ -304,18 +269,12 @@ def _check_weight(weight: Any, n_rows: int) -> FloatArray | None:
     return weights
 
 
-def _numeric(a: Any, name: str, *, ensure_2d: bool) -> FloatArray:
-    with _numbers_needed(name):
-        out: FloatArray = check_array(
-            a,
-            dtype=np.float64,
-            order="C",
-            ensure_2d=ensure_2d,
-            allow_nd=False,
-            ensure_min_samples=0,
-            ensure_min_features=0,
-            input_name=name,
-        )
+def _numbers(a: Any, name: str) -> FloatArray:
+    if _is_plain(a, 1, 2):
+        plain: FloatArray = np.asarray(a, dtype=np.float64, order="C")
+        if _is_finite(plain):
+            return plain
+    out: FloatArray = _conversion().numbers(a, name)
     return out
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import distributed
 from dask._task_spec import Alias, GraphNode, List, Task, TaskRef, convert_legacy_graph
@@ -29,7 +29,9 @@ from daskml_kit.runtime.ingest import (
     load,
 )
 from daskml_kit.runtime.placement import Piece
-from daskml_kit.runtime.sources import DaskSource
+
+if TYPE_CHECKING:
+    from daskml_kit.runtime.sources import DaskSource
 
 
 def _facts_of(loaded: Loaded) -> tuple[BlockFacts, str]:

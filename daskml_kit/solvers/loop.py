@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, runtim
 
 import numpy as np
 
-from daskml_kit.exceptions import ConvergenceWarning
+from daskml_kit import exceptions
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.solvers.protocol import Callbacks, Objective, Solver, State
@@ -247,21 +247,21 @@ def _solution(
         warnings.warn(
             f"Stopped after max_iter={max_iter} steps with a {distance.name} of {distance(state):.3g}, "
             f"tol={tol:.3g}. Increase max_iter, scale the features, or raise tol.",
-            ConvergenceWarning,
+            exceptions.ConvergenceWarning,
             stacklevel=4,
         )
     elif status == "stalled" and not np.isfinite(state.value):
         warnings.warn(
             f"The objective is {state.value} after {state.n_iter} steps: no step was taken from there. Scale "
             "the features, or start from smaller coefficients.",
-            ConvergenceWarning,
+            exceptions.ConvergenceWarning,
             stacklevel=4,
         )
     elif status == "stalled":
         warnings.warn(
             f"{state.trouble} The {distance.name} is {distance(state):.3g}, tol={tol:.3g}: scale the "
             "features or raise tol if that is not good enough.",
-            ConvergenceWarning,
+            exceptions.ConvergenceWarning,
             stacklevel=4,
         )
     norm = _norm(state.gradient)

@@ -111,6 +111,11 @@ def pids(client: Client) -> dict[str, int]:
     return found
 
 
+def imported(names: list[str]) -> list[str]:
+    """Which of these modules this process has imported."""
+    return [name for name in names if name in sys.modules]
+
+
 def kill(pid: int) -> None:
     """No goodbye: as a machine that loses its power."""
     os.kill(pid, signal.SIGKILL)

@@ -7,6 +7,7 @@ import os
 import pickle
 
 import dask.array as da
+import dask.config
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
@@ -15,11 +16,19 @@ from distributed import Client, LocalCluster
 from sklearn.tree import DecisionTreeRegressor
 
 import daskml_kit
+from daskml_kit.cluster import KMeans
 from daskml_kit.ensemble import BaggingRegressor
 from daskml_kit.exceptions import ClusterError, InvalidDataError
-from daskml_kit.linear_model import LinearRegression, LogisticRegression, Ridge
+from daskml_kit.linear_model import Lasso, LinearRegression, LogisticRegression, Ridge
 from daskml_kit.runtime import cluster as runtime_cluster, jobs
-from tests.integration.clusters import keys_on, ours, remote_cluster, wait_until
+from tests.integration.clusters import (
+    imported,
+    keys_on,
+    local_cluster,
+    ours,
+    remote_cluster,
+    wait_until,
+)
 
 pytestmark = pytest.mark.cluster
 
@@ -44,6 +53,18 @@ def test_a_remote_cluster_by_its_address(tmp_path):
         np.testing.assert_allclose(predicted.compute(), Y, atol=1e-5)
         assert ridge.score(lazy(X), lazy(Y)) == pytest.approx(1.0)
         wait_until(lambda: not ours(client))
+
+
+def test_a_worker_imports_no_more_than_its_rounds_need():
+    """Three of the four seconds of a worker's first fit were imports of what it never used."""
+    heavy = ["sklearn", "pandas", "pyarrow", "xarray", "dask.array", "dask.dataframe", "bokeh"]
+    fresh = {"distributed.worker.multiprocessing-method": "spawn"}
+    with dask.config.set(fresh), local_cluster(1) as client:
+        rows, codes = client.persist((lazy(X), lazy(CODES)))
+        for model in (LinearRegression(), Lasso(0.1), LogisticRegression(), KMeans(2)):
+            model.fit(rows, codes)
+        (found,) = client.run(imported, ["daskml_kit", *heavy]).values()
+        assert found == ["daskml_kit"]
 
 
 BLOCKER = """
