@@ -9,12 +9,18 @@ The change of variables is exact for any m, and changes no penalty of the coeffi
 far from zero as they are spread, methods without a full Hessian need as many rounds as on centred ones. The
 data stay as they are, so their sums lose as many digits as the columns are far from zero.
 
-Near the mean is near enough, so m is that of a few rows, and costs a round but no pass. Newton's methods need
-no round: the first Hessian holds means of the columns, weighted by curvature, and says whether they are far.
+Near the mean is near enough, so m is that of a few rows, and costs a round but no pass. Newton's methods ask
+their first Hessian instead, which holds means of the columns, weighted by curvature, and says whether they
+are far.
+
+Where a column is more than ``BEYOND_SUMS`` times as far from zero as it is spread, sums have lost too much.
+Such columns are centred as they are read, some rows at a time, before anything is summed: one that float64
+can tell from a constant is as good as a centred one, for every solver.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -25,10 +31,11 @@ from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.events import Measured
 from daskml_kit.runtime.executor import Executor
+from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.solvers import Solution
 from daskml_kit.solvers.protocol import Evaluation, Product, Question, asked
-from daskml_kit.typing import FloatArray
+from daskml_kit.typing import FloatArray, Matrix
 
 ROWS = 256
 """Rows that means are taken from: off by a sixteenth of a column's spread."""
@@ -37,10 +44,13 @@ FAR = 100.0
 """Times its spread that a column is from zero before it makes a difference to Newton's methods: 1,000 times
 costs a round or two, and at 100,000 they don't see any more that they have converged."""
 
-BEYOND_HESSIANS = 3e6
-"""Times its spread from where on rounding hides in a Hessian what a column and the intercept differ by.
-Poisson and gamma regression of 300 x 12, to 1e-4, take Newton 3 steps up to 1e7 and over 100 at 3e7; L-BFGS
-takes 5 and 6, and 9 at 1e9: gradients lose half as many digits."""
+BEYOND_SUMS = 1e5
+"""Times its spread that a column is from zero from where on it is centred as it is read. Hessians lose two
+digits for each ten times: Newton's method, for several classes, takes 8 steps at 1e6 and 83 at 3e6, and none
+that it takes at 1e8 is right."""
+
+CENTRED_VALUES = 1 << 18
+"""Most values that are centred at a time: 2 MB."""
 
 CONSTANT = 1e-14
 """Share of the mean square that is rounding's: a column with no more spread is left to the factorisation."""
@@ -266,19 +276,68 @@ def _far_means(hessian: FloatArray, shape: tuple[int, ...]) -> FloatArray:
     return np.where(told_apart & far, mean, 0.0)
 
 
-def centred(solver: Any, data: BlockDataset, executor: Executor, *, free_intercept: bool) -> Any:
-    """The solver, told of centred columns, where that makes a difference to it.
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """How far the columns of a fit are from zero, and what solvers are told for it.
 
-    That is for dense data with an intercept free of penalties and bounds. Solvers that do not see how the
-    intercept and the columns are correlated, those without full Hessians, take one round, which reads a few
-    rows that are drawn by their global numbers; the others take none.
+    Attributes
+    ----------
+    few : of a few rows; None where nothing is centred, as for sparse data or without a free intercept
+    centre : (n_features,) what is taken off the columns as they are read, None for nothing
     """
-    if data.facts.sparse or not free_intercept:
-        return solver
-    if solver.order == 2:
-        return CentredNewton(solver, solver.every)
-    found = moments_of_few(data, executor)
-    return Centred(solver, found.mean, found.square / (found.weight or 1.0))
+
+    few: Moments | None = None
+    centre: FloatArray | None = None
+
+    def told(self, solver: Any) -> Any:
+        """The solver, told of centred columns, where that makes a difference to it."""
+        if self.few is None or self.centre is not None:
+            return solver
+        if solver.order == 2:
+            return CentredNewton(solver, solver.every)
+        return Centred(solver, self.few.mean, self.few.square / (self.few.weight or 1.0))
+
+    def inward(self, w: FloatArray) -> FloatArray:
+        """Coefficients and intercept of the columns as they are, as they are read."""
+        return w if self.centre is None else _inward(w, self.centre)
+
+    def outward(self, w: FloatArray) -> FloatArray:
+        """Back again."""
+        return w if self.centre is None else _inward(w, -self.centre)
+
+    def reached(self, solver: Any, state: Any) -> FloatArray:
+        """Where a state of such a solver has come to, for the columns as they are."""
+        w: FloatArray = state.w
+        return self.outward(solver.outward(w) if isinstance(solver, Centred) else w)
+
+    def as_they_are(self, solver: Any, solution: Solution) -> Solution:
+        """A solution of such a solver, for the columns as they are."""
+        return replace(solution, w=self.reached(solver, solution.state))
+
+
+def is_centred(facts: DataFacts, *, free_intercept: bool) -> bool:
+    """Whether columns may be centred: dense ones beside an intercept free of penalties and bounds."""
+    return free_intercept and not facts.sparse
+
+
+def columns_of(data: BlockDataset, executor: Executor, *, free_intercept: bool) -> Columns:
+    """How far the columns are from zero: where they may be centred a round over a few rows, no pass."""
+    if not is_centred(data.facts, free_intercept=free_intercept):
+        return Columns()
+    return columns_from(moments_of_few(data, executor))
+
+
+def columns_from(few: Moments) -> Columns:
+    """The same from moments of a few rows.
+
+    Examples
+    --------
+    >>> columns_from(Moments(4.0, np.array([1e8, 5.0]), np.array([4.0, 0.0]))).centre
+    array([1.e+08, 0.e+00])
+    >>> columns_from(Moments(4.0, np.array([10.0]), np.array([4.0]))).centre is None
+    True
+    """
+    return Columns(few, beyond_sums(few))
 
 
 def moments_of_few(data: BlockDataset, executor: Executor) -> Moments:
@@ -293,43 +352,38 @@ def one_of(n_rows: int) -> int:
     return max(1, n_rows // ROWS)
 
 
-def beyond_hessians(found: Moments) -> bool:
-    """Whether some column is so far from zero that a Hessian does not tell it from the intercept.
-
-    Examples
-    --------
-    >>> beyond_hessians(Moments(4.0, np.array([1e8]), np.array([4.0])))
-    True
-    >>> beyond_hessians(Moments(4.0, np.array([1e8]), np.array([0.0])))  # constant
-    False
-    """
-    square, spread = found.mean**2, found.square / (found.weight or 1.0)
-    told_apart = spread > CONSTANT**2 * square
-    return bool(np.any(told_apart & (square > BEYOND_HESSIANS**2 * spread)))
+def beyond_sums(few: Moments) -> FloatArray | None:
+    """Means of the columns where some are too far from zero for sums, else None; constant ones stay."""
+    with np.errstate(over="ignore"):  # no solver can do anything about that
+        square, spread = few.mean**2, few.square / (few.weight or 1.0)
+        told_apart = spread > CONSTANT**2 * square
+        far = told_apart & (square > BEYOND_SUMS**2 * spread)
+    if not far.any():
+        return None
+    return np.where(told_apart, few.mean, 0.0)
 
 
-def reached(solver: Any, state: Any) -> FloatArray:
-    """Where a state of such a solver, or of any other, has come to, for the columns as they are."""
-    w: FloatArray = state.w
-    return solver.outward(w) if isinstance(solver, Centred) else w
-
-
-def as_they_are(solver: Any, solution: Solution) -> Solution:
-    """A solution of such a solver, or of any other, for the columns as they are."""
-    return replace(solution, w=reached(solver, solution.state))
+def as_read(block: Block, centre: FloatArray) -> Iterator[tuple[slice, Matrix]]:
+    """Some rows at a time: which, and their columns less ``centre``, float64."""
+    size = max(1, CENTRED_VALUES // max(len(centre), 1))
+    for start in range(0, max(block.n_rows, 1), size):
+        rows = slice(start, start + size)
+        yield rows, block.X[rows] - centre
 
 
 __all__ = [
     "Centred",
     "CentredNewton",
     "CentredState",
+    "Columns",
     "Moments",
-    "as_they_are",
-    "beyond_hessians",
-    "centred",
+    "as_read",
+    "beyond_sums",
+    "columns_from",
+    "columns_of",
     "few_moments",
+    "is_centred",
     "joined",
     "moments_of_few",
     "one_of",
-    "reached",
 ]

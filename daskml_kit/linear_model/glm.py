@@ -13,11 +13,11 @@ from daskml_kit.base import BlockEstimator, RegressorMixin, check_flag, check_nu
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
 from daskml_kit.kernels import predict_linear
 from daskml_kit.linear_model.centring import (
+    Columns,
     Moments,
-    as_they_are,
-    beyond_hessians,
-    centred,
+    columns_from,
     few_moments,
+    is_centred,
     joined,
     one_of,
 )
@@ -67,7 +67,7 @@ class _Look(NamedTuple):
     """What a fit knows before its first step."""
 
     targets: TargetSums
-    columns: Moments | None  # of a few rows, where the choice of the solver asks
+    columns: Moments | None  # of a few rows, where they may be centred
 
 
 def _look_chunk(loss: Any, every: int, block: Block, _: Any) -> _Look:
@@ -130,30 +130,31 @@ class GeneralizedLinear(Summarised, RegressorMixin, BlockEstimator):
             executor,
         ):
             facts = data.facts
-            every = one_of(facts.n_rows) if self._chooses_by_means(facts) else 0
+            free = self.solver not in LOCAL and bool(self.fit_intercept)
+            every = one_of(facts.n_rows) if is_centred(facts, free_intercept=free) else 0
             look: Reduction[Any, _Look, _Look] = Reduction(
                 "target", partial(_look_chunk, loss, every), _look_combine
             )
             about, few = executor.reduce(data, look, None)
             _refuse_range(loss, about)
-            far = few is not None and beyond_hessians(few)
-            w0 = self._start(facts, loss, about)
+            columns = Columns() if few is None else columns_from(few)
+            w0 = columns.inward(self._start(facts, loss, about))
             penalty = unpenalised_intercept(self.alpha, w0.shape, self.fit_intercept)
             objective = LinearObjective(
-                data, executor, loss, self.fit_intercept, Finish(facts.weight_sum, penalty)
-            )
+                data, executor, loss, self.fit_intercept, Finish(facts.weight_sum, penalty),
+                centre=columns.centre,
+            )  # fmt: skip
             if self.solver in LOCAL:
                 objective, solver = in_pieces(
                     self.solver, objective, edges_of_model(self.fit_intercept, facts), None
                 )
             else:
-                solver = sketch_for(facts, w0.size) if far else self._solver(facts, w0.size)
-                solver = centred(solver, data, executor, free_intercept=bool(self.fit_intercept))
+                solver = columns.told(self._solver(facts, w0.size))
             solution = solve(
                 objective, solver, w0, max_iter=self.max_iter, tol=self.tol,
-                near=None if far else guessed(objective, solver, w0, self.max_iter),
+                near=guessed(objective, solver, w0, self.max_iter),
             )  # fmt: skip
-            self._keep(facts, as_they_are(solver, solution))
+            self._keep(facts, columns.as_they_are(solver, solution))
         return self
 
     def _check_parameters(self) -> None:
@@ -184,12 +185,6 @@ class GeneralizedLinear(Summarised, RegressorMixin, BlockEstimator):
         if self.fit_intercept:
             w[-1] = about.mean if isinstance(loss, HalfSquared) else loss.link(about.mean)
         return w
-
-    def _chooses_by_means(self, facts: DataFacts) -> bool:
-        """Whether columns far from zero make a difference to what "auto" takes."""
-        if self.solver != "auto" or facts.sparse or not self.fit_intercept:
-            return False
-        return isinstance(self._solver(facts, facts.n_features + 1), Newton)
 
     def _solver(self, facts: DataFacts, size: int) -> Any:
         name = self.solver
@@ -286,8 +281,8 @@ class PoissonRegressor(GeneralizedLinear):
         Strength of the L2 penalty; the intercept is not penalised.
     fit_intercept : bool, default=True
     solver : {"auto", "newton", "newton-cholesky", "lbfgs", "admm", "giant"}, default="auto"
-        "auto" takes Newton for dense data of few coefficients, where its few dear rounds cost less, and no
-        column is millions of times as far from zero as it is spread; "newton-cholesky" is "newton".
+        "auto" takes Newton for dense data of few coefficients, where its few dear rounds cost less;
+        "newton-cholesky" is "newton".
         The last two compute on pieces of the rows: see :class:`LogisticRegression`.
     max_iter : int, default=100
         Most accepted steps.
@@ -355,8 +350,8 @@ class GammaRegressor(GeneralizedLinear):
         Strength of the L2 penalty; the intercept is not penalised.
     fit_intercept : bool, default=True
     solver : {"auto", "newton", "newton-cholesky", "lbfgs", "admm", "giant"}, default="auto"
-        "auto" takes Newton for dense data of few coefficients, where its few dear rounds cost less, and no
-        column is millions of times as far from zero as it is spread; "newton-cholesky" is "newton".
+        "auto" takes Newton for dense data of few coefficients, where its few dear rounds cost less;
+        "newton-cholesky" is "newton".
         The last two compute on pieces of the rows: see :class:`LogisticRegression`.
     max_iter : int, default=100
         Most accepted steps.

@@ -11,7 +11,7 @@ import numpy as np
 from daskml_kit.base import check_flag, check_number
 from daskml_kit.kernels import Moments
 from daskml_kit.kernels.joint_scale import JointSums, joint_scale_sums
-from daskml_kit.linear_model.centring import moments_of_few
+from daskml_kit.linear_model.centring import as_read, moments_of_few
 from daskml_kit.linear_model.choice import newton_is_cheaper
 from daskml_kit.linear_model.least_squares import MOMENTS, about_origin
 from daskml_kit.linear_model.normal_equations import NormalEquations
@@ -41,9 +41,6 @@ FAR = 100.0
 """Deviations from zero to a column's mean from which on it is centred as it is read. Nearer, Hessians keep
 twelve digits and rows are read as they are."""
 
-CENTRED_VALUES = 1 << 18
-"""Most values that are centred at a time: 2 MB."""
-
 NEWTON_SIZE = 200
 """Coefficients up to which Newton's method takes sparse data too: where many rows are outliers little
 curvature is left, and L-BFGS needs hundreds of rounds."""
@@ -62,11 +59,9 @@ def _chunk(how: _How, block: Block, point: FloatArray) -> JointSums:
     if how.centre is None:
         return _sums(how, point, block.X, block.y, block.weight)
     parts = []
-    size = max(1, CENTRED_VALUES // len(how.centre))
-    for start in range(0, max(block.n_rows, 1), size):
-        rows = slice(start, start + size)
+    for rows, X in as_read(block, how.centre):
         weight = None if block.weight is None else block.weight[rows]
-        parts.append(_sums(how, point, block.X[rows] - how.centre, block.y[rows], weight))
+        parts.append(_sums(how, point, X, block.y[rows], weight))
     return reduce(_combine, parts)
 
 

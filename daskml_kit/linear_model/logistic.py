@@ -20,7 +20,7 @@ from daskml_kit.base import (
 )
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
 from daskml_kit.linear_model.by_columns import fit_logistic, goes_by_columns
-from daskml_kit.linear_model.centring import as_they_are, centred
+from daskml_kit.linear_model.centring import columns_of
 from daskml_kit.linear_model.choice import (
     FAMILIAR,
     LOCAL,
@@ -220,15 +220,18 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
             )
             finish = Finish(weight_sum, L2((1.0 - ratio) * strength))
             loss = Multinomial(len(facts.classes)) if several else Binomial()
-            objective = LinearObjective(data, executor, loss, self.fit_intercept, finish)
+            free = self.fit_intercept and self.intercept_bounds is None and self.solver not in LOCAL
+            columns = columns_of(data, executor, free_intercept=bool(free))
+            w0 = columns.inward(w0)
+            objective = LinearObjective(
+                data, executor, loss, self.fit_intercept, finish, centre=columns.centre
+            )
             l1 = ratio * strength
             if self.solver in LOCAL:
                 kinks = self._kinks(w0.shape, l1)
                 objective, solver = in_pieces(self.solver, objective, self._edges(facts), kinks)
             else:
-                free = self.fit_intercept and self.intercept_bounds is None
-                solver = self._solver(facts, w0.shape, l1)
-                solver = centred(solver, data, executor, free_intercept=bool(free))
+                solver = columns.told(self._solver(facts, w0.shape, l1))
             solution = solve(
                 objective,
                 solver,
@@ -238,7 +241,7 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
                 unroll=self.unroll,
                 near=guessed(objective, solver, w0, self.max_iter),
             )
-            self._keep(facts, as_they_are(solver, solution))
+            self._keep(facts, columns.as_they_are(solver, solution))
         return self
 
     def _check_parameters(self) -> None:

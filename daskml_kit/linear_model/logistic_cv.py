@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state
 from daskml_kit.base import check_flag, check_number, users_level
 from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
 from daskml_kit.kernels import LinearSums, predict_linear
-from daskml_kit.linear_model.centring import Centred, as_they_are, centred, reached
+from daskml_kit.linear_model.centring import columns_of
 from daskml_kit.linear_model.folds import RowCells, Split, row_splits
 from daskml_kit.linear_model.logistic import LogisticRegression
 from daskml_kit.linear_model.objective import (
@@ -180,7 +180,14 @@ class _Trial(NamedTuple):
 Sums: TypeAlias = dict[int, LinearSums] | None
 
 
-def _train_chunk(loss: Any, fit_intercept: bool, order: int, block: Block, params: Any) -> Sums:
+def _train_chunk(
+    loss: Any,
+    fit_intercept: bool,
+    order: int,
+    centre: FloatArray | None,
+    block: Block,
+    params: Any,
+) -> Sums:
     cells, trials = params
     codes = row_codes(cells, block)
     if codes is None:
@@ -190,7 +197,7 @@ def _train_chunk(loss: Any, fit_intercept: bool, order: int, block: Block, param
     return {
         fold: sums_asked(
             loss, fit_intercept, order, trial.question,
-            block, y, np.where(np.isin(codes, trial.train), s, 0.0),
+            block, y, np.where(np.isin(codes, trial.train), s, 0.0), centre,
         )
         for fold, trial in trials.items()
     }  # fmt: skip
@@ -509,13 +516,15 @@ class LogisticRegressionCV(LogisticRegression):
         data, executor = folds.data, folds.executor
         solver = folds.solver(l1)
         solution = solve(
-            LinearObjective(data, executor, folds.loss, self.fit_intercept, finish),
+            LinearObjective(
+                data, executor, folds.loss, self.fit_intercept, finish, centre=folds.columns.centre
+            ),
             solver,
-            self._best,
+            folds.columns.inward(self._best),
             max_iter=self.max_iter,
             tol=self.tol,
         )
-        self._best = as_they_are(solver, solution).w
+        self._best = folds.columns.as_they_are(solver, solution).w
 
     def _keep_best(self, facts: DataFacts) -> None:
         w = np.atleast_2d(self._centred(self._best, self.l1_ratio_)).astype(facts.dtype)
@@ -542,7 +551,7 @@ class _Folds:
             cv = StratifiedKFold(int(cv))
         self.deal = cv if type(cv) is StratifiedKFold else None
         self.stopped = 0
-        self.centred: Centred | None = None  # the last solver, where means were read for it
+        self.columns = columns_of(data, executor, free_intercept=bool(model.fit_intercept))
         if self.deal is not None:
             n_cells = int(self.deal.n_splits)
             counts = self._counted()
@@ -586,24 +595,19 @@ class _Folds:
         return Finish(float(weight_sum), L2((1.0 - ratio) * strength)), ratio * strength
 
     def solver(self, l1: FloatArray) -> Any:
-        """The solver for these L1 strengths, told of centred columns; their means are looked up once."""
-        plain = self.model._solver(self.data.facts, self.shape, l1)
-        if self.centred is not None:
-            return replace(self.centred, solver=plain)
-        free = bool(self.model.fit_intercept)
-        solver = centred(plain, self.data, self.executor, free_intercept=free)
-        self.centred = solver if isinstance(solver, Centred) else None
-        return solver
+        """The solver for these L1 strengths, told of centred columns."""
+        return self.columns.told(self.model._solver(self.data.facts, self.shape, l1))
 
     def solved(self, w: FloatArray, C: float, ratio: float) -> tuple[FloatArray, IntArray]:
         """Solutions of all folds from ``w``, and their steps; each round serves those not done."""
         model = self.model
         ends = [self.finish(self.weights[list(s.train)].sum(), C, ratio) for s in self.splits]
         solvers = [self.solver(l1) for _, l1 in ends]
-        states = [solver.init(start) for solver, start in zip(solvers, w, strict=True)]
+        states = [s.init(self.columns.inward(start)) for s, start in zip(solvers, w, strict=True)]
         order = solvers[0].order
         name = f"folds-{'hessian' if order == 2 else 'gradient'}"
-        chunk = partial(_train_chunk, self.loss, model.fit_intercept, order)
+        centre = self.columns.centre
+        chunk = partial(_train_chunk, self.loss, model.fit_intercept, order, centre)
         train: Reduction[Any, Any, Any] = Reduction(name, chunk, _train_combine)
         active = list(range(len(states)))
         while active:
@@ -616,7 +620,7 @@ class _Folds:
             found = {f: status_of(states[f], model.max_iter, model.tol) for f in active}
             self.stopped += sum(status in ("max_iter", "stalled") for status in found.values())
             active = [f for f, status in found.items() if status is None]
-        ws = [reached(*pair) for pair in zip(solvers, states, strict=True)]
+        ws = [self.columns.reached(*pair) for pair in zip(solvers, states, strict=True)]
         return np.array(ws), np.array([s.n_iter for s in states])
 
     def scores(

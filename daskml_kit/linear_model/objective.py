@@ -11,12 +11,13 @@ the update task of an unrolled graph.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 
 from daskml_kit.kernels import LinearSums, linear_product, linear_sums
+from daskml_kit.linear_model.centring import as_read
 from daskml_kit.penalties import L2
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.dataset import BlockDataset
@@ -25,7 +26,7 @@ from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.solvers import Evaluation, Guess, Solver, approach
 from daskml_kit.solvers.protocol import Product, Question, State, asked
-from daskml_kit.typing import FloatArray
+from daskml_kit.typing import FloatArray, Matrix
 
 GUESS_STEPS = 10
 """Most steps over a sample. Data that it can't stand for should not hold the start up."""
@@ -43,6 +44,7 @@ def _chunk(
     order: int,
     target: int | None,
     few: bool,
+    centre: FloatArray | None,
     block: Block,
     question: FloatArray | Question,
 ) -> LinearSums:
@@ -50,7 +52,7 @@ def _chunk(
     y = np.asarray(block.y)
     if target is not None:
         y = np.ascontiguousarray(y[:, target])
-    sums = sums_asked(loss, fit_intercept, order, asks, block, y, block.weight)
+    sums = sums_asked(loss, fit_intercept, order, asks, block, y, block.weight, centre)
     return sums._replace(weight=block.weight_sum) if few else sums
 
 
@@ -62,18 +64,44 @@ def sums_asked(
     block: Block,
     y: FloatArray,
     weight: FloatArray | None,
+    centre: FloatArray | None = None,
 ) -> LinearSums:
     """What a block's rows, with these targets and weights, say to a question.
 
-    Where it has a vector, the product with it stands in the place of the gradient.
+    Where it has a vector, the product with it stands in the place of the gradient. ``centre`` is taken off
+    the columns.
     """
-    rows = (loss, block.X, y, weight)
+    if centre is None:
+        return _sums(loss, fit_intercept, order, asks, block.X, y, weight, block.start)
+    return reduce(
+        added,
+        (
+            _sums(
+                loss, fit_intercept, order, asks, X, y[rows],
+                None if weight is None else weight[rows], block.start + rows.start,
+            )
+            for rows, X in as_read(block, centre)
+        ),
+    )  # fmt: skip
+
+
+def _sums(
+    loss: Any,
+    fit_intercept: bool,
+    order: int,
+    asks: Question,
+    X: Matrix,
+    y: FloatArray,
+    weight: FloatArray | None,
+    start: int,
+) -> LinearSums:
+    rows = (loss, X, y, weight)
     if asks.vector is not None:
         product = linear_product(*rows, asks.w, asks.vector, fit_intercept=fit_intercept)
         return LinearSums(0.0, product, None)
     return linear_sums(
         *rows, asks.w, fit_intercept=fit_intercept, order=min(order, asks.order),
-        every=asks.every, start=block.start, sketch=asks.sketch,
+        every=asks.every, start=start, sketch=asks.sketch,
     )  # fmt: skip
 
 
@@ -90,16 +118,21 @@ def added(a: LinearSums, b: LinearSums) -> LinearSums:
 
 
 def linear_reduction(
-    loss: Any, fit_intercept: bool, order: int, target: int | None = None, few: bool = False
+    loss: Any,
+    fit_intercept: bool,
+    order: int,
+    target: int | None = None,
+    few: bool = False,
+    centre: FloatArray | None = None,
 ) -> Reduction[FloatArray | Question, LinearSums, LinearSums]:
     """Sums of value, gradient and (``order=2``) Hessian at given coefficients: one pass.
 
     Its parameter is a point, or a question; where a question has a vector, the product with it stands in
     the place of the gradient. ``target`` is the column of a two-dimensional y. ``few`` says that the rows are
-    a sample.
+    a sample. ``centre`` is taken off the columns as they are read.
     """
     what = "sample" if few else "hessian" if order == 2 else "gradient"
-    chunk = partial(_chunk, loss, fit_intercept, order, target, few)
+    chunk = partial(_chunk, loss, fit_intercept, order, target, few, centre)
     return Reduction(f"{type(loss).__name__.lower()}-{what}", chunk, added)
 
 
@@ -165,6 +198,7 @@ class LinearObjective:
     finish: Finish
     target: int | None = None  # column of a two-dimensional y
     few: bool = field(default=False, kw_only=True)
+    centre: FloatArray | None = field(default=None, kw_only=True)  # taken off the columns
 
     def advance(self, solver: Solver[State], state: State, n_rounds: int) -> list[State]:
         """Ask, evaluate and tell ``n_rounds`` times, in one graph where that is possible."""
@@ -190,7 +224,9 @@ class LinearObjective:
         return told
 
     def _reduction(self, order: int) -> Reduction[FloatArray | Question, LinearSums, LinearSums]:
-        return linear_reduction(self.loss, self.fit_intercept, order, self.target, self.few)
+        return linear_reduction(
+            self.loss, self.fit_intercept, order, self.target, self.few, self.centre
+        )
 
 
 def guessed(objective: LinearObjective, solver: Any, w0: FloatArray, max_iter: int) -> Guess | None:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -32,7 +32,8 @@ from scipy import optimize, sparse
 
 from daskml_kit.base import check_flag, check_number
 from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
-from daskml_kit.linear_model.huber import least_squares_start
+from daskml_kit.linear_model.centring import as_read
+from daskml_kit.linear_model.huber import least_squares_start, moved
 from daskml_kit.linear_model.least_squares import MOMENTS
 from daskml_kit.linear_model.objective import Finish, LinearObjective
 from daskml_kit.linear_model.regressor import LinearRegressor, check_strength
@@ -98,24 +99,31 @@ class Band(NamedTuple):
 class _How:
     quantile: float
     fit_intercept: bool
+    centre: FloatArray | None = None  # taken off the columns
 
 
 def _band_chunk(how: _How, block: Block, params: tuple[FloatArray, float]) -> Band:
-    w, half = params
-    d, most = block.X.shape[1], band_rows(len(w))
     y = np.asarray(block.y)
     s = np.ones(len(y)) if block.weight is None else block.weight
-    residual = y - (np.asarray(block.X @ w[:d]) + (w[d] if how.fit_intercept else 0.0))
+    if how.centre is None:
+        return _band_of(how, block.X, y, s, *params)
+    parts = [_band_of(how, X, y[rows], s[rows], *params) for rows, X in as_read(block, how.centre)]
+    return reduce(_band_combine, parts)
+
+
+def _band_of(how: _How, X: Any, y: FloatArray, s: FloatArray, w: FloatArray, half: float) -> Band:
+    d, most = X.shape[1], band_rows(len(w))
+    residual = y - (np.asarray(X @ w[:d]) + (w[d] if how.fit_intercept else 0.0))
     loss = s * residual * (how.quantile - (residual < 0))
     inside = (np.abs(residual) <= half) & (s > 0)
     pull = np.where(inside, 0.0, -s * (how.quantile - (residual < 0)))
-    slope = np.asarray(block.X.T @ pull)
+    slope = np.asarray(X.T @ pull)
     slope = np.r_[slope, pull.sum()] if how.fit_intercept else slope
     near = np.flatnonzero(inside)
     rest = float(loss[~inside].sum())
     if len(near) > most:
         return _without_rows(Band(float(loss.sum()), len(near), *_no_rows(len(w)), slope, rest))
-    rows: Any = block.X[near]
+    rows: Any = X[near]
     rows = np.asarray(rows if isinstance(rows, np.ndarray) else rows.toarray(), dtype=np.float64)
     if how.fit_intercept:
         rows = np.column_stack([rows, np.ones(len(near))])
@@ -304,17 +312,18 @@ class QuantileRegressor(LinearRegressor):
         self.n_iter_ = 0
         total = executor.reduce(data, MOMENTS, None)
         start = least_squares_start(total, 0.0, self.fit_intercept)
+        centre = None if facts.sparse else start.centre
         strengths = np.full(len(start.coefs), self.alpha * facts.weight_sum)
         strengths[facts.n_features :] = 0.0
         # What moves a prediction by about one: the units of the coefficients.
-        spread = np.sqrt(
-            (np.diag(total.xx) + total.weight_sum * total.mean_x**2) / facts.weight_sum
-        )
+        off = total.mean_x if centre is None else total.mean_x - centre
+        spread = np.sqrt(np.diag(total.xx) / facts.weight_sum + off**2)
         units = 1.0 / np.r_[np.where(spread > 0, spread, 1.0), [1.0] * self.fit_intercept]
-        w, half = start.coefs, np.inf
+        w, half = moved(start.coefs, centre, 1.0), np.inf
         if facts.n_rows > band_rows(len(w)):
-            w, half = self._smoothed(data, executor, w, max(start.scale, start.floor), strengths)
-        return self._exact(data, executor, w, half, strengths, units)
+            width = max(start.scale, start.floor)
+            w, half = self._smoothed(data, executor, w, width, strengths, centre)
+        return moved(self._exact(data, executor, w, half, strengths, units, centre), centre, -1.0)
 
     def _smoothed(
         self,
@@ -323,6 +332,7 @@ class QuantileRegressor(LinearRegressor):
         w: FloatArray,
         width: float,
         strengths: FloatArray,
+        centre: FloatArray | None,
     ) -> tuple[FloatArray, float]:
         """Near the solution, and the half width of a band of few rows."""
         facts = data.facts
@@ -339,7 +349,9 @@ class QuantileRegressor(LinearRegressor):
         while True:
             width = max(SHRINK * width, smallest)
             loss = SmoothedPinball(float(self.quantile), width)
-            objective = LinearObjective(data, executor, loss, self.fit_intercept, finish)
+            objective = LinearObjective(
+                data, executor, loss, self.fit_intercept, finish, centre=centre
+            )
             with warnings.catch_warnings():
                 warnings.simplefilter(
                     "ignore", ConvergenceWarning
@@ -357,8 +369,9 @@ class QuantileRegressor(LinearRegressor):
         half: float,
         strengths: FloatArray,
         units: FloatArray,
+        centre: FloatArray | None,
     ) -> FloatArray:
-        how = _How(float(self.quantile), self.fit_intercept)
+        how = _How(float(self.quantile), self.fit_intercept, centre)
         near: Reduction[Any, Band, Band] = Reduction(
             "band", partial(_band_chunk, how), _band_combine
         )

@@ -11,7 +11,7 @@ from sklearn import linear_model as reference
 
 from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
 from daskml_kit.kernels.joint_scale import joint_scale_sums
-from daskml_kit.linear_model import HuberRegressor, huber
+from daskml_kit.linear_model import HuberRegressor, centring, huber
 
 rng = np.random.default_rng(9)
 N, D = 220, 4
@@ -123,7 +123,7 @@ def test_far_columns_cost_no_rounds(monkeypatch, order):
     if order == 1:
         monkeypatch.setattr(huber, "NEWTON_SIZE", 0)
         monkeypatch.setattr(huber, "newton_is_cheaper", lambda *_: False)
-    monkeypatch.setattr(huber, "CENTRED_VALUES", 50 * D)
+    monkeypatch.setattr(centring, "CENTRED_VALUES", 50 * D)
     offset = np.array([2.0**27, -(2.0**27), 0.0, 2.0**20])
     near = (X * 2**16).round() / 2**16
     close = HuberRegressor(tol=1e-6, max_iter=1_000).fit(near, Y, WEIGHT)

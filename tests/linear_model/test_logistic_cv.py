@@ -127,7 +127,7 @@ def test_legacy_attributes_have_scikit_learns_shapes(ratios):
 def test_folds_share_their_rounds():
     ours = LogisticRegressionCV(Cs=3, cv=4, solver="newton").fit(X, codes)
     names = [r["name"] for r in ours.history_]
-    assert names[:3] == ["load", "class-counts", "cell-weights"]
+    assert names[:4] == ["load", "means", "class-counts", "cell-weights"]
     assert names.count("score") == 1
     # Newton takes the step that it asks for: as many rounds as the slowest fold needs, and one more.
     assert names.count("folds-hessian") <= (ours.n_iter_.max(axis=0) + 2).sum()
