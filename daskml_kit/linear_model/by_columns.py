@@ -3,7 +3,8 @@
 ======================================  ============================================================
 penalty                                 solver
 ======================================  ============================================================
-L1, with or without L2                  working sets (:mod:`~daskml_kit.linear_model.column_sets`)
+L1, with or without L2                  working sets (:mod:`~daskml_kit.linear_model.column_sets`; of
+                                        several classes :mod:`~daskml_kit.linear_model.column_class_sets`)
 L2                                      Newton in the space of the rows
                                         (:mod:`~daskml_kit.linear_model.column_ridge`)
 L2 and positive coefficients            descent on all blocks side by side
@@ -19,23 +20,22 @@ rows (150 x 6,000, lasso and its cross-validation).
 
 from __future__ import annotations
 
-import math
 import warnings
 from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
 from daskml_kit.linear_model.choice import LOCAL
 from daskml_kit.linear_model.column_blocks import Solve
+from daskml_kit.linear_model.column_class_sets import solve_classes_by_columns
+from daskml_kit.linear_model.column_classes import ClassProblem
 from daskml_kit.linear_model.column_problem import ByColumns, Problem
 from daskml_kit.linear_model.column_ridge import solve_ridge_by_columns
 from daskml_kit.linear_model.column_sets import solve_sparse_by_columns
-from daskml_kit.linear_model.prediction import dense
 from daskml_kit.linear_model.regressor import check_warm_start
-from daskml_kit.losses import Binomial, HalfSquared
+from daskml_kit.losses import HalfSquared
 from daskml_kit.runtime.columns import (
     MOST_ROWS,
     ColumnDataset,
@@ -82,7 +82,7 @@ def _shape_here(X: ArrayLike) -> tuple[int, int] | None:
 def solve_by_columns(
     data: ColumnDataset,
     executor: Executor,
-    problem: Problem,
+    problem: Problem | ClassProblem,
     *,
     max_iter: int,
     gap_tol: float | None = None,
@@ -99,7 +99,7 @@ def solve_by_columns(
     gap_tol : converged when the duality gap is at most this
     gradient_tol : or when no component of the smallest subgradient exceeds this
     number : of this solve among those of one fit, and its column of starting coefficients
-    warm : (d,) those coefficients, where the data hold any
+    warm : (d,) or (d, n_outputs) those coefficients, where the data hold any
 
     Raises
     ------
@@ -111,7 +111,15 @@ def solve_by_columns(
     limits: dict[str, Any] = {
         "max_iter": max_iter, "gap_tol": gap_tol, "gradient_tol": gradient_tol
     }  # fmt: skip
-    if l1 > 0.0:
+    if isinstance(problem, ClassProblem):
+        found = (
+            solve_classes_by_columns(
+                data, executor, problem, max_iter=max_iter, gradient_tol=gradient_tol, warm=warm
+            )
+            if l1 > 0.0
+            else solve_ridge_by_columns(data, executor, problem, **limits)
+        )
+    elif l1 > 0.0:
         found = solve_sparse_by_columns(
             data, executor, problem, number=number, target=number, warm=warm, **limits
         )
@@ -161,7 +169,7 @@ def fit_least_squares(
     start : (n_targets, d) where to begin, or None
     """
     if start is not None:
-        check_warm_start(start.shape, (len(start), _width(model, X)))
+        check_warm_start(start.shape, (len(start), width_of(model, X)))
     with model._opened(
         X, y, sample_weight, target="values", multi_output=True,
         opener=partial(open_columns, start=start),
@@ -196,76 +204,8 @@ def fit_least_squares(
     return found
 
 
-def has_two_labels(y: Any) -> bool:
-    """Whether y, in memory, has at most two distinct labels, as far as can be seen before it is checked."""
-    return len(pd.unique(np.ravel(y))) <= 2
-
-
-def fit_logistic(model: Any, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike) -> bool:
-    """A logistic regression of two classes, kept in ``model``; False where it should go by rows.
-
-    Raises
-    ------
-    InvalidParameterError
-        By columns was asked for, and the model has bounds, no penalty, or several classes.
-    """
-    asked = model.solver == "columns"
-    C, ratio = model._strength
-    bounded = model.coef_bounds is not None or model.intercept_bounds is not None
-    if asked and bounded:
-        raise InvalidParameterError(
-            "solver='columns' takes no bounds. Use solver='auto', or coef_bounds=None and "
-            "intercept_bounds=None."
-        )
-    if not asked and (bounded or math.isinf(C) or shape_by_columns(X) is None):
-        return False
-    y = unwrap(y)
-    y = y.compute() if is_dask(y) else y  # a label a row is all that this mode keeps here anyway
-    if not asked and not has_two_labels(y):
-        return False
-    start = _logistic_start(model, X)
-    with model._opened(
-        X, y, sample_weight, target="classes", class_weights=model._class_weights,
-        opener=partial(open_columns, start=start),
-    ) as (data, executor):  # fmt: skip
-        facts, block = data.row_facts, data.rows
-        if len(facts.classes) > 2:
-            raise InvalidParameterError(
-                f"solver='columns' is for two classes, got {len(facts.classes)}. Use solver='auto', or "
-                "sklearn.multiclass.OneVsRestClassifier around this."
-            )
-        weight_sum = model._weight_sum(facts)
-        strength = 1.0 / (C * weight_sum)
-        problem = Problem(
-            Binomial(), np.asarray(block.y, dtype=np.float64), block.weight, weight_sum,
-            (ratio * strength, (1.0 - ratio) * strength), model.fit_intercept,
-        )  # fmt: skip
-        found = solve_by_columns(
-            data,
-            executor,
-            problem,
-            max_iter=model.max_iter,
-            gradient_tol=model.tol,
-            warm=None if start is None else start[0],
-        )
-        model.classes_ = facts.classes
-        model.coef_ = found.coef[None].astype(facts.dtype)
-        model.intercept_ = np.array([found.intercept], dtype=facts.dtype)
-        model.n_iter_ = np.array([found.n_iter], dtype=np.int32)
-        model.dual_gap_ = found.gap
-    return True
-
-
-def _logistic_start(model: Any, X: ArrayLike) -> FloatArray | None:
-    """The last fit's coefficients (1, d) for a warm start; a ridge penalty has no use for them."""
-    if not model.warm_start or not hasattr(model, "coef_") or model._strength[1] == 0:
-        return None
-    start = np.atleast_2d(np.asarray(dense(model.coef_), dtype=np.float64))
-    check_warm_start(start.shape, (1, _width(model, X)))
-    return start
-
-
-def _width(model: Any, X: ArrayLike) -> int:
+def width_of(model: Any, X: ArrayLike) -> int:
+    """Columns of X."""
     return int(as_table(X, type(model).__name__).shape[1])
 
 
@@ -274,7 +214,7 @@ __all__ = [
     "COLUMN_FEATURES",
     "check_choice",
     "fit_least_squares",
-    "fit_logistic",
     "goes_by_columns",
     "solve_by_columns",
+    "width_of",
 ]

@@ -9,6 +9,7 @@ Products ``Xw`` come from the workers, one sum a round; everything here costs O(
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -28,8 +29,8 @@ MOST_CURVATURE = {HalfSquared: 1.0, Binomial: 0.25}
 class ByColumns(NamedTuple):
     """A solution."""
 
-    coef: FloatArray
-    intercept: float
+    coef: FloatArray  # (d,), or (d, n_outputs) of classes
+    intercept: Any  # a number, or (n_outputs,)
     gap: float  # duality gap of the averaged objective; of no penalty, the largest component of the gradient
     n_iter: int
     converged: bool
@@ -65,6 +66,14 @@ class Problem:
         """Whether f's curvature is the same everywhere."""
         return isinstance(self.loss, HalfSquared)
 
+    def zeros(self, length: int) -> FloatArray:
+        """(length,)"""
+        return np.zeros(length)
+
+    def no_intercept(self) -> float:
+        """Zero."""
+        return 0.0
+
     def value_gradient(self, eta: FloatArray) -> tuple[float, FloatArray]:
         """f and its gradient (n,)."""
         value, gradient = self.loss.value_gradient(self.y, eta, self.weight)
@@ -76,6 +85,16 @@ class Problem:
             return self.bound
         own = self.loss.curvature(self.y, eta, self.weight) / self.weight_sum
         return np.maximum(own, 1e-9 * self.bound)
+
+    def bending(self, eta: FloatArray) -> Callable[[FloatArray], FloatArray]:
+        """``z -> Hz``; H centred where there is an intercept: what its best value leaves of the curvature."""
+        h = np.broadcast_to(self.curvature(eta), eta.shape)
+        total = float(h.sum())
+
+        def bent(z: FloatArray) -> FloatArray:
+            return np.asarray(h * (z - float(h @ z) / total if self.fit_intercept else z))
+
+        return bent
 
     def penalty(self, w: FloatArray) -> float:
         """Of the coefficients."""

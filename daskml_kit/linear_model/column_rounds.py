@@ -8,10 +8,12 @@ the model. Blocks that had answered answer again from memory.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 from daskml_kit.kernels.column_descent import (
     columns_product,
@@ -27,6 +29,9 @@ SCRATCH = "columns"
 MEMORY = 6
 """Proposals that a block keeps: what an extrapolation may combine. Five to seven is what Bertrand and Massias
 (2021) found; the slices are nothing beside the columns."""
+
+TILE_VALUES = 1 << 20
+"""Numbers of a tile of columns in float64 (8 MB), so that no task holds its columns twice."""
 
 
 class Slice(NamedTuple):
@@ -329,18 +334,36 @@ STARTING_PRODUCT: Reduction[int, FloatArray, FloatArray] = Reduction(
 
 
 class Normal(NamedTuple):
-    """``X X'p``, and the largest component of ``X'p``."""
+    """``X X'p``, and the largest component of ``X'p``: of one vector, or of each column of p."""
 
-    product: FloatArray
-    largest: float
+    product: FloatArray  # (n,) or (n, n_outputs)
+    largest: Any  # a number, or (n_outputs,)
 
 
 def _normal_chunk(block: Block, p: FloatArray) -> Normal:
-    return Normal(*normal_product(block.X, p))
+    if p.ndim == 1:
+        return Normal(*normal_product(block.X, p))
+    product, largest = np.zeros(p.shape), np.zeros(p.shape[1])
+    for _, X in tiles(block):
+        inner = X @ p
+        np.maximum(largest, np.abs(inner).max(axis=0, initial=0.0), out=largest)
+        product += X.T @ inner
+    return Normal(product, largest)
+
+
+def tiles(block: Block) -> Iterator[tuple[slice, Any]]:
+    """Some columns at a time in float64, (c, n), and which; sparse ones all at once."""
+    if sparse.issparse(block.X):
+        yield slice(0, block.n_rows), block.X
+        return
+    step = max(1, TILE_VALUES // max(block.X.shape[1], 1))
+    for start in range(0, block.n_rows, step):
+        columns = slice(start, start + step)
+        yield columns, np.asarray(block.X[columns], dtype=np.float64)
 
 
 def _normal_combine(a: Normal, b: Normal) -> Normal:
-    return Normal(a.product + b.product, max(a.largest, b.largest))
+    return Normal(a.product + b.product, np.maximum(a.largest, b.largest))
 
 
 NORMAL_PRODUCT: Reduction[FloatArray, Normal, Normal] = Reduction(
@@ -350,7 +373,9 @@ NORMAL_PRODUCT: Reduction[FloatArray, Normal, Normal] = Reduction(
 
 
 def _slice_chunk(block: Block, p: FloatArray) -> tuple[Slice, ...]:
-    values = np.asarray(block.X @ p) if block.n_rows else np.zeros(0)
+    values = np.zeros((block.n_rows, *p.shape[1:]))
+    for columns, X in tiles(block):
+        values[columns] = X @ p
     return (Slice(block.start, block.n_rows, np.arange(block.n_rows), values),)
 
 
@@ -375,4 +400,5 @@ __all__ = [
     "Normal",
     "Slice",
     "column_round",
+    "tiles",
 ]

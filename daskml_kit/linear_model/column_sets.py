@@ -82,19 +82,17 @@ def _cut(bundle: Bundle, sets: Sequence[IntArray]) -> list[tuple[IntArray, Any]]
     return out
 
 
-def solved_on_sets(
-    data: ColumnDataset, executor: Executor, sets: Sequence[IntArray], tasks: Sequence[Task]
-) -> list[Solved]:
-    """The solutions of small problems, side by side: one round, in which only their columns travel."""
-    return executor.exchange(data, "columns-working-set", _cut, _solve_set, sets, tasks)
+def gathered(pieces: Sequence[tuple[IntArray, Any]]) -> tuple[IntArray, Block]:
+    """The columns of a working set, and their block, in an order that follows from the columns alone."""
+    pieces = [piece for piece in pieces if len(piece[0])]
+    at, rows = np.concatenate([p[0] for p in pieces]), stacked([p[1] for p in pieces])
+    order = np.argsort(at)  # not by who came first
+    return at[order], Block(rows[order])
 
 
 def _solve_set(pieces: Sequence[tuple[IntArray, Any]], task: Task) -> Solved:
     """Where the working set was brought together: its solution, to the tolerances of the task."""
-    pieces = [piece for piece in pieces if len(piece[0])]
-    at, rows = np.concatenate([p[0] for p in pieces]), stacked([p[1] for p in pieces])
-    order = np.argsort(at)  # not by who came first
-    at, block = at[order], Block(rows[order])
+    at, block = gathered(pieces)
     w = np.zeros(len(at))
     w[np.searchsorted(at, task.at)] = task.values
     data = _alone(block)
@@ -106,6 +104,17 @@ def _solve_set(pieces: Sequence[tuple[IntArray, Any]], task: Task) -> Solved:
     used = np.flatnonzero(found.coef)
     product = columns_product(block.X, found.coef)
     return Solved(at[used], found.coef[used], product, found.intercept)
+
+
+def solved_on_sets(
+    data: ColumnDataset,
+    executor: Executor,
+    sets: Sequence[IntArray],
+    tasks: Sequence[Any],
+    solve: Any = _solve_set,
+) -> list[Any]:
+    """The solutions of small problems, side by side: one round, in which only their columns travel."""
+    return executor.exchange(data, "columns-working-set", _cut, solve, sets, tasks)
 
 
 def _alone(block: Block) -> ColumnDataset:
@@ -234,6 +243,7 @@ def point_of(solve: Solve, found: Solved) -> Point:
 
 __all__ = [
     "FIRST",
+    "gathered",
     "most_columns",
     "point_of",
     "solve_sparse_by_columns",

@@ -19,8 +19,7 @@ from daskml_kit.base import (
     weights_of_classes,
 )
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
-from daskml_kit.linear_model.by_columns import fit_logistic, goes_by_columns
-from daskml_kit.linear_model.centring import columns_of
+from daskml_kit.linear_model.centring import as_they_are, centred
 from daskml_kit.linear_model.choice import (
     FAMILIAR,
     LOCAL,
@@ -29,6 +28,11 @@ from daskml_kit.linear_model.choice import (
     rows_a_sample,
     sketch_for,
     solver_named,
+)
+from daskml_kit.linear_model.logistic_by_columns import (
+    Fitted,
+    fit_by_columns,
+    logistic_goes_by_columns,
 )
 from daskml_kit.linear_model.objective import (
     Finish,
@@ -198,7 +202,10 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
         """
         self._check_parameters()
         self.__dict__.pop("dual_gap_", None)  # of an earlier fit by columns
-        if goes_by_columns(self._solver_name, X) and fit_logistic(self, X, y, sample_weight):
+        if logistic_goes_by_columns(self, X):
+            facts, found = fit_by_columns(self, X, y, sample_weight)
+            self._keep(facts, found)
+            self.dual_gap_ = found.gap
             return self
         with self._opened(
             X,
@@ -220,18 +227,15 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
             )
             finish = Finish(weight_sum, L2((1.0 - ratio) * strength))
             loss = Multinomial(len(facts.classes)) if several else Binomial()
-            free = self.fit_intercept and self.intercept_bounds is None and self.solver not in LOCAL
-            columns = columns_of(data, executor, free_intercept=bool(free))
-            w0 = columns.inward(w0)
-            objective = LinearObjective(
-                data, executor, loss, self.fit_intercept, finish, centre=columns.centre
-            )
+            objective = LinearObjective(data, executor, loss, self.fit_intercept, finish)
             l1 = ratio * strength
             if self.solver in LOCAL:
                 kinks = self._kinks(w0.shape, l1)
                 objective, solver = in_pieces(self.solver, objective, self._edges(facts), kinks)
             else:
-                solver = columns.told(self._solver(facts, w0.shape, l1))
+                free = self.fit_intercept and self.intercept_bounds is None
+                solver = self._solver(facts, w0.shape, l1)
+                solver = centred(solver, data, executor, free_intercept=bool(free))
             solution = solve(
                 objective,
                 solver,
@@ -241,7 +245,7 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
                 unroll=self.unroll,
                 near=guessed(objective, solver, w0, self.max_iter),
             )
-            self._keep(facts, columns.as_they_are(solver, solution))
+            self._keep(facts, as_they_are(solver, solution))
         return self
 
     def _check_parameters(self) -> None:
@@ -382,7 +386,7 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
                     _fill(part, given, side, name)
         return rows[0].reshape(shape), rows[1].reshape(shape)
 
-    def _keep(self, facts: DataFacts, solution: Solution) -> None:
+    def _keep(self, facts: DataFacts, solution: Solution | Fitted) -> None:
         w = np.atleast_2d(self._centred(solution.w, self._strength[1])).astype(facts.dtype)
         width = facts.n_features
         assert facts.classes is not None

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import sparse
+from scipy.special import softmax
 from sklearn import linear_model as reference
 from sklearn.base import clone
 
@@ -39,6 +40,9 @@ X = rng.normal(size=(N, D)) + 0.5 * FACTORS @ rng.normal(size=(4, D)) + 1.0
 X *= rng.random((N, D)) < 0.7
 Y = X[:, :6] @ rng.normal(size=(6, 2)) + 0.3 * rng.normal(size=(N, 2))
 LABELS = np.where(Y[:, 0] > np.median(Y[:, 0]), "yes", "no")
+THREE = np.array(["never", "no", "yes"])[
+    np.digitize(Y[:, 0] + 3.0 * rng.normal(size=N), np.quantile(Y[:, 0], [0.3, 0.7]))
+]
 WEIGHT = rng.uniform(0.2, 2.0, N)
 WEIGHT[:5] = 0.0
 TIGHT = {"tol": 1e-13, "solver": "columns"}
@@ -95,31 +99,53 @@ def test_positive_ridge_by_block_descent():
     same(ours, theirs, rtol=1e-5)  # as far as scikit-learn's L-BFGS comes
 
 
-@pytest.mark.parametrize("form", ["dense", "sparse chunks"])
+def slope_of(model, X, y, weight):
+    """Largest component of the smallest subgradient of scikit-learn's objective over ``C sum(weight)``."""
+    scores = X @ model.coef_.T + model.intercept_
+    scores = np.column_stack([0 * scores, scores]) if len(model.classes_) == 2 else scores
+    off = softmax(scores, axis=1) - (y[:, None] == model.classes_)
+    pull = -((weight[:, None] * off).T @ X)[-len(model.coef_) :]
+    l1, l2 = model.l1_ratio / model.C, (1.0 - model.l1_ratio) / model.C
+    rest = pull - l2 * model.coef_
+    kinked = np.where(
+        model.coef_ == 0, np.maximum(np.abs(rest) - l1, 0.0), rest - l1 * np.sign(model.coef_)
+    )
+    free = weight @ off if model.fit_intercept else 0.0
+    return max(np.abs(kinked).max(), np.abs(free).max()) / weight.sum()
+
+
+@pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("l1_ratio", [0.0, 0.5, 1.0])
-def test_logistic_regression_is_the_row_lanes(form, l1_ratio):
-    how = {"C": 0.3, "l1_ratio": l1_ratio, "class_weight": {"yes": 2.0, "no": 1.0}}
-    ours = LogisticRegression(**how, tol=1e-11, solver="columns").fit(
-        FORMS[form](X), LABELS, WEIGHT
-    )
-    rows = LogisticRegression(**how, tol=1e-11, solver="newton", max_iter=500).fit(
-        X, LABELS, WEIGHT
-    )
-    same(ours, rows)
-    assert list(ours.classes_) == ["no", "yes"]
-    if l1_ratio:
+def test_logistic_regression_is_the_row_lanes(classes, l1_ratio):
+    y = LABELS if classes == 2 else THREE
+    shares = dict(zip(np.unique(y), (1.0, 2.0, 1.5), strict=False))
+    how = {"C": 0.3, "l1_ratio": l1_ratio, "class_weight": shares, "tol": 1e-11}
+    how["fit_intercept"] = l1_ratio != 0.5
+    for form in ("dense", "sparse chunks"):
+        ours = LogisticRegression(**how, solver="columns").fit(FORMS[form](X), y, WEIGHT)
+        assert slope_of(ours, X, y, WEIGHT * [shares[label] for label in y]) < 1e-11
+        assert 0 <= ours.dual_gap_ < 1e-10
+        assert list(ours.classes_) == sorted(shares)
+    if l1_ratio != 0.5:  # by rows that is a matter of seconds
+        rows = LogisticRegression(**how, solver="newton", max_iter=500).fit(X, y, WEIGHT)
+        same(ours, rows, rtol=1e-8)
         np.testing.assert_array_equal(ours.coef_ == 0, rows.coef_ == 0)
 
 
 @settings(max_examples=8, deadline=None)
-@given(rows=st.integers(7, N), width=st.integers(11, D), model=st.sampled_from(["l1", "l2", "log"]))
+@given(
+    rows=st.integers(7, N),
+    width=st.integers(11, D),
+    model=st.sampled_from(["l1", "l2", "log", "classes"]),
+)
 def test_chunks_do_not_matter(rows, width, model):
     make = {
         "l1": lambda: Lasso(0.05, **TIGHT),
         "l2": lambda: Ridge(1.0, tol=1e-12, solver="columns"),
         "log": lambda: LogisticRegression(C=1.0, tol=1e-12, solver="columns"),
+        "classes": lambda: LogisticRegression(C=1.0, l1_ratio=0.5, tol=1e-12, solver="columns"),
     }[model]
-    y = LABELS if model == "log" else Y[:, 0]
+    y = {"log": LABELS, "classes": THREE}.get(model, Y[:, 0])
     cut, whole = make().fit(da.from_array(X, chunks=(rows, width)), y), make().fit(X, y)
     scale = np.abs(whole.coef_).max()
     np.testing.assert_allclose(cut.coef_, whole.coef_, rtol=1e-9, atol=1e-9 * scale)
@@ -145,10 +171,33 @@ def test_warm_start_begins_with_the_columns():
         InvalidParameterError, match=r"coefficients \(1, 150\), data ask for \(2, 150\)"
     ):
         model.fit(X, Y)
-    binary = LogisticRegression(C=1.0, l1_ratio=1.0, tol=1e-9, solver="columns", warm_start=True)
-    assert binary.fit(X, LABELS).fit(X, LABELS).n_iter_ == [1]
+    model = LogisticRegression(C=1.0, l1_ratio=1.0, tol=1e-9, solver="columns", warm_start=True)
+    for labels in (LABELS, THREE):
+        assert clone(model).fit(X, labels).fit(FORMS["chunks"](X), labels).n_iter_ == [1]
     with pytest.raises(InvalidParameterError, match="warm_start=True needs data of the last"):
-        binary.fit(X[:, 1:], LABELS)
+        model.fit(X, LABELS).fit(X[:, 1:], LABELS)
+    with pytest.raises(InvalidParameterError, match=r"data ask for \(3, 150\)"):
+        model.fit(X, THREE)
+
+
+def test_several_classes_take_rounds_of_all_classes(monkeypatch):
+    """Rounds of one, two classes or twenty are the same: what travels has a column a class."""
+    model = LogisticRegression(C=0.3, l1_ratio=1.0, tol=1e-9, solver="columns")
+    ours = model.fit(FORMS["chunks"](X), THREE)
+    names = [r["name"] for r in ours.history_]
+    assert names[0] == "load"
+    assert set(names[1:]) == {"classes-columns", "columns-working-set"}
+    assert ours.n_iter_ == [names.count("classes-columns")]
+    assert ours.n_rounds_ == len(names) == ours.n_passes_ <= 10
+    # Sets that no worker should hold: columns take turns.
+    monkeypatch.setattr(column_sets, "MOST_BYTES", 30 * 8 * N)
+    turns = model.fit(FORMS["chunks"](X), THREE)
+    assert turns.n_rounds_ > len(names)
+    same(turns, ours, rtol=1e-7)
+    ridge = LogisticRegression(C=0.3, tol=1e-4, solver="columns").fit(FORMS["chunks"](X), THREE)
+    names = [r["name"] for r in ridge.history_]
+    assert set(names) == {"load", "columns-product", "columns-coefficients"}
+    assert len(names) < 60
 
 
 @pytest.mark.parametrize("solver", ["columns", "rows"])
@@ -268,14 +317,18 @@ def test_auto_goes_by_columns_where_data_are_cut_so_and_wide(monkeypatch):
     assert not by_columns.goes_by_columns("rows", wide)
     names = {r["name"] for r in Lasso(0.1).fit(wide, Y[:, 0]).history_}
     assert "columns-working-set" in names
-    three = np.digitize(Y[:, 0], np.quantile(Y[:, 0], [0.3, 0.6]))
-    several = LogisticRegression(tol=0.1).fit(wide, LABELS)
-    assert several.dual_gap_ >= 0
-    several.fit(wide, three)  # by rows, as ever
-    assert several.coef_.shape == (3, D)
-    assert not hasattr(several, "dual_gap_")
-    assert not by_columns.has_two_labels(three[:, None])
-    assert by_columns.has_two_labels(LABELS[:, None])
+    several = LogisticRegression(tol=0.1)
+    for data, y, how, by_column in [
+        (wide, LABELS, {}, True),
+        (wide, THREE, {}, True),
+        (X, LABELS, {}, False),  # few columns a row, in memory
+        (X, THREE, {"l1_ratio": 1.0}, True),
+        (X[:12], THREE[:12], {"l1_ratio": 0.0}, True),
+        (sparse.csr_array(X[:12]), THREE[:12], {}, False),
+        (wide, THREE, {"coef_bounds": (-1, 1)}, False),
+    ]:
+        several.set_params(**how).fit(data, y)
+        assert hasattr(several, "dual_gap_") is by_column
 
 
 def test_lists_are_data():
@@ -291,8 +344,9 @@ def test_lists_are_data():
 def test_what_cannot_be_meant_is_refused(monkeypatch):
     with pytest.raises(InvalidParameterError, match="needs a penalty"):
         Ridge(0.0, solver="columns").fit(X, Y[:, 0])
-    with pytest.raises(InvalidParameterError, match=r"is for two classes, got 3"):
-        LogisticRegression(solver="columns").fit(X, np.arange(N) % 3)
+    for classes in (2, 3):
+        with pytest.raises(InvalidParameterError, match="needs a penalty"):
+            LogisticRegression(C=np.inf, solver="columns").fit(X, np.arange(N) % classes)
     with pytest.raises(InvalidParameterError, match="takes no bounds"):
         LogisticRegression(solver="columns", coef_bounds=(0, 1)).fit(X, LABELS)
     with pytest.raises(
@@ -434,8 +488,12 @@ def test_no_task_holds_more_than_its_own_columns(client, executor):
         for a, home in zip((0, 75), homes, strict=True)
     ]
     data = da.concatenate([da.from_delayed(p, (N, 75), float) for p in pieces], axis=1).persist()
-    with daskml_kit.config_context(executor=executor), daskml_kit.record() as run:
+    how = {"executor": executor, "balance": "data"}  # or a slow worker would hand columns on
+    with daskml_kit.config_context(**how), daskml_kit.record() as run:
         Lasso(0.05, solver="columns").fit(data, Y[:, 0])
         Ridge(3.0, solver="columns").fit(data, Y[:, 0])
-    assert max(t.nbytes for r in run.rounds for t in r.tasks) <= X.nbytes / 2
+        for l1_ratio in (0.0, 1.0):
+            LogisticRegression(l1_ratio=l1_ratio, tol=0.01, solver="columns").fit(data, THREE)
+    kept = 16 * 75  # a number a column, in the block's scratch
+    assert max(t.nbytes for r in run.rounds for t in r.tasks) <= X.nbytes / 2 + kept
     assert {len(at) for at in client.who_has(data).values()} == {1}  # nobody fetched a chunk
