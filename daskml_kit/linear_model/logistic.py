@@ -19,7 +19,7 @@ from daskml_kit.base import (
     weights_of_classes,
 )
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
-from daskml_kit.linear_model.centring import as_they_are, centred
+from daskml_kit.linear_model.centring import columns_of
 from daskml_kit.linear_model.choice import (
     FAMILIAR,
     LOCAL,
@@ -89,9 +89,10 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
         two classes and a penalty with L2 (it also ends where its duality gap is at most ``tol**2``). Pieces
         are ranges of global rows that follow from the shape of the data, so chunks and workers change no
         answer.
-        "columns" lets workers hold all rows of some columns, for two classes: working sets with L1, Newton in
-        the space of the rows without. "auto" takes it where X is a dask array of several chunks of
-        columns, of more columns than rows and more than 5,000.
+        "columns" lets workers hold all rows of some columns: working sets with L1, Newton in the space of the
+        rows without. "auto" takes it where X has more columns than rows and more than 5,000, and is a dask
+        array of several chunks of columns, or is in memory and the penalty has L1 or columns are eight or
+        more to a row (dense data). It takes no bounds, and needs a penalty.
         Of scikit-learn's names "newton-cholesky" stands for "newton", "sag" and "saga" for "auto": the
         minimum is the same. "liblinear" is refused: it penalises the intercept.
     max_iter : int, default=100
@@ -227,15 +228,18 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
             )
             finish = Finish(weight_sum, L2((1.0 - ratio) * strength))
             loss = Multinomial(len(facts.classes)) if several else Binomial()
-            objective = LinearObjective(data, executor, loss, self.fit_intercept, finish)
+            free = self.fit_intercept and self.intercept_bounds is None and self.solver not in LOCAL
+            columns = columns_of(data, executor, free_intercept=bool(free))
+            w0 = columns.inward(w0)
+            objective = LinearObjective(
+                data, executor, loss, self.fit_intercept, finish, centre=columns.centre
+            )
             l1 = ratio * strength
             if self.solver in LOCAL:
                 kinks = self._kinks(w0.shape, l1)
                 objective, solver = in_pieces(self.solver, objective, self._edges(facts), kinks)
             else:
-                free = self.fit_intercept and self.intercept_bounds is None
-                solver = self._solver(facts, w0.shape, l1)
-                solver = centred(solver, data, executor, free_intercept=bool(free))
+                solver = columns.told(self._solver(facts, w0.shape, l1))
             solution = solve(
                 objective,
                 solver,
@@ -245,7 +249,7 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
                 unroll=self.unroll,
                 near=guessed(objective, solver, w0, self.max_iter),
             )
-            self._keep(facts, as_they_are(solver, solution))
+            self._keep(facts, columns.as_they_are(solver, solution))
         return self
 
     def _check_parameters(self) -> None:
