@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable
 from functools import partial
 from numbers import Integral, Real
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from scipy import linalg
@@ -21,6 +21,7 @@ from daskml_kit.cluster.grouping import groups_for
 from daskml_kit.cluster.lloyd import Rule, Run, best, lloyd
 from daskml_kit.cluster.refining import sample_size
 from daskml_kit.cluster.starts import Parallel, Random
+from daskml_kit.cluster.turning import axis_of, discretized, pivoted
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
 from daskml_kit.kernels import nearest
 from daskml_kit.runtime.block import Block, Bundle
@@ -37,6 +38,9 @@ TILE_VALUES = 1 << 20
 
 MAX_ITER, TOL = 300, 1e-4  # of k-means, as in scikit-learn
 
+EQUAL = 1e-8
+"""Eigenvalues, at most 1, that differ by no more are equal: rounding turns the vectors of others by less than
+that."""
 
 CHOICES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "eigen_solver": (
@@ -49,7 +53,7 @@ CHOICES: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "assign_labels": (
         lambda value: value in ("kmeans", "discretize", "cluster_qr"),
-        "'kmeans'",
+        "'kmeans', 'discretize' or 'cluster_qr'",
     ),
     "coef0": (lambda value: isinstance(value, Real), "a number"),
     "kernel_params": (lambda value: value is None or isinstance(value, dict), "a dict or None"),
@@ -59,7 +63,7 @@ CHOICES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 class Features(NamedTuple):
-    """Rows to coordinates: kernel values with landmarks, degree taken out, turned and scaled to length 1."""
+    """Rows to coordinates: kernel values with landmarks, degree taken out, turned, and scaled or not."""
 
     landmarks: FloatArray
     """(m, d)"""
@@ -68,6 +72,8 @@ class Features(NamedTuple):
     """(m,) a row's degree is its kernel values times these."""
     turn: FloatArray
     """(m, p) whitened eigenvectors."""
+    unit: bool = True
+    """Whether rows are scaled to length 1."""
 
     def __call__(self, X: Matrix) -> FloatArray:
         """(n, p) of the rows of X; rows of zeros for those that no landmark is near."""
@@ -79,6 +85,8 @@ class Features(NamedTuple):
 
     def _turned(self, X: Matrix) -> FloatArray:
         raw = self.scaled(X) @ self.turn
+        if not self.unit:
+            return raw
         lengths = np.sqrt(np.einsum("ij,ij->i", raw, raw))[:, None]
         return np.asarray(np.divide(raw, lengths, out=np.zeros_like(raw), where=lengths > 0))
 
@@ -126,9 +134,14 @@ class SpectralClustering(ClusterMixin, BlockEstimator):
         Has no effect: it belongs to graphs.
     eigen_tol : float or "auto", default="auto"
         Has no effect, as ``eigen_solver``.
-    assign_labels : {"kmeans"}, default="kmeans"
-        "discretize" and "cluster_qr" are refused: they turn the coordinates until each points to a cluster,
-        and ``predict`` needs centres.
+    assign_labels : {"kmeans", "discretize", "cluster_qr"}, default="kmeans"
+        - "kmeans": of the coordinates, from ``n_init`` starts.
+        - "discretize": the coordinates are turned until rows point along axes, in up to 21 rounds after one
+          for each cluster. It begins with a row by chance.
+        - "cluster_qr": they are turned once, by rows that a pivoted QR factorisation chooses, in a few
+          rounds; nothing is drawn but the landmarks.
+
+        The last two make as many clusters as there are eigenvectors, as in scikit-learn.
     degree : float, default=3
         Of "poly".
     coef0 : float, default=1
@@ -147,7 +160,8 @@ class SpectralClustering(ClusterMixin, BlockEstimator):
     ----------
     labels_ : int32 ndarray of shape (n,), for data in memory only
     cluster_centers_ : ndarray of shape (n_clusters, n_components)
-        In the coordinates of the eigenvectors.
+        In the coordinates of the eigenvectors. Of "discretize" and "cluster_qr" the axes, of length 1: a row
+        belongs to the one that it points along most, with "cluster_qr" either way.
     eigenvalues_ : ndarray of shape (n_components,)
         Of the normalised affinity, largest first.
     n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
@@ -155,14 +169,22 @@ class SpectralClustering(ClusterMixin, BlockEstimator):
     Notes
     -----
     Differs from scikit-learn's: the affinity is approximated, and there is no ``affinity_matrix_``;
-    coordinates are scaled to length 1 before k-means (Ng, Jordan, Weiss), scikit-learn's are not; and, as
-    coordinates are a function of the row, there is ``predict``. The driver holds landmarks and matrices of
+    coordinates are scaled to length 1 before k-means (Ng, Jordan, Weiss) and by rows alone before
+    "discretize" (Yu, Shi), scikit-learn's are not, and its are divided by the root of the degree; a row's
+    degree counts its affinity to itself, which scikit-learn leaves out; and, as coordinates are a function of
+    the row, there is ``predict``. The driver holds landmarks and matrices of
     their number squared.
+
+    Eigenvectors of equal eigenvalues are no more than a basis, which rounding would choose. Here it is one
+    that fixed directions choose (equal means within 1e-8), so coordinates do not depend on chunks.
 
     References
     ----------
     Ng, Jordan, Weiss (2001). On spectral clustering: analysis and an algorithm. NIPS.
     Fowlkes, Belongie, Chung, Malik (2004). Spectral grouping using the Nystroem method. IEEE PAMI 26(2).
+    Yu, Shi (2003). Multiclass spectral clustering. ICCV.
+    Damle, Minden, Ying (2019). Simple, direct and efficient multi-way spectral clustering. Information and
+    Inference 8(1). Algorithm 1.
 
     Examples
     --------
@@ -242,14 +264,19 @@ class SpectralClustering(ClusterMixin, BlockEstimator):
             found, affinity = survey(executor, data, seed, draw.asked), self._affinity()
             affinity.check_rows(float(found.columns.lowest.min()), sparse=facts.sparse)
             landmarks = found.drawn[0].points
-            self._features, self.eigenvalues_ = self._found(
+            features, self.eigenvalues_ = self._found(
                 executor, data, landmarks.astype(np.float64), affinity
             )
+            self._features = features._replace(unit=self.assign_labels != "cluster_qr")
             with executor.map(data, _mapped, self._features) as rows:
-                run = self._clustered(executor, rows, seed, in_memory)
-        self.cluster_centers_ = run.centers
-        final: Labelled | None = run.final
-        self._labels = final.all_labels() if in_memory and final is not None else None
+                if self.assign_labels == "kmeans":
+                    run = self._clustered(executor, rows, seed, in_memory)
+                    self.cluster_centers_ = run.centers
+                    self._labels = run.labels() if in_memory else None
+                else:
+                    self.cluster_centers_ = self._axes(executor, rows, seed)
+                    parts = executor.reduce(rows, POINTING, self._labeller()) if in_memory else ()
+                    self._labels = Labelled(0.0, parts, 0).all_labels() if in_memory else None
         return self
 
     def _check_parameters(self) -> None:
@@ -263,11 +290,6 @@ class SpectralClustering(ClusterMixin, BlockEstimator):
         for name, (fits, words) in CHOICES.items():
             if not fits(getattr(self, name)):
                 raise InvalidParameterError(f"{name} must be {words}, got {getattr(self, name)!r}.")
-        if self.assign_labels in ("discretize", "cluster_qr"):
-            raise InvalidParameterError(
-                f"assign_labels={self.assign_labels!r} gives no centres, which predict and lazy labels need. "
-                "Use 'kmeans', or scikit-learn's SpectralClustering on rows that one process holds."
-            )
 
     def _affinity(self) -> Affinity:
         if callable(self.affinity):
@@ -293,8 +315,8 @@ class SpectralClustering(ClusterMixin, BlockEstimator):
         gram = root.T @ normalized @ root
         n_vectors = min(int(self.n_components or self.n_clusters), gram.shape[0])
         values, vectors = linalg.eigh(gram)
-        largest = slice(None, -n_vectors - 1, -1)
-        values, turn = values[largest], _signed(root @ vectors[:, largest])
+        turn = _settled(values[::-1], root @ vectors[:, ::-1], n_vectors)
+        values = values[::-1][:n_vectors]
         turn = turn / np.sqrt(np.maximum(values, np.finfo(np.float64).tiny))
         return rough._replace(turn=np.ascontiguousarray(turn)), values
 
@@ -312,7 +334,21 @@ class SpectralClustering(ClusterMixin, BlockEstimator):
             runs = [Run(one, groups_for("auto", one, sparse=False, **how)) for one in starts]
             rule = Rule(tol, MAX_ITER, ground.origin, ground.square)
             run = best(lloyd(ground, runs, rule, unroll=1, with_labels=with_labels))
-            return Run(ground.moved_back(run.centers), final=run.final)
+            return _numbered(Run(ground.moved_back(run.centers), final=run.final))
+
+    def _axes(self, executor: Executor, rows: BlockDataset, seed: int) -> FloatArray:
+        """Where rows of each cluster point (k, k)."""
+        k = self._features.turn.shape[1]
+        if self.assign_labels == "cluster_qr":
+            return np.ascontiguousarray(pivoted(executor, rows, k).T)
+        return np.ascontiguousarray(discretized(executor, rows, k, seed).T)
+
+    def _labeller(self) -> Callable[[FloatArray], IntArray]:
+        """What gives coordinates their labels."""
+        if self.assign_labels == "kmeans":
+            return partial(_nearest, self.cluster_centers_)
+        either = self.assign_labels == "cluster_qr"
+        return partial(_along, self.cluster_centers_, either)
 
     @property
     def labels_(self) -> IntArray:
@@ -338,7 +374,7 @@ class SpectralClustering(ClusterMixin, BlockEstimator):
         """
         check_is_fitted(self)
         return self._map_rows(
-            X, partial(_predicted, self._features, self.cluster_centers_), dtype=np.int32
+            X, partial(_predicted, self._features, self._labeller()), dtype=np.int32
         )
 
     def fit_predict(self, X: ArrayLike, y: Any = None) -> Any:
@@ -372,13 +408,39 @@ def _inverse_root(affinity: FloatArray) -> FloatArray:
     return root
 
 
-def _signed(vectors: FloatArray) -> FloatArray:
-    """Vectors (m, p) on one side of a plane: their signs are not those that rounding gave them.
+def _settled(values: FloatArray, vectors: FloatArray, size: int) -> FloatArray:
+    """The first of some vectors (m, r) of falling eigenvalues (r,), as no rounding chose them: (m, size).
 
-    The plane lies at random, once for all, so that no symmetry of data puts a vector into it.
+    Vectors of one eigenvalue may be turned in their space, a single one by its sign alone. Of all bases of
+    it that one is taken whose products with random directions, once for all, are a triangle: QR makes the
+    same of any other, and no symmetry of data puts a vector at right angles to them.
     """
-    aside = generator(0, "spectral-signs").standard_normal(len(vectors)) @ vectors
-    return np.where(aside < 0, -vectors, vectors)
+    out, first = vectors.copy(), 0
+    aside = generator(0, "spectral-signs").standard_normal(vectors.shape[::-1])
+    while first < size:
+        last = first + 1
+        while last < len(values) and values[last - 1] - values[last] <= EQUAL:
+            last += 1
+        own = vectors[:, first:last]
+        turn, triangle = np.linalg.qr((aside[: last - first] @ own).T)
+        out[:, first:last] = own @ np.where(np.diagonal(triangle) < 0, -turn, turn)
+        first = last
+    return out[:, :size]
+
+
+def _numbered(run: Run) -> Run:
+    """A run whose clusters are numbered by where they lie, along a direction that is always the same.
+
+    Clusters without affinity are all equally far apart, and the start of k-means then finds them in an order
+    that rounding chooses.
+    """
+    assert run.final is not None
+    order = np.argsort(
+        run.centers @ generator(0, "spectral-order").standard_normal(len(run.centers.T))
+    )
+    number = np.argsort(order).astype(np.int32)
+    labels = tuple((start, number[own]) for start, own in run.final.labels)
+    return Run(run.centers[order], final=run.final._replace(labels=labels))
 
 
 def _degrees(block: Block, at: tuple[FloatArray, Affinity]) -> FloatArray:
@@ -427,9 +489,32 @@ def _mapped_block(features: Features, block: Block) -> Block:
     return Block(features(block.X), None, block.weight, block.start, block.index)
 
 
-def _predicted(features: Features, centers: FloatArray, X: Matrix) -> IntArray:
-    labels, _ = nearest(features(X), centers)
+def _predicted(
+    features: Features, labeller: Callable[[FloatArray], IntArray], X: Matrix
+) -> IntArray:
+    return labeller(features(X))
+
+
+def _nearest(centers: FloatArray, rows: FloatArray) -> IntArray:
+    labels, _ = nearest(rows, centers)
     return labels
+
+
+def _along(axes: FloatArray, either: bool, rows: FloatArray) -> IntArray:
+    return axis_of(rows, axes.T, either=either)
+
+
+Parts: TypeAlias = "tuple[tuple[int, IntArray], ...]"
+
+
+def _pointing_chunk(block: Block, labeller: Callable[[FloatArray], IntArray]) -> Parts:
+    return ((block.start, labeller(np.asarray(block.X))),)
+
+
+POINTING: Reduction[Callable[[FloatArray], IntArray], Parts, Parts] = Reduction(
+    "label", _pointing_chunk, operator.add
+)
+"""Labels of rows in this process, by their coordinates."""
 
 
 def _kept(labels: IntArray, _: Any) -> Array:

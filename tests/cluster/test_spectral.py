@@ -8,6 +8,7 @@ import pytest
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.cluster import SpectralClustering as Reference
+from sklearn.cluster._spectral import cluster_qr
 from sklearn.datasets import make_blobs, make_circles
 from sklearn.metrics import adjusted_rand_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -15,6 +16,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from daskml_kit.cluster import SpectralClustering
 from daskml_kit.exceptions import InvalidDataError, InvalidDataTypeError, InvalidParameterError
 
+WAYS = ["kmeans", "discretize", "cluster_qr"]
 CIRCLES, INNER = make_circles(400, factor=0.4, noise=0.04, random_state=0)
 
 
@@ -23,8 +25,9 @@ def test_scikit_learn_conventions(estimator, check):
     check(estimator)
 
 
-def test_circles_are_told_apart_as_by_scikit_learn():
-    how = {"n_clusters": 2, "gamma": 20.0, "random_state": 0}
+@pytest.mark.parametrize("assign_labels", WAYS)
+def test_circles_are_told_apart_as_by_scikit_learn(assign_labels):
+    how = {"n_clusters": 2, "gamma": 20.0, "random_state": 0, "assign_labels": assign_labels}
     ours = SpectralClustering(**how, n_landmarks=150).fit(CIRCLES)
     theirs = Reference(**how).fit(CIRCLES)
     assert adjusted_rand_score(ours.labels_, theirs.labels_) == 1.0
@@ -33,6 +36,28 @@ def test_circles_are_told_apart_as_by_scikit_learn():
     assert (ours.eigenvalues_ <= 1 + 1e-9).all()  # a normalised affinity's are at most 1
     new, which = make_circles(100, factor=0.4, noise=0.02, random_state=1)
     assert adjusted_rand_score(ours.predict(new), which) == 1.0
+
+
+def test_pivots_are_those_of_the_whole_factorisation():
+    """Small clusters have the longest rows, more of them than come back: other pivots take further rounds."""
+    sizes = [400, 500, 900, 1500]
+    X, _ = make_blobs(sizes, 2, centers=[[0, 0], [4, 0], [0, 4], [4, 4]], random_state=0)
+    how = {"gamma": 0.5, "n_landmarks": 60, "assign_labels": "cluster_qr", "random_state": 0}
+    model = SpectralClustering(4, **how).fit(X)
+    np.testing.assert_array_equal(model.labels_, cluster_qr(model._features(X)))
+    rounds = [entry["name"] for entry in model.history_].count("pivots")
+    assert 2 <= rounds <= 4
+    parts = SpectralClustering(4, **how).fit(da.from_array(X, chunks=((5, 0, 1795, 1500), 2)))
+    np.testing.assert_allclose(parts.cluster_centers_, model.cluster_centers_, atol=1e-6)
+
+
+@pytest.mark.parametrize("assign_labels", WAYS)
+def test_as_many_clusters_as_scikit_learn_makes(assign_labels):
+    X, _ = make_blobs(80, centers=[[0, 0], [9, 0], [0, 9], [9, 9]], random_state=0)
+    how = {"n_components": 4, "gamma": 0.2, "assign_labels": assign_labels, "random_state": 0}
+    ours, theirs = SpectralClustering(3, **how).fit(X), Reference(3, **how).fit(X)
+    assert len(set(ours.labels_)) == len(set(theirs.labels_))
+    assert ours.cluster_centers_.shape == (len(set(theirs.labels_)), 4)
 
 
 def test_with_all_rows_as_landmarks_the_eigenvalues_are_exact():
@@ -115,14 +140,32 @@ def test_on_a_cluster(client):
         np.testing.assert_allclose(found, local.cluster_centers_, atol=1e-6)
 
 
+@pytest.mark.cluster
+@pytest.mark.parametrize("assign_labels", WAYS)
+def test_equal_eigenvalues_turn_nothing(client, assign_labels):
+    """Of clusters without affinity all eigenvalues are 1: any rotation of the vectors is as good."""
+    X, true = make_blobs(400, centers=[[0, 0], [50, 0], [0, 50], [50, 50]], random_state=0)
+    how = {"assign_labels": assign_labels, "n_landmarks": 60, "n_init": 2, "random_state": 0}
+    local = SpectralClustering(4, gamma=0.3, **how).fit(X)
+    np.testing.assert_allclose(local.eigenvalues_, 1.0, rtol=1e-12)
+    assert adjusted_rand_score(local.labels_, true) == 1.0
+    for chunks in (70, 200):
+        lazy = da.from_array(X, chunks=(chunks, 2))
+        found = SpectralClustering(4, gamma=0.3, **how).fit(lazy)
+        np.testing.assert_allclose(found.cluster_centers_, local.cluster_centers_, atol=1e-9)
+        np.testing.assert_array_equal(found.predict(lazy).compute(), local.labels_)
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [
         ({"affinity": "cubic"}, "affinity must be one of .* or a callable, got 'cubic'"),
         ({"affinity": "nearest_neighbors"}, "is a graph of all rows, not a function of two"),
         ({"affinity": "additive_chi2"}, "is never above 0, but an affinity must not be negative"),
-        ({"assign_labels": "cluster_qr"}, "gives no centres, which predict and lazy labels need"),
-        ({"assign_labels": "best"}, "assign_labels must be 'kmeans', got 'best'"),
+        (
+            {"assign_labels": "best"},
+            "assign_labels must be 'kmeans', 'discretize' or 'cluster_qr', got",
+        ),
         ({"eigen_solver": "lapack"}, "eigen_solver must be None, 'arpack', 'lobpcg' or 'amg'"),
         ({"eigen_tol": -1.0}, "eigen_tol must be 'auto' or a number >= 0, got -1.0"),
         ({"kernel_params": [1]}, "kernel_params must be a dict or None"),
