@@ -13,6 +13,7 @@ import numpy as np
 from dask.system import CPU_COUNT
 from scipy import sparse
 
+from daskml_kit import config_context
 from daskml_kit.cluster import BisectingKMeans, GaussianMixture, KMeans
 from daskml_kit.ensemble import (
     GradientBoostingClassifier,
@@ -21,7 +22,7 @@ from daskml_kit.ensemble import (
     RandomForestRegressor,
 )
 from daskml_kit.exceptions import ConvergenceWarning
-from daskml_kit.kernels import linear_sums
+from daskml_kit.kernels import linear_product, linear_sums
 from daskml_kit.linear_model import (
     HuberRegressor,
     Lasso,
@@ -30,7 +31,7 @@ from daskml_kit.linear_model import (
     Ridge,
     TweedieRegressor,
 )
-from daskml_kit.losses import SmoothedPinball
+from daskml_kit.losses import HalfSquared, SmoothedPinball
 
 _ROWS = 40
 _COLUMNS = 24
@@ -62,8 +63,10 @@ def _fit_linear_models(X: Any) -> None:
     HuberRegressor(max_iter=1).fit(X, y)
     for power in (0, 1, 1.5, 2):
         TweedieRegressor(power=power, max_iter=1).fit(X, y + 1)
+    zeros = np.zeros(_COLUMNS)
     pinball = SmoothedPinball(0.5, 1.0)  # few rows need none: the regressor would not compile it
-    linear_sums(pinball, X, y, None, np.zeros(_COLUMNS), fit_intercept=False, order=2)
+    linear_sums(pinball, X, y, None, zeros, fit_intercept=False, order=2)
+    linear_product(HalfSquared(), X, y, None, zeros, zeros, fit_intercept=False)  # of wide ridge
 
 
 def _fit_trees(X: Any) -> None:
@@ -75,6 +78,15 @@ def _fit_trees(X: Any) -> None:
     for bins in (255, 300):  # codes of one byte and of two
         forest = RandomForestRegressor(1, max_depth=2, max_bins=bins, random_state=0)
         forest.fit(X, y).predict(X)
+    if (
+        not sparse.issparse(X) and X.dtype == np.float64
+    ):  # other ways to grow see bins, whatever X is
+        for top_k in (None, 2):
+            forest = RandomForestClassifier(
+                1, max_depth=2, max_features=None, top_k=top_k, random_state=0
+            )
+            with config_context(trees="reduce"):
+                forest.fit(X, y).fit(X, y, y + 0.5)
     if not sparse.issparse(X):  # trees with sets of categories are walked by code of their own
         forest = RandomForestRegressor(1, max_depth=2, categorical_features=[0], random_state=0)
         forest.fit(X, y).predict(X)
@@ -93,6 +105,9 @@ def _fit_clusters(X: Any) -> None:
         model = KMeans(3, max_iter=1, random_state=0, algorithm=algorithm)
         model.fit(X).transform(X)
     BisectingKMeans(2, max_iter=1, random_state=0).fit(X).predict(X)
+    if not sparse.issparse(X):  # rows of few columns are measured many at once
+        BisectingKMeans(2, max_iter=1, random_state=0).fit(X[:, :3])
+        KMeans(3, max_iter=1, random_state=0).fit(X[:, :3])
     for kind in ("full", "diag"):
         GaussianMixture(2, max_iter=1, covariance_type=kind, random_state=0).fit(X).transform(X)
 
