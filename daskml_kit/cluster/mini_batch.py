@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import warnings
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
 import numpy as np
 from sklearn.utils.validation import validate_data
 
-from daskml_kit.base import check_number
+from daskml_kit.base import check_flag, check_number, users_level
 from daskml_kit.cluster.assignment import At, Labelled, labelling
-from daskml_kit.cluster.batches import ROWS, STEP, Batch, BatchSums
-from daskml_kit.cluster.ground import Ground, prepared, survey
+from daskml_kit.cluster.batches import (
+    ROWS,
+    STEP,
+    Batch,
+    BatchSums,
+    Line,
+    drawing,
+    few_rows,
+    line_of,
+    no_pass,
+)
+from daskml_kit.cluster.ground import Ground, grid_of, prepared, survey
+from daskml_kit.cluster.selection import Asked
 from daskml_kit.cluster.side_by_side import side_by_side
 from daskml_kit.cluster.started import (
     Init,
@@ -22,6 +34,7 @@ from daskml_kit.cluster.started import (
     check_verbose,
 )
 from daskml_kit.cluster.starts import Sampled, Start
+from daskml_kit.kernels.exact_sums import Grid
 from daskml_kit.runtime.in_kind import stand_in
 from daskml_kit.runtime.random import generator, seed_from
 from daskml_kit.runtime.sources import is_dask
@@ -32,7 +45,7 @@ class MiniBatchKMeans(StartedModel):
     """K-means by steps on small random batches of the resident rows.
 
     Each step moves a centre to the mean of all rows that it was ever given, and costs one round that reads
-    ``batch_size`` rows.
+    ``batch_size`` rows, drawn with replacement in proportion to their weights.
 
     Parameters
     ----------
@@ -54,7 +67,8 @@ class MiniBatchKMeans(StartedModel):
     max_no_improvement : int or None, default=10
         End after so many steps that did not lower the smoothed inertia of the batches. None is off.
     init_size : int or None, default=None
-        Rows of the sample for "k-means++"; None is ``3 batch_size``, at least ``3 n_clusters``.
+        Rows of the sample for "k-means++"; None is ``3 batch_size``. Where that is less than ``n_clusters``,
+        ``3 n_clusters``.
     n_init : "auto" or int, default="auto"
         Starts, of which the best is taken. "auto" is 3 for "random" and callables, else 1.
     reassignment_ratio : float, default=0.01
@@ -76,8 +90,8 @@ class MiniBatchKMeans(StartedModel):
 
     Notes
     -----
-    Batches are drawn evenly and rows count by their weights; scikit-learn draws by weight and counts evenly.
-    The mean is the same.
+    With weights, one pass over them tells where in the order of weights each block begins. Rows of weight 0
+    are in no batch, so no centre is moved to them.
 
     References
     ----------
@@ -147,7 +161,8 @@ class MiniBatchKMeans(StartedModel):
         seed, in_memory = seed_from(self.random_state), not is_dask(X)
         with self._opened(X, None, sample_weight) as (data, executor):
             self._check_size(data.facts)
-            start, n_rows = self._sized(self._start(X, data.facts, seed)), data.facts.n_rows
+            n_rows = data.facts.n_rows
+            start = self._sized(self._start(X, data.facts, seed), n_rows)
             found = survey(executor, data, seed, start.asked)
             size = min(int(self.batch_size), n_rows)
             stop = Stop(
@@ -159,14 +174,18 @@ class MiniBatchKMeans(StartedModel):
             with prepared(executor, data, found) as ground:
                 drawn = [one._replace(points=ground.moved(one.points)) for one in found.drawn]
                 steps = Steps(self._best(ground, start.centers(ground, drawn)), seed)
+                batches = Batches(
+                    ground,
+                    grid_of(found._replace(heaviest=1.0), ground.shift),
+                    line_of(executor, ground.data),
+                )
                 for _ in range(max(int(self.max_iter) * n_rows // size, 1)):
                     before = steps.centers
-                    inertia = self._step(ground, steps, steps.drawn(n_rows, size))
+                    inertia = self._step(batches, steps, size)
                     if stop.now(float(np.sum((steps.centers - before) ** 2)), inertia):
                         break
                 final = self._finally(ground, steps, in_memory) if self.compute_labels else None
                 centers = ground.moved_back(steps.centers)
-        self.n_passes_ -= steps.n_steps
         self._keep(centers, steps, final, in_memory)
         self.n_iter_ = int(np.ceil(steps.n_steps * size / n_rows))
         if final is None:
@@ -186,29 +205,34 @@ class MiniBatchKMeans(StartedModel):
         Returns
         -------
         self
+
+        Notes
+        -----
+        A step over rows of float64 makes ``cluster_centers_`` float64 for good: no digit is lost to float32.
         """
         self._check_parameters()
         first, in_memory = not hasattr(self, "cluster_centers_"), not is_dask(X)
         if not first:
             validate_data(self, stand_in(X), reset=False, skip_check_array=True)
         steps: Steps = (
-            Steps(np.empty((0, 0)), seed_from(self.random_state)) if first else self._steps
+            Steps(np.empty((0, 0)), seed_from(self.random_state)) if first else replace(self._steps)
         )
         with self._opened(X, None, sample_weight) as (data, executor):
             start: Start = Sampled(1, 0, 0, 1)
             if first:
                 self._check_size(data.facts)
-                start = self._sized(self._start(X, data.facts, steps.seed))
+                start = self._sized(self._start(X, data.facts, steps.seed), data.facts.n_rows)
             found = survey(executor, data, steps.seed, start.asked if first else ())
             with prepared(executor, data, found) as ground:
                 if first:
                     drawn = [one._replace(points=ground.moved(one.points)) for one in found.drawn]
                     steps.centers = self._best(ground, start.centers(ground, drawn))
                 else:
-                    steps.centers = ground.moved(self.cluster_centers_)
-                self._step(ground, steps, None)
+                    dtype = np.result_type(self.cluster_centers_, data.facts.dtype)
+                    steps.centers = (self.cluster_centers_ - ground.shift).astype(dtype)
+                self._step_of_all(ground, steps)
                 final = self._finally(ground, steps, in_memory) if self.compute_labels else None
-                centers = ground.moved_back(steps.centers)
+                centers = (steps.centers + ground.shift).astype(steps.centers.dtype)
         self._keep(centers, steps, final, in_memory)
         return self
 
@@ -230,16 +254,25 @@ class MiniBatchKMeans(StartedModel):
         if self.n_init != "auto":
             check_count("n_init", self.n_init, ' or "auto"')
         check_tol(self.tol)
+        check_flag("compute_labels", self.compute_labels)
         check_verbose(self.verbose)
         check_number("reassignment_ratio", self.reassignment_ratio, least=0)
         check_init(self.init)
 
-    def _sized(self, start: Start) -> Start:
+    def _sized(self, start: Start, n_rows: int) -> Start:
         """A sample of ``init_size`` rows."""
         if not isinstance(start, Sampled):
             return start
-        k, size = int(self.n_clusters), self.init_size or 3 * int(self.batch_size)
-        return Sampled(k, start.n_runs, start.seed, start.n_features, max(size, 3 * k))
+        k, size = int(self.n_clusters), self.init_size
+        if size is not None and size < k:
+            warnings.warn(
+                f"init_size={size} should be larger than n_clusters={k}. Setting it to "
+                "min(3*n_clusters, n_samples)",
+                RuntimeWarning,
+                stacklevel=users_level(),
+            )
+        size = 3 * min(int(self.batch_size), n_rows) if size is None else int(size)
+        return replace(start, n_rows=size if size >= k else 3 * k)
 
     def _best(self, ground: Ground, starts: list[FloatArray]) -> FloatArray:
         """The start of least inertia: one pass, if there are several."""
@@ -249,18 +282,26 @@ class MiniBatchKMeans(StartedModel):
         found = ground.executor.reduce(ground.data, side_by_side(labelling(with_labels=False)), at)
         return starts[int(np.argmin([np.inf if one is None else one.inertia for one in found]))]
 
-    def _step(self, ground: Ground, steps: Steps, rows: IntArray | None) -> float:
-        """One round, and another where centres are moved to rows; the batch's inertia."""
-        batch = Batch(rows, steps.centers, ground.origin, ground.grid)
-        found = ground.executor.reduce(ground.data, STEP, batch, objective=_inertia)
-        n_rows = ground.data.facts.n_rows if rows is None else len(rows)
+    def _step(self, batches: Batches, steps: Steps, size: int) -> float:
+        """One round, and another where centres are moved to rows of the batch; its inertia."""
+        places = batches.line.places(steps.generator("rows").random(size))
+        found = batches.sums(places, steps.centers)
+        idle = steps.moved(found, size, float(self.reassignment_ratio))
+        if len(idle):
+            taken = steps.generator("reassign").choice(size, len(idle), replace=False)
+            steps.put(idle, batches.rows(np.sort(places[taken])))
+        return found.inertia
+
+    def _step_of_all(self, ground: Ground, steps: Steps) -> None:
+        """The same with all rows as the batch."""
+        executor, data, n_rows = ground.executor, ground.data, ground.data.facts.n_rows
+        batch = Batch(None, Line(n_rows), steps.centers, ground.origin, ground.grid)
+        found = executor.reduce(data, STEP, batch, objective=_inertia)
         idle = steps.moved(found, n_rows, float(self.reassignment_ratio))
         if len(idle):
-            taken = steps.generator("reassign").choice(n_rows, len(idle), replace=False)
-            taken = np.sort(taken if rows is None else rows[taken])
-            steps.centers = steps.centers.copy()
-            steps.centers[idle] = ground.executor.reduce(ground.data, ROWS, taken)
-        return found.inertia
+            asked = Asked(f"mini-batch-reassign-{steps.n_steps}", len(idle))
+            points = executor.reduce(data, drawing(steps.seed, asked), None).points
+            steps.put(idle[: len(points)], points)  # rows of weight 0 are never drawn
 
     def _finally(self, ground: Ground, steps: Steps, with_labels: bool) -> Labelled:
         at = At(steps.centers, ground.origin, ground.grid)
@@ -281,6 +322,34 @@ def _inertia(found: BatchSums) -> float:
 
 
 @dataclass
+class Batches:
+    """Rows drawn by weight, and rounds over them that count no pass."""
+
+    ground: Ground
+    grid: Grid  # of exact sums over rows that count one each
+    line: Line
+
+    def sums(self, places: IntArray, centers: FloatArray) -> BatchSums:
+        """Of the rows at some places, about some centres."""
+        ground = self.ground
+        while True:
+            batch = Batch(places, self.line, centers, ground.origin, self.grid)
+            found = ground.executor.reduce(ground.data, STEP, batch, objective=few_rows)
+            if not found.missed:
+                return found
+            self.line = line_of(ground.executor, ground.data)
+
+    def rows(self, places: IntArray) -> FloatArray:
+        """The rows themselves."""
+        executor, data = self.ground.executor, self.ground.data
+        while True:
+            found = executor.reduce(data, ROWS, (self.line, places), objective=no_pass)
+            if not found.missed:
+                return found.points
+            self.line = line_of(executor, data)
+
+
+@dataclass
 class Steps:
     """The centres and all that they have seen."""
 
@@ -294,9 +363,10 @@ class Steps:
         """For the draws of the present step."""
         return generator(self.seed, f"mini-batch-{purpose}-{self.n_steps}")
 
-    def drawn(self, n_rows: int, size: int) -> IntArray:
-        """Rows of the next batch, increasing; some may come twice."""
-        return np.sort(self.generator("rows").integers(0, n_rows, size))
+    def put(self, which: IntArray, points: FloatArray) -> None:
+        """Some of the centres elsewhere."""
+        self.centers = self.centers.copy()
+        self.centers[which] = points
 
     def moved(self, found: BatchSums, n_rows: int, ratio: float) -> IntArray:
         """Move the centres by a batch; those that are given so few rows that they should move elsewhere.
