@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Self
 
@@ -11,12 +12,19 @@ import numpy as np
 from daskml_kit.base import check_flag
 from daskml_kit.cluster.ground import Ground, prepared, survey
 from daskml_kit.cluster.splitting import LEAVES, Growth, Strategy, Tree, split
-from daskml_kit.cluster.started import StartedModel, check_count, check_tol, check_verbose
+from daskml_kit.cluster.started import (
+    StartedModel,
+    as_start,
+    check_count,
+    check_tol,
+    check_verbose,
+)
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.kernels.pairs import descend
+from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.random import seed_from
 from daskml_kit.runtime.sources import is_dask
-from daskml_kit.typing import ArrayLike, IntArray, Matrix
+from daskml_kit.typing import ArrayLike, FloatArray, IntArray, Matrix
 
 STARTS = ("random", "k-means++")
 STRATEGIES = ("biggest_inertia", "largest_cluster")
@@ -31,11 +39,15 @@ class BisectingKMeans(StartedModel):
     Parameters
     ----------
     n_clusters : int, default=8
-    init : {"random", "k-means++"}, default="random"
-        Two rows of a cluster, in proportion to their weights; the second in proportion to its squared
-        distance to the first too, with "k-means++" and where the two drawn are equal. From there a split goes
-        as far as a sample of the cluster tells (2,000 rows, of all splits at most one row in 16; none below
-        100), before all rows are read.
+    init : {"random", "k-means++"} or callable, default="random"
+        - By name: two rows of a cluster, in proportion to their weights; the second in proportion to its
+          squared distance to the first too, with "k-means++" and where the two drawn are equal. From there a
+          split goes as far as a sample of the cluster tells (2,000 rows, of all splits at most one row in 16;
+          none below 100), before all rows are read.
+        - A callable is given ``(X, 2, random_state)`` with the rows of the cluster to split, in their order,
+          as an array or CSR in this process, and returns two centres. Of a cluster of more rows than hold
+          2,097,152 values (and more than 1,000) it is given so many of them, drawn without their weights.
+          Clusters that may be split next are handed to it, too, whether they come to be split or not.
     n_init : int, default=1
         Runs for each split, in the same passes; the best is kept.
     random_state : int, RandomState or None
@@ -87,7 +99,7 @@ class BisectingKMeans(StartedModel):
         self,
         n_clusters: int = 8,
         *,
-        init: str = "random",
+        init: str | Callable[..., ArrayLike] = "random",
         n_init: int = 1,
         random_state: Any = None,
         max_iter: int = 300,
@@ -133,12 +145,14 @@ class BisectingKMeans(StartedModel):
             int(self.n_init),
             int(self.max_iter),
             float(self.tol),
-            self.init == "k-means++",
+            isinstance(self.init, str) and self.init == "k-means++",
             self.bisecting_strategy == "largest_cluster",
             seed_from(self.random_state),
         )
         with self._opened(X, None, sample_weight) as (data, executor):
             self._check_size(data.facts)
+            if callable(self.init):
+                how = replace(how, given=partial(_asked, self.init, data.facts))
             found = survey(executor, data, how.seed)
             with prepared(executor, data, found) as ground:
                 growth = Growth([ground.origin.astype(data.facts.dtype)], [ground.square], [0.0])
@@ -160,8 +174,12 @@ class BisectingKMeans(StartedModel):
         check_tol(self.tol)
         check_verbose(self.verbose)
         check_flag("copy_x", self.copy_x)
+        if not (callable(self.init) or (isinstance(self.init, str) and self.init in STARTS)):
+            raise InvalidParameterError(
+                f"init must be one of {list(STARTS)} or a callable, got {self.init!r}. Every split "
+                "begins in its own cluster, so no array gives all starts."
+            )
         choices = {
-            "init": STARTS,
             "algorithm": ("lloyd", "elkan"),
             "bisecting_strategy": STRATEGIES,
         }
@@ -172,6 +190,13 @@ class BisectingKMeans(StartedModel):
 
     def _labeller(self) -> Callable[[Matrix], IntArray]:
         return partial(_descended, self._tree, self._leaves)
+
+
+def _asked(
+    init: Callable[..., ArrayLike], facts: DataFacts, rows: Matrix, state: np.random.RandomState
+) -> FloatArray:
+    """The caller's two centres for the rows of a cluster, checked."""
+    return as_start(init(rows, 2, random_state=state), 2, facts)
 
 
 def _numbered(tree: Tree, leaves: list[int]) -> IntArray:

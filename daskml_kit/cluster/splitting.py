@@ -17,6 +17,7 @@ from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from scipy import sparse
 
 from daskml_kit.cluster.assignment import Tally
 from daskml_kit.cluster.ground import Ground
@@ -37,8 +38,9 @@ from daskml_kit.kernels.pairs import PairSums, Sides, descend, own_distances, su
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
+from daskml_kit.runtime.random import generator
 from daskml_kit.runtime.reduction import Reduction
-from daskml_kit.typing import Array, FloatArray, IntArray
+from daskml_kit.typing import Array, FloatArray, IntArray, Matrix
 
 LAST = -1.0
 """Score of clusters that cannot be split: less than any other."""
@@ -67,7 +69,7 @@ class Splitting(NamedTuple):
 
 
 class Drawing(NamedTuple):
-    """Rows to draw from the nodes that are split."""
+    """Rows to draw from the nodes that are split, in proportion to their weights or to what is asked."""
 
     tree: Tree
     slot: IntArray
@@ -75,6 +77,8 @@ class Drawing(NamedTuple):
     purpose: str
     far_from: FloatArray | None = None
     """(p, d): draw in proportion to the squared distance to these."""
+    alike: bool = False
+    """Whether weights don't count."""
 
 
 # ---------------------------------------------------------------- one pass
@@ -141,7 +145,7 @@ SPLITS = side_by_side(SPLIT)
 
 def _draw_chunk(size: int, block: Block, asked: Drawing) -> tuple[Chosen, ...]:
     at = nodes(block, asked.tree)
-    mass = np.ones(block.n_rows) if block.weight is None else block.weight
+    mass = np.ones(block.n_rows) if block.weight is None or asked.alike else block.weight
     if asked.far_from is not None:
         mass = mass * own_distances(block.X, at, asked.slot, asked.far_from)
     keys, slot = race(block, mass, asked.seed, asked.purpose), asked.slot[at]
@@ -232,6 +236,7 @@ class Strategy:
     far: bool  # draw the second row far from the first
     by_rows: bool  # the cluster with the most rows next, else that of greatest inertia
     seed: int
+    given: Given | None = None  # the caller's start of a split, in the place of rows drawn
 
 
 def split(ground: Ground, growth: Growth, which: Sequence[int], how: Strategy) -> None:
@@ -243,12 +248,12 @@ def split(ground: Ground, growth: Growth, which: Sequence[int], how: Strategy) -
         tree,
         slot,
         tuple(which),
-        how,
+        replace(how, given=None),  # what leads elsewhere has no use for the caller's code
         ground.origin,
         ground.grid,
         sample_size(len(which), facts.n_rows, facts.n_features),
     )
-    halves = Halves()
+    halves = Halves() if how.given is None else steps.given(ground, how.given)
     while halves.final is None:
         halves = ground.executor.lead(ground.data, steps, halves)
     for k, leaf in enumerate(which):
@@ -266,6 +271,21 @@ def sample_size(n_splits: int, n_rows: int, n_features: int) -> int:
     rows = min(n_rows // SHARE, SAMPLE_VALUES // n_features)
     size = min(2 * ROWS_EACH, rows // n_splits)
     return size if size >= 2 * LEAST_ROWS_EACH else 0
+
+
+Given: TypeAlias = "Callable[[Matrix, np.random.RandomState], FloatArray]"
+"""Rows of a cluster, or a sample of them, and where draws come from -> two centres (2, d)."""
+
+
+def most_given(n_features: int) -> int:
+    """Rows of a cluster that a caller's start is handed at most: the driver holds them, all that are split.
+
+    Examples
+    --------
+    >>> most_given(20), most_given(100_000)
+    (104857, 1000)
+    """
+    return max(SAMPLE_VALUES // n_features, ROWS_EACH)
 
 
 class Halves(NamedTuple):
@@ -288,6 +308,24 @@ class Steps:
     origin: FloatArray  # (d,) of the ground
     grid: Grid
     n_sample: int  # rows of each leaf on which its split begins
+
+    def given(self, ground: Ground, start: Given) -> Halves:
+        """Runs that begin where the caller says: one pass. The caller's code runs here, on the driver."""
+        facts, name = ground.data.facts, f"bisect-given-{len(self.tree.centers)}"
+        drawing = Drawing(self.tree, self.slot, self.how.seed, name, alike=True)
+        size = most_given(facts.n_features)
+        drawn = ground.executor.reduce(ground.data, draw(size), drawing)
+        runs = []
+        for run in range(self.how.n_runs):
+            pairs = []
+            for leaf, one in zip(self.which, drawn, strict=True):
+                points = ground.moved_back(one.points[np.argsort(one.rows)])
+                draws = generator(self.how.seed, f"{name}-{leaf}-{run}").integers(2**31)
+                rows = sparse.csr_matrix(points) if facts.sparse else points
+                pair = start(rows, np.random.RandomState(draws)) if len(points) > 1 else points
+                pairs.append(_two(ground.moved(pair), self.tree.centers[leaf]))
+            runs.append(tuple(Run(pair) for pair in pairs))
+        return Halves(tuple(runs))
 
     def __call__(
         self, executor: Executor, data: BlockDataset, halves: Halves, go_on: Callable[[], bool]
@@ -447,4 +485,4 @@ def _append(
     growth.child += [-1, -1]
 
 
-__all__ = ["LEAVES", "Growth", "Strategy", "Tree", "nodes", "split"]
+__all__ = ["LEAVES", "Given", "Growth", "Strategy", "Tree", "nodes", "split"]

@@ -67,9 +67,9 @@ class StartedModel(CentroidModel):
                 for run in range(n_runs)
             ]
             made = [self.init(X, k, random_state=state) for state in states]
-            return Given([_as_start(centers, k, facts) for centers in made])
+            return Given([as_start(centers, k, facts) for centers in made])
         if not isinstance(self.init, str):
-            return Given([_as_start(self.init, k, facts)])
+            return Given([as_start(self.init, k, facts)])
         if self.init == "random":
             return Random(k, n_runs)
         if self.init == "k-means++":
@@ -121,7 +121,7 @@ def check_count(name: str, value: Any, also: str = "") -> None:
         raise InvalidParameterError(f"{name} must be an int at least 1{also}, got {value!r}.")
 
 
-def _as_start(centers: ArrayLike, k: int, facts: DataFacts) -> FloatArray:
+def as_start(centers: ArrayLike, k: int, facts: DataFacts) -> FloatArray:
     """The caller's centres, checked."""
     out: FloatArray = check_array(centers, dtype=facts.dtype, order="C", input_name="init")
     if out.shape[0] != k:
@@ -137,4 +137,12 @@ def _as_start(centers: ArrayLike, k: int, facts: DataFacts) -> FloatArray:
     return out
 
 
-__all__ = ["Init", "StartedModel", "check_count", "check_init", "check_tol", "check_verbose"]
+__all__ = [
+    "Init",
+    "StartedModel",
+    "as_start",
+    "check_count",
+    "check_init",
+    "check_tol",
+    "check_verbose",
+]

@@ -143,9 +143,57 @@ def test_edges():
     assert same.inertia_ == 0
 
 
+def ends(X, n_clusters, random_state):
+    """The two rows that lie farthest apart along the first column, and some randomness that shows."""
+    assert n_clusters == 2
+    assert isinstance(random_state, np.random.RandomState)
+    column = X[:, [0]].toarray().ravel() if sparse.issparse(X) else X[:, 0]
+    both = X[[int(np.argmin(column)), int(np.argmax(column))]]
+    return both.toarray() if sparse.issparse(both) else both
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+def test_a_callable_is_given_the_rows_of_a_cluster(form, monkeypatch):
+    seen = []
+
+    def init(X, n_clusters, random_state):
+        seen.append(X)
+        return ends(X, n_clusters, random_state)
+
+    model = BisectingKMeans(6, init=init, random_state=0)
+    ours, theirs = clone(model).fit(form(BLOBS)), Reference(6, init=ends).fit(BLOBS)
+    assert adjusted_rand_score(ours.labels_, theirs.labels_) == 1.0
+    np.testing.assert_allclose(ours.inertia_, theirs.inertia_, rtol=1e-9)
+    assert type(seen[0]) is type(form(BLOBS))
+    np.testing.assert_array_equal(seen[0] @ np.eye(4), BLOBS)  # all of them, in their order
+    lazy = da.from_array(BLOBS, chunks=((5, 0, 295, 300), 4)).map_blocks(form)
+    found = clone(model).fit(lazy)
+    np.testing.assert_array_equal(found.cluster_centers_, ours.cluster_centers_)
+    seen.clear()
+    monkeypatch.setattr(splitting, "most_given", lambda _: 50)
+    clone(model).fit(lazy)
+    assert max(X.shape[0] for X in seen) == 50
+
+
+@pytest.mark.parametrize(
+    ("centers", "message"),
+    [
+        (BLOBS[:3], r"initial centers \(3, 4\) does not match the number of clusters 2"),
+        (BLOBS[:2, :3], r"initial centers \(2, 3\) does not match the number of features"),
+        (np.full((2, 4), np.nan), "NaN"),
+    ],
+)
+def test_what_a_callable_returns_is_checked(centers, message):
+    with pytest.raises(ValueError, match=message):
+        BisectingKMeans(3, init=lambda X, k, random_state: centers).fit(BLOBS)
+
+
 @pytest.mark.cluster
 def test_on_a_cluster(client):
     lazy = da.from_array(BLOBS, chunks=(100, 4))
+    given = [BisectingKMeans(6, init=lambda X, k, random_state: X[:k]) for _ in range(2)]
+    found = [one.fit(X).cluster_centers_ for one, X in zip(given, (lazy, BLOBS), strict=True)]
+    np.testing.assert_array_equal(*found)
     model, local = (BisectingKMeans(6, random_state=0).fit(X) for X in (lazy, BLOBS))
     np.testing.assert_array_equal(model.cluster_centers_, local.cluster_centers_)
     np.testing.assert_array_equal(model.predict(lazy).compute(), local.labels_)
@@ -154,7 +202,7 @@ def test_on_a_cluster(client):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"init": BLOBS[:2]}, r"init must be one of \['random', 'k-means\+\+'\]"),
+        ({"init": BLOBS[:2]}, r"init must be one of \['random', 'k-means\+\+'\] or a callable"),
         ({"bisecting_strategy": "x"}, "bisecting_strategy must be one of"),
         ({"n_init": 0}, "n_init must be an int at least 1, got 0"),
     ],
