@@ -166,9 +166,25 @@ class BlockEstimator(BaseEstimator):
         check: Callable[[DataFacts], None] | None = None,
     ) -> Any:
         """One reduction over rows that the estimator was not fitted on, if ``check`` lets them pass."""
+        how: Any = {"target": target, "check": check}
+        with self._reading(X, sample_weight, reduction.name, y, **how) as (data, executor):
+            return executor.reduce(data, reduction, params)
+
+    @contextmanager
+    def _reading(
+        self,
+        X: ArrayLike,
+        sample_weight: ArrayLike,
+        name: str,
+        y: ArrayLike = None,
+        *,
+        target: TargetKind = "none",
+        check: Callable[[DataFacts], None] | None = None,
+    ) -> Iterator[tuple[BlockDataset, Executor]]:
+        """Resident rows that the estimator was not fitted on, if ``check`` lets them pass; not a fit."""
         validate_data(self, stand_in(X), reset=False, skip_check_array=True)
         spec = self._spec(X, target=target)
-        log = FitLog(f"{spec.estimator}.{reduction.name}")
+        log = FitLog(f"{spec.estimator}.{name}")
         with fit_context(balance=self.balance):
             data, executor = open_dataset(
                 X, y, _weight_column(sample_weight, X), spec=spec, log=log
@@ -176,7 +192,7 @@ class BlockEstimator(BaseEstimator):
         with _closing(data, executor, log):
             if check is not None:
                 check(data.facts)
-            return executor.reduce(data, reduction, params)
+            yield data, executor
 
     def _map_rows(self, X: ArrayLike, fn: RowFunction, **how: Any) -> Any:
         """``fn`` of checked rows of X, answered in kind."""

@@ -4,19 +4,30 @@ With the Fisher information ``I = X' diag(s V) X`` at the fit (V the expected cu
 the dispersion ``phi``, the coefficients are normal around the true ones with covariance ``phi I^-1``, for
 many rows. For least squares with normal errors the t distribution makes that exact.
 
-============================  =========================  ==================  ==========
-model                         dispersion                 test                likelihood
-============================  =========================  ==================  ==========
-``LinearRegression``          residual variance          t                   normal
-``LogisticRegression``        1                          z                   binomial
-``PoissonRegressor``          1                          z                   Poisson
-``GammaRegressor``            Pearson's chi2 / df        t                   gamma
-``TweedieRegressor``          Pearson's chi2 / df        t                   none in closed form
-============================  =========================  ==================  ==========
+============================  =========================  ==========  ======================================
+model                         dispersion                 test        likelihood
+============================  =========================  ==========  ======================================
+``LinearRegression``          residual variance          t           normal, of the mean of squares
+``LogisticRegression``        1                          z           binomial
+``PoissonRegressor``          1                          z           Poisson
+``GammaRegressor``            Pearson's chi2 / df        t           gamma
+``TweedieRegressor``          Pearson's chi2 / df        t           by ``power``: 0 normal (with the log link
+                                                                     of the dispersion), 1 < p < 2 a series,
+                                                                     3 inverse Gaussian; others have none
+============================  =========================  ==========  ======================================
+
+Where the dispersion is estimated the test is t, as in R's and Spark's summaries; statsmodels' GLM says z
+unless it is told ``use_t=True``, and so gives smaller p values for few rows.
+
+References
+----------
+Dunn, Smyth (2005). Series evaluation of Tweedie exponential dispersion model densities. Stat. Comput. 15: the
+series of 1 < p < 2, which is Wright's generalised Bessel function.
 """
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -61,12 +72,43 @@ def _variance(loss: Any, mean: FloatArray) -> FloatArray:
     return np.ones_like(mean) if isinstance(loss, HalfSquared) else mean**loss.power
 
 
+def _power(loss: Any) -> float | None:
+    """The variance is the mean to this power, where it is one."""
+    if isinstance(loss, Binomial):
+        return None
+    return 0.0 if isinstance(loss, HalfSquared) else float(loss.power)
+
+
+def _has_series(loss: Any) -> bool:
+    power = _power(loss)
+    return power is not None and 1.0 < power < 2.0
+
+
 def _extra(loss: Any, y: FloatArray, mean: FloatArray, s: FloatArray) -> FloatArray:
     if isinstance(loss, Poisson):
         return np.array([s @ special.gammaln(y + 1.0)])
     if isinstance(loss, Gamma):
         return np.array([s @ np.log(y / mean), s @ (y / mean), s @ np.log(y)])
+    if _power(loss) == 3.0:
+        return np.array([s @ np.log(y)])
     return np.zeros(0)
+
+
+def _series_chunk(power: float, block: Block, dispersion: float) -> float:
+    """Sum of the logarithms of what a Tweedie density is beside its exponential family's exponent."""
+    y = np.asarray(block.y, dtype=np.float64)
+    s = np.ones(len(y)) if block.weight is None else block.weight
+    s, y = s[y > 0], y[y > 0]  # the probability of 0 is the exponent alone
+    shape = (2.0 - power) / (power - 1.0)
+    with np.errstate(over="ignore"):
+        at = (y / ((power - 1.0) * dispersion)) ** shape / ((2.0 - power) * dispersion)
+    logs = special.log_wright_bessel(shape, 0.0, np.where(np.isfinite(at), at, np.nan))
+    return float(s @ (logs - np.log(y)))
+
+
+def _series(power: float) -> Reduction[float, float, float]:
+    """Reads y alone."""
+    return Reduction("series", partial(_series_chunk, power), operator.add)
 
 
 def _chunk(loss: Any, fit_intercept: bool, block: Block, w: FloatArray) -> Sums:
@@ -116,7 +158,8 @@ class Summary:
         Sum of the weights, which count as frequencies.
     df_resid : float
     deviance, null_deviance, log_likelihood, aic, bic : float
-        nan where the family has no likelihood in closed form.
+        nan for Tweedie families of a power below 0, between 2 and 3 or above 3, as in statsmodels, and so
+        near to 1 that the series' argument is no float64.
     covariance : ndarray of shape (n_coefficients, n_coefficients)
     """
 
@@ -201,7 +244,8 @@ def summarize(model: Any, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike =
 
     Notes
     -----
-    One pass to load and one for the information. The deviance of the model without features has an
+    One pass to load and one for the information. Of ``TweedieRegressor(power=p)`` with 1 < p < 2 one
+    more round reads y. The deviance of the model without features has an
     intercept whether or not the model has.
 
     References
@@ -255,7 +299,8 @@ class Summarised:
 
         Notes
         -----
-        With data one pass to load and one for the information.
+        With data one pass to load and one for the information; of ``TweedieRegressor(power=p)`` with
+        1 < p < 2 one more round reads y.
         """
         check_is_fitted(self)
         model: Any = self
@@ -267,9 +312,13 @@ class Summarised:
             sums: Reduction[FloatArray, Sums, Sums] = Reduction(
                 "information", partial(_chunk, loss, model.fit_intercept), _combine
             )
-            total = model._reduced(
-                X, sample_weight, sums, w, y, target=self._summary_target, check=self._check_summary
-            )
+            how: Any = {"target": self._summary_target, "check": self._check_summary}
+            with model._reading(X, sample_weight, sums.name, y, **how) as (data, executor):
+                total: Sums = executor.reduce(data, sums, w)
+                dispersion = _dispersion(loss, total, len(w))
+                if _has_series(loss):
+                    tail = executor.reduce(data, _series(loss.power), dispersion)
+                    total = total._replace(extra=np.array([tail]))
             return _summary(model, loss, w, total)
         known = self._known()
         if known is None:
@@ -328,15 +377,10 @@ def _coefficients(model: Any, problem: str) -> FloatArray:
 
 
 def _summary(model: Any, loss: Any, w: FloatArray, total: Sums) -> Summary:
-    about, n = total.about, total.about.weight_sum
-    df = n - len(w)
-    known = isinstance(loss, Binomial | Poisson)
-    if df <= 0 and not known:
-        raise InvalidDataError(
-            f"{n:g} rows leave nothing to estimate the dispersion of {len(w)} coefficients from. Use more "
-            "rows or fewer features."
-        )
-    dispersion = 1.0 if known else total.pearson / df
+    n = total.about.weight_sum
+    df, known = n - len(w), _is_known(loss)
+    dispersion = _dispersion(loss, total, len(w))
+    deviance, null_deviance = _deviances(loss, total)
     covariance = dispersion * _inverse(total.information)
     error = np.sqrt(np.diag(covariance))
     ratio = w / error
@@ -358,13 +402,39 @@ def _summary(model: Any, loss: Any, w: FloatArray, total: Sums) -> Summary:
         dispersion=dispersion,
         n_obs=n,
         df_resid=df,
-        deviance=2.0 * (total.value - about.saturated),
-        null_deviance=2.0 * (_null(loss, about) - about.saturated),
+        deviance=deviance,
+        null_deviance=null_deviance,
         log_likelihood=likelihood,
         aic=2.0 * len(w) - 2.0 * likelihood,
         bic=float(np.log(n)) * len(w) - 2.0 * likelihood,
         covariance=covariance[np.ix_(order, order)],
     )
+
+
+def _is_known(loss: Any) -> bool:
+    """Whether the dispersion is 1."""
+    return isinstance(loss, Binomial | Poisson)
+
+
+def _dispersion(loss: Any, total: Sums, size: int) -> float:
+    n = total.about.weight_sum
+    if _is_known(loss):
+        return 1.0
+    if n <= size:
+        raise InvalidDataError(
+            f"{n:g} rows leave nothing to estimate the dispersion of {size} coefficients from. Use more "
+            "rows or fewer features."
+        )
+    return total.pearson / (n - size)
+
+
+def _deviances(loss: Any, total: Sums) -> tuple[float, float]:
+    """Of the model, and of the best constant prediction."""
+    about = total.about
+    if _power(loss) == 0.0:  # the loss with the log link leaves squares of negative y out
+        return total.pearson, about.spread
+    deviance, null = total.value - about.saturated, _null(loss, about) - about.saturated
+    return 2.0 * deviance, 2.0 * null
 
 
 def _inverse(information: FloatArray) -> FloatArray:
@@ -399,6 +469,14 @@ def _log_likelihood(loss: Any, total: Sums, dispersion: float) -> float:
         logs, ratios, log_y = total.extra
         shared = shape * np.log(shape) - special.gammaln(shape)
         return float(shape * (logs - ratios) - log_y + n * shared)
+    power = _power(loss)
+    if power == 0.0:
+        return float(-0.5 * (total.pearson / dispersion + n * np.log(2.0 * np.pi * dispersion)))
+    if power == 3.0:
+        squares = _deviances(loss, total)[0] / dispersion
+        return float(-0.5 * (squares + n * np.log(2.0 * np.pi * dispersion) + 3.0 * total.extra[0]))
+    if _has_series(loss):
+        return float(total.extra[0] - total.value / dispersion)
     return float("nan")
 
 

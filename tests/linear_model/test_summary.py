@@ -47,6 +47,16 @@ CASES = {
         FAMILIES.Tweedie(FAMILIES.links.Log(), var_power=1.5),
     ),
     "normal": (TweedieRegressor(alpha=0, **EXACT), Y, FAMILIES.Gaussian()),
+    "normal, log link": (
+        TweedieRegressor(link="log", alpha=0, **EXACT),
+        np.exp(ETA) + rng.normal(size=N),  # some of it negative
+        FAMILIES.Gaussian(FAMILIES.links.Log()),
+    ),
+    "inverse Gaussian": (
+        TweedieRegressor(power=3, alpha=0, **EXACT),
+        AMOUNTS,
+        FAMILIES.InverseGaussian(FAMILIES.links.Log()),
+    ),
 }
 
 
@@ -76,12 +86,21 @@ def test_is_statsmodels(case, times, fit_intercept):
         assert (ours.n_obs, ours.df_resid) == (pytest.approx(glm.wnobs), theirs.df_resid)
         if fit_intercept:
             assert ours.null_deviance == pytest.approx(theirs.null_deviance, rel=1e-8)
-        if case == "tweedie":
-            assert np.isnan([ours.log_likelihood, ours.aic, ours.bic]).all()
-        else:
-            assert ours.log_likelihood == pytest.approx(theirs.llf, rel=1e-6)
-            assert ours.aic == pytest.approx(theirs.aic, rel=1e-6)
-            assert ours.bic == pytest.approx(theirs.bic_llf, rel=1e-6)
+        assert ours.log_likelihood == pytest.approx(theirs.llf, rel=1e-6)
+        assert ours.aic == pytest.approx(theirs.aic, rel=1e-6)
+        assert ours.bic == pytest.approx(theirs.bic_llf, rel=1e-6)
+
+
+def test_a_series_of_large_terms_and_a_family_without_a_likelihood():
+    """Amounts in small units: Wright's function overflows, its logarithm does not."""
+    sure = np.exp(ETA) * (1.0 + 0.01 * np.sin(np.arange(N)))
+    for power, y, finite in (
+        (1.3, sure, True),
+        (1.01, AMOUNTS * 1e3, False),
+        (2.5, AMOUNTS, False),
+    ):
+        found = TweedieRegressor(power=power, alpha=0, **EXACT).fit(X, y).summary(X, y)
+        assert np.isfinite([found.aic, found.bic, found.log_likelihood]).all() == finite
 
 
 def test_ordinary_least_squares():
