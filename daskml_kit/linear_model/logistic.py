@@ -203,7 +203,7 @@ class LogisticRegression(Summarised, ClassifierMixin, BlockEstimator):
         """
         self._check_parameters()
         self.__dict__.pop("dual_gap_", None)  # of an earlier fit by columns
-        if logistic_goes_by_columns(self, X):
+        if logistic_goes_by_columns(self, X, *self._strength):
             facts, found = fit_by_columns(self, X, y, sample_weight)
             self._keep(facts, found)
             self.dual_gap_ = found.gap

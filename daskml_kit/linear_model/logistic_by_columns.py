@@ -20,7 +20,40 @@ from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.columns import open_columns, shape_by_columns
 from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.sources import unwrap
-from daskml_kit.typing import ArrayLike, FloatArray
+from daskml_kit.typing import Array, ArrayLike, FloatArray
+
+MANY_COLUMNS = 8
+"""To a row: from there on in memory, too, with a ridge penalty. Measured on dense data, two and five classes:
+150 x 6,000 takes 0.01 to 0.08 s by columns, 0.02 to 0.3 by L-BFGS over the rows; 1,000 x 10,000 as long to a
+lower objective; 4,000 x 8,000 three to ten times as long. With L1, 150 x 6,000 takes 0.06 s and 3.4."""
+
+
+def logistic_goes_by_columns(model: Any, X: ArrayLike, C: float, l1_ratio: float) -> bool:
+    """Whether a logistic regression of X goes by columns: asked for, or wide and without bounds.
+
+    Wide data in memory do so with an L1 penalty, or where columns are many to a row.
+
+    Parameters
+    ----------
+    model : a LogisticRegression
+    X : as given to ``fit``
+    C, l1_ratio : of its penalty; of several the largest C and the smallest share of L1
+
+    Raises
+    ------
+    InvalidParameterError
+        By columns was asked for, and the model has bounds.
+    """
+    if not goes_by_columns(model._solver_name, X):
+        return False
+    if model._solver_name == "auto":
+        return not (model._bounded or math.isinf(C)) and pays_by_columns(X, l1_ratio)
+    if model._bounded:
+        raise InvalidParameterError(
+            "solver='columns' takes no bounds. Use solver='auto', or coef_bounds=None and "
+            "intercept_bounds=None."
+        )
+    return True
 
 
 def pays_by_columns(X: ArrayLike, l1_ratio: float) -> bool:
@@ -37,40 +70,6 @@ class Fitted(NamedTuple):
     w: FloatArray  # (d [+ 1],) for two classes, else (n_classes, d [+ 1])
     n_iter: int
     gap: float  # duality gap of the averaged objective
-
-
-MANY_COLUMNS = 8
-"""To a row: from there on in memory, too, with a ridge penalty. Measured on dense data, two and five classes:
-150 x 6,000 takes 0.01 to 0.08 s by columns, 0.02 to 0.3 by L-BFGS over the rows; 1,000 x 10,000 as long to a
-lower objective; 4,000 x 8,000 three to ten times as long. With L1, 150 x 6,000 takes 0.06 s and 3.4."""
-
-
-def logistic_goes_by_columns(model: Any, X: ArrayLike) -> bool:
-    """Whether a logistic regression of X goes by columns: asked for, or wide and without bounds.
-
-    Wide data in memory do so with an L1 penalty, or where columns are many to a row.
-
-    Parameters
-    ----------
-    model : a LogisticRegression
-    X : as given to ``fit``
-
-    Raises
-    ------
-    InvalidParameterError
-        By columns was asked for, and the model has bounds.
-    """
-    if not goes_by_columns(model._solver_name, X):
-        return False
-    if model._solver_name == "auto":
-        C, ratio = model._strength
-        return not (model._bounded or math.isinf(C)) and pays_by_columns(X, ratio)
-    if model._bounded:
-        raise InvalidParameterError(
-            "solver='columns' takes no bounds. Use solver='auto', or coef_bounds=None and "
-            "intercept_bounds=None."
-        )
-    return True
 
 
 def fit_by_columns(
@@ -124,8 +123,20 @@ def problem_of(
     y = np.asarray(rows.y, dtype=np.float64)
     if n_classes == 2:
         return Problem(Binomial(), y, rows.weight, weight_sum, strengths, fit_intercept)
-    loss = Multinomial(n_classes)
-    return ClassProblem(loss, y, rows.weight, weight_sum, strengths, fit_intercept)
+    return classes_of(y, rows.weight, n_classes, weight_sum, strengths, fit_intercept)
+
+
+def classes_of(
+    y: Array,
+    weight: FloatArray | None,
+    n_classes: int,
+    weight_sum: float,
+    strengths: tuple[float, float],
+    fit_intercept: bool,
+) -> ClassProblem:
+    """The same with a column of predictions a class, one for two classes."""
+    loss = Binomial() if n_classes == 2 else Multinomial(n_classes)
+    return ClassProblem(loss, y, weight, weight_sum, strengths, fit_intercept)
 
 
 def _start(model: Any, X: ArrayLike) -> FloatArray | None:
@@ -137,4 +148,4 @@ def _start(model: Any, X: ArrayLike) -> FloatArray | None:
     return start
 
 
-__all__ = ["Fitted", "fit_by_columns", "logistic_goes_by_columns", "problem_of"]
+__all__ = ["Fitted", "classes_of", "fit_by_columns", "logistic_goes_by_columns", "problem_of"]
