@@ -144,20 +144,19 @@ def turned_rows(block: Block, origin: FloatArray) -> Turned:
     """The rows of a dense block column by column, which it keeps for all runs."""
     rows: Turned | None = block.scratch.get(TURNED)
     if rows is None or not rows.fits(origin):
-        rows = block.scratch[TURNED] = turned(np.asarray(block.X), origin)
+        rows = block.scratch[TURNED] = turned(np.asarray(block.X), origin, together=True)
     return rows
 
 
 def _kept(block: Block, at: At) -> tuple[Labels, int]:
     """The labels that the block keeps, at the centres, and the distances that this took."""
-    k = len(at.centers)
+    k, rows = len(at.centers), turned_rows(block, at.origin)
     known: Labels | None = block.scratch.pop(_key(at), None)  # as bounds are
-    if not (isinstance(known, Labels) and known.fits(k, at.grid)):
-        known = unlabelled(block.n_rows, k, at.grid)
-    rows = turned_rows(block, at.origin)
-    again = relabel(np.asarray(block.X), block.weight, rows, at.centers, known)
+    if not (isinstance(known, Labels) and known.fits(rows, k, at.grid)):
+        known = unlabelled(rows, block.n_rows, k, at.grid)
+    met = relabel(np.asarray(block.X), block.weight, at.centers, known)
     block.scratch[_key(at)] = known
-    return known, (block.n_rows + again) * k
+    return known, met * k
 
 
 def _tally_chunk(block: Block, at: At) -> ExactTally:
@@ -187,11 +186,14 @@ def _label_chunk(with_labels: bool, block: Block, at: At) -> Labelled:
         inertia = float(squares.sum() if block.weight is None else squares @ block.weight)
         n_distances = block.n_rows * len(at.centers)
     else:
-        bounded = not isinstance(at.groups, str)
-        known, n_distances = _known(block, at) if bounded else _kept(block, at)
-        labels = known.label.copy()
+        if isinstance(at.groups, str):
+            kept, n_distances = _kept(block, at)
+            labels = kept.label()
+        else:
+            known, n_distances = _known(block, at)
+            labels = known.label.copy()
         inertia = own_inertia(np.asarray(block.X), block.weight, at.centers, labels)
-        n_distances += block.n_rows if bounded else 0
+        n_distances += block.n_rows
     return Labelled(inertia, ((block.start, labels),) if with_labels else (), n_distances)
 
 

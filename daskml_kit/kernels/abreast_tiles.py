@@ -9,6 +9,10 @@ stay in registers from the first centre to the last::
        :                                             label   k k k k k k k k   k k k k k k k k
 
 No sum over lanes, no memory between centres: with 16 centres of 3 columns a row takes 3 ns.
+
+Of few columns rows lie in the order of cells of a grid, so the sixteen that meet a centre at once are near
+each other. The middles of such groups meet the centres first: where the second is farther from the middle
+than the first by more than twice the group's radius, all of the group belong to the first, and none is met.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from numba.extending import intrinsic
 
 from daskml_kit.kernels.aim import GROW
 from daskml_kit.kernels.blocks import UNCOUNTED, bare
-from daskml_kit.kernels.exact_sums import add_row_exactly, move_row_exactly
+from daskml_kit.kernels.exact_sums import move_rows_exactly
 from daskml_kit.kernels.nearest_tiles import lowest_of_tied
 from daskml_kit.kernels.rows import squared_distance
 from daskml_kit.kernels.scores import (
@@ -39,7 +43,10 @@ from daskml_kit.kernels.scores import (
 from daskml_kit.typing import Array
 
 TILE = 64  # rows
-PAIR = 2 * LANES  # rows that meet a centre at once
+PAIR = 2 * LANES  # rows that meet a centre at once: a group
+ROUNDED = (
+    2.0**-20
+)  # more than a row of few columns moves when it is rounded to float32, in parts of its length
 LABELS = ir.VectorType(INT32, LANES)
 
 
@@ -60,6 +67,19 @@ def room() -> Found:
     """For a tile."""
     best, second, base = (np.empty(TILE, np.float32) for _ in range(3))
     return Found(best, second, base, np.empty(TILE, np.int32))
+
+
+class Lie(NamedTuple):
+    """How the rows of a block lie."""
+
+    columns: Array
+    """(tiles, d, TILE) float32: moved and scaled, zeros behind the last."""
+    order: Array
+    """(n,) int32: which row lies at each place, or (0,) where they lie as they came."""
+    middles: Array
+    """(tiles of groups, d, TILE) float32, as the rows; (0, d, TILE) where they lie as they came."""
+    radius: Array
+    """(groups,) float32: no row of a group is farther from its middle."""
 
 
 class Placed(NamedTuple):
@@ -173,38 +193,98 @@ two_least: Callable[..., None] = intrinsic(write_pair)
 @bare
 def search(columns: Array, t: int, placed: Placed, found: Found) -> None:
     """What all centres are to the rows of tile t."""
-    k, d = placed.centers.shape
-    start = columns.ctypes.data + 4 * t * d * TILE
     for r in range(0, TILE, PAIR):
-        two_least(
-            start + 4 * r,
-            placed.centers.ctypes.data,
-            placed.halves.ctypes.data,
-            found.best.ctypes.data + 4 * r,
-            found.second.ctypes.data + 4 * r,
-            found.base.ctypes.data + 4 * r,
-            found.label.ctypes.data + 4 * r,
-            TILE,
-            k,
-            d,
-        )
+        search_pair(columns, t, r, placed, found, r)
+
+
+@bare
+def search_pair(columns: Array, t: int, r: int, placed: Placed, found: Found, to: int) -> None:
+    """What they are to sixteen rows of tile t, from r on; found from ``to`` on."""
+    k, d = placed.centers.shape
+    two_least(
+        columns.ctypes.data + 4 * (t * d * TILE + r),
+        placed.centers.ctypes.data,
+        placed.halves.ctypes.data,
+        found.best.ctypes.data + 4 * to,
+        found.second.ctypes.data + 4 * to,
+        found.base.ctypes.data + 4 * to,
+        found.label.ctypes.data + 4 * to,
+        TILE,
+        k,
+        d,
+    )
 
 
 # ---------------------------------------------------------------- passes
 
 
 @njit(cache=True, nogil=True, **UNCOUNTED)
-def turn(X: Array, origin: Array, scale: float, columns: Array) -> None:
-    """Writes rows as tiles of columns (tiles, d, TILE), moved and scaled; zeros behind the last."""
+def cells(X: Array, bits: int, ranges: Array, spaced: Array, cell: Array) -> None:
+    """Writes the number of each row's cell (n,) uint16: ``2^bits`` ranges of each column, their bits in turn.
+
+    ``ranges`` (2, d) and ``spaced`` (2^bits,) uint16 are room.
+    """
     n, d = X.shape
-    for t in range(len(columns)):
+    last = (1 << bits) - 1
+    for own in range(last + 1):
+        spaced[own] = 0
+        for b in range(bits):
+            spaced[own] |= ((own >> b) & 1) << (b * d)
+    for j in range(d):
+        ranges[0, j], ranges[1, j] = X[0, j], X[0, j]
+    for i in range(n):
+        for j in range(d):
+            ranges[0, j], ranges[1, j] = min(ranges[0, j], X[i, j]), max(ranges[1, j], X[i, j])
+    for j in range(d):
+        gap = ranges[1, j] - ranges[0, j]
+        ranges[1, j] = (last + 1) / gap if gap > 0.0 else 0.0
+    for i in range(n):
+        number = 0
+        for j in range(d):
+            at = (X[i, j] - ranges[0, j]) * ranges[1, j]
+            own = last if at >= last else int(at) if at > 0.0 else 0
+            number |= spaced[own] << j
+        cell[i] = number
+
+
+@njit(cache=True, nogil=True, **UNCOUNTED)
+def turn(X: Array, origin: Array, scale: float, lie: Lie) -> None:
+    """Writes rows as tiles of columns, in the order given, and where the groups are, if that is asked for."""
+    n, d = X.shape
+    for t in range(len(lie.columns)):
         start = t * TILE
         size = min(TILE, n - start)
         for j in range(d):
             for r in range(size):
-                columns[t, j, r] = (X[start + r, j] - origin[j]) * scale
+                i = lie.order[start + r] if lie.order.size else start + r
+                lie.columns[t, j, r] = (X[i, j] - origin[j]) * scale
             for r in range(size, TILE):
-                columns[t, j, r] = 0.0
+                lie.columns[t, j, r] = 0.0
+    for g in range(lie.radius.size):
+        lie.radius[g] = encircled(lie, g, min(PAIR, n - g * PAIR))
+
+
+@bare
+def encircled(lie: Lie, g: int, size: int) -> float:
+    """Writes the middle of the rows of group g; their radius."""
+    t, first = divmod(g * PAIR, TILE)
+    u, q = divmod(g, TILE)
+    d = lie.columns.shape[1]
+    length = 0.0
+    for j in range(d):
+        low, high = lie.columns[t, j, first], lie.columns[t, j, first]
+        for r in range(first + 1, first + size):
+            low, high = min(low, lie.columns[t, j, r]), max(high, lie.columns[t, j, r])
+        lie.middles[u, j, q] = np.float32(0.5) * low + np.float32(0.5) * high
+        length += float(lie.middles[u, j, q]) ** 2
+    most = 0.0
+    for r in range(first, first + size):
+        total = 0.0
+        for j in range(d):
+            total += (float(lie.columns[t, j, r]) - float(lie.middles[u, j, q])) ** 2
+        most = max(most, total)
+    radius = np.sqrt(most)
+    return float(radius * GROW + ROUNDED * max(1.0, np.sqrt(length) + radius))
 
 
 @njit(cache=True, nogil=True, **UNCOUNTED)
@@ -227,47 +307,132 @@ def place(
     placed.slack[1] = 2.0 * error
 
 
+class Book(NamedTuple):
+    """Where rows are, and what they sum up to: written as they change."""
+
+    label: Array
+    """(n,) int32 of the row at each place, -1 before the first pass."""
+    whole: Array
+    """(groups,) int32: the label that all of a group have, -1 where they may differ."""
+    sums: Array
+    """(k, 2, d + 1) exact sums."""
+    coarse: Array
+    fine: Array
+
+
 @njit(cache=True, nogil=True, **UNCOUNTED)
 def relabel(
     X: Array,
     weight: Array,
-    columns: Array,
+    lie: Lie,
     centers: Array,
     placed: Placed,
     tie: float,
-    coarse: Array,
-    fine: Array,
-    label: Array,
-    sums: Array,
+    book: Book,
+    above: Found,
     found: Found,
     listed: Array,
+    again: Array,
+    own: Array,
 ) -> int:
-    """Brings labels and sums to other centres; returns how many rows two scores did not decide."""
-    unsure, n = np.int64(0), len(X)
-    for t in range(len(columns)):
-        search(columns, t, placed, found)
-        start = t * TILE
-        for q in range(doubtful(placed, tie, found, label, start, min(TILE, n - start), listed)):
-            r = listed[q]
-            i, k = start + r, found.label[r]
-            if not decided(placed, tie, found, r):
-                k = lowest_of_tied(X, i, centers, tie)
-                unsure += 1
-            old = label[i]
-            if k != old:
-                scale = weight[i] if weight.size else 1.0
-                if old >= 0:
-                    move_row_exactly(X, i, scale, coarse, fine, sums[old], sums[k])
-                else:
-                    add_row_exactly(X, i, scale, coarse, fine, sums[k])
-                label[i] = k
-    return int(unsure)
+    """Brings labels and sums to other centres; returns how many points met all of them."""
+    n, n_groups, met = len(X), lie.radius.size, np.int64(0)
+    step = PAIR if n_groups else TILE
+    for u in range(len(lie.middles) if n_groups else len(lie.columns)):
+        size = 1
+        listed[0] = u
+        if n_groups:
+            search(lie.middles, u, placed, above)
+            size = min(TILE, n_groups - u * TILE)
+            met += size
+            size = left_open(X, weight, lie, placed, tie, book, above, u * TILE, size, listed)
+        for q in range(size):
+            low = int(listed[q]) * step
+            high = min(low + step, n)
+            for r in range(0, step, PAIR):
+                search_pair(lie.columns, low // TILE, low % TILE + r, placed, found, r)
+            met += high - low
+            for p in range(doubtful(placed, tie, found, book.label, low, high - low, again)):
+                r = again[p]
+                k = found.label[r]
+                own[0] = lie.order[low + r] if lie.order.size else low + r
+                if not decided(placed, tie, found, r):
+                    k = lowest_of_tied(X, own[0], centers, tie)
+                    met += 1
+                old = book.label[low + r]
+                if k != old:
+                    book.label[low + r] = k
+                    move_rows_exactly(
+                        X, weight, own, 0, 1, book.coarse, book.fine, book.sums, old, k
+                    )
+    return int(met)
+
+
+@bare
+def left_open(
+    X: Array,
+    weight: Array,
+    lie: Lie,
+    placed: Placed,
+    tie: float,
+    book: Book,
+    found: Found,
+    first: int,
+    size: int,
+    listed: Array,
+) -> int:
+    """Lists the groups, from ``first`` on, whose rows may have several centres, and books the others."""
+    two, grow = np.float32(2.0), np.float32(GROW * GROW * (1.0 + tie))
+    for q in range(size):
+        base, reach = found.base[q], lie.radius[first + q]
+        slack = placed.slack[0] + placed.slack[1] * base
+        near = np.sqrt(base + two * found.best[q] + slack)
+        far = np.sqrt(base + two * found.second[q] - slack)
+        if not far - reach > (near + reach) * grow:
+            found.label[q] = -1
+    count = 0
+    for q in range(size):
+        g, k = first + q, found.label[q]
+        listed[count] = g
+        count += k < 0
+        if k >= 0 and k != book.whole[g]:
+            settle_whole(X, weight, lie.order, book, g * PAIR, min((g + 1) * PAIR, len(X)), k)
+        book.whole[g] = k
+    return count
+
+
+@bare
+def settle_whole(
+    X: Array, weight: Array, order: Array, book: Book, low: int, high: int, k: int
+) -> None:
+    """Books the rows at places ``low`` to ``high`` under one label, together as far as they had one."""
+    p = low
+    while p < high:
+        old, begin = book.label[p], p
+        while p < high and book.label[p] == old:
+            book.label[p] = k
+            p += 1
+        if old != k:
+            move_rows_exactly(X, weight, order, begin, p, book.coarse, book.fine, book.sums, old, k)
+
+
+@bare
+def doubtful(
+    placed: Placed, tie: float, found: Found, label: Array, start: int, size: int, listed: Array
+) -> int:
+    """Lists the rows found whose label is another one now, or may be; how many."""
+    count = 0
+    for r in range(size):
+        listed[count] = r
+        same = found.label[r] == label[start + r]
+        count += not (same & decided(placed, tie, found, r))
+    return count
 
 
 @njit(cache=True, nogil=True, **UNCOUNTED)
 def approach(
     X: Array,
-    columns: Array,
+    lie: Lie,
     centers: Array,
     placed: Placed,
     scale: float,
@@ -277,11 +442,11 @@ def approach(
 ) -> None:
     """Lowers squared distances to those of the nearest of more centres."""
     n, unit = len(X), scale * scale * GROW
-    for t in range(len(columns)):
-        search(columns, t, placed, found)
+    for t in range(len(lie.columns)):
+        search(lie.columns, t, placed, found)
         start = t * TILE
         for r in range(min(TILE, n - start)):
-            i = start + r
+            i = lie.order[start + r] if lie.order.size else start + r
             base = found.base[r]
             least = base + np.float32(2.0) * found.best[r]
             if not least - (placed.slack[0] + placed.slack[1] * base) > square[i] * unit:
@@ -289,19 +454,6 @@ def approach(
                 if not decided(placed, tie, found, r):
                     k = lowest_of_tied(X, i, centers, tie)
                 square[i] = min(square[i], squared_distance(X, i, centers, k, 0.0))
-
-
-@bare
-def doubtful(
-    placed: Placed, tie: float, found: Found, label: Array, start: int, size: int, listed: Array
-) -> int:
-    """Lists the rows of a tile that have another label, or may have; how many."""
-    count = 0
-    for r in range(size):
-        listed[count] = r
-        same = found.label[r] == label[start + r]
-        count += not (same & decided(placed, tie, found, r))
-    return count
 
 
 @bare
@@ -314,10 +466,14 @@ def decided(placed: Placed, tie: float, found: Found, r: int) -> bool:
 
 
 __all__ = [
+    "PAIR",
     "TILE",
+    "Book",
     "Found",
+    "Lie",
     "Placed",
     "approach",
+    "cells",
     "decided",
     "place",
     "relabel",

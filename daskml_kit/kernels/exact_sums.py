@@ -124,4 +124,47 @@ def move_row_exactly(
     add_cut(scale, coarse, fine, new, d)
 
 
-__all__ = ["Grid", "add_row_exactly", "empty_sums", "grid_for", "move_row_exactly", "resolved"]
+@register_jitable(_nrt=False, **AS_WRITTEN)
+def move_rows_exactly(
+    rows: Array,
+    weight: Array,
+    listed: Array,
+    low: int,
+    high: int,
+    coarse: Array,
+    fine: Array,
+    sums: Array,
+    old: int,
+    new: int,
+) -> None:
+    """Takes the rows ``listed[low:high]`` off ``sums[old]``, unless that is negative, for ``sums[new]``.
+
+    The same bits as row by row. ``weight`` may be empty, for ones. Column by column: for few columns.
+    """
+    d = rows.shape[1]
+    for j in range(d + 1):
+        upper, lower = 0.0, 0.0
+        for p in range(low, high):
+            i = listed[p]
+            value = weight[i] if weight.size else 1.0
+            if j < d:
+                value *= rows[i, j]
+            piece = (value + coarse[j]) - coarse[j]
+            upper += piece
+            lower += ((value - piece) + fine[j]) - fine[j]
+        if old >= 0:
+            sums[old, 0, j] -= upper
+            sums[old, 1, j] -= lower
+        sums[new, 0, j] += upper
+        sums[new, 1, j] += lower
+
+
+__all__ = [
+    "Grid",
+    "add_row_exactly",
+    "empty_sums",
+    "grid_for",
+    "move_row_exactly",
+    "move_rows_exactly",
+    "resolved",
+]

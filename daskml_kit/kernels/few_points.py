@@ -54,7 +54,7 @@ def lloyd_of_few(
     widths = score_error(d), LEAST_REACH, tie_width(d)
     limits = int(max_iter), float(tol)
     X = frozen(points, np.float64)
-    _run(X, weights, rows.columns, out, rows.origin, rows.scale, *widths, *room, *sums, *limits)
+    _run(X, weights, rows.lie.columns, out, rows.origin, rows.scale, *widths, *room, *sums, *limits)
     return out
 
 
