@@ -17,7 +17,7 @@ from tests.integration.clusters import local_cluster
 pytestmark = pytest.mark.cluster
 
 LIMIT = 600_000_000  # bytes a worker; an idle one, with all libraries imported, takes 250 MB
-DATA = 2_000_000_000
+DATA = 1_400_000_000
 D = 50
 
 
