@@ -7,7 +7,9 @@ L1, with or without L2                  working sets (:mod:`~daskml_kit.linear_m
                                         several classes :mod:`~daskml_kit.linear_model.column_class_sets`)
 L2                                      Newton in the space of the rows
                                         (:mod:`~daskml_kit.linear_model.column_ridge`)
-L2 and positive coefficients            descent on all blocks side by side
+positive coefficients, L2 or nothing    semismooth Newton in the space of the rows, up to 5,000 of them
+                                        (:mod:`~daskml_kit.linear_model.column_positive`)
+positive coefficients, L2, more rows    descent on all blocks side by side
                                         (:mod:`~daskml_kit.linear_model.column_blocks`)
 ======================================  ============================================================
 
@@ -27,17 +29,19 @@ from typing import Any
 import numpy as np
 
 from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
+from daskml_kit.linear_model import few_rows
 from daskml_kit.linear_model.choice import LOCAL
 from daskml_kit.linear_model.column_blocks import Solve
 from daskml_kit.linear_model.column_class_sets import solve_classes_by_columns
 from daskml_kit.linear_model.column_classes import ClassProblem
+from daskml_kit.linear_model.column_positive import solve_positive_by_columns
 from daskml_kit.linear_model.column_problem import ByColumns, Problem
 from daskml_kit.linear_model.column_ridge import solve_ridge_by_columns
 from daskml_kit.linear_model.column_sets import solve_sparse_by_columns
 from daskml_kit.linear_model.regressor import check_warm_start
 from daskml_kit.losses import HalfSquared
 from daskml_kit.runtime.columns import (
-    MOST_ROWS,
+    MOST_ROWS_BY_COLUMNS,
     ColumnDataset,
     as_table,
     open_columns,
@@ -69,7 +73,7 @@ def goes_by_columns(solver: str, X: ArrayLike, *, in_memory: bool = True) -> boo
     if solver != "auto":
         return solver == "columns"
     n_rows, n_columns = shape_by_columns(X) or (_shape_here(X) if in_memory else None) or (0, 0)
-    return n_columns > COLUMN_FEATURES and n_rows < n_columns and n_rows <= MOST_ROWS
+    return n_columns > COLUMN_FEATURES and n_rows < n_columns and n_rows <= MOST_ROWS_BY_COLUMNS
 
 
 def _shape_here(X: ArrayLike) -> tuple[int, int] | None:
@@ -107,7 +111,8 @@ def solve_by_columns(
         There is no penalty, and then no solution to speak of where columns outnumber rows.
     """
     l1, l2 = problem.strengths
-    _check_penalty(l1, l2)
+    few = data.facts.n_features <= few_rows.MOST_GRAM_ROWS
+    _check_penalty(l1, l2, decided=few and problem.positive)
     limits: dict[str, Any] = {
         "max_iter": max_iter, "gap_tol": gap_tol, "gradient_tol": gradient_tol
     }  # fmt: skip
@@ -125,6 +130,8 @@ def solve_by_columns(
         )
     elif not problem.positive:
         found = solve_ridge_by_columns(data, executor, problem, **limits)
+    elif few:
+        found = solve_positive_by_columns(data, executor, problem, **limits)
     else:
         solve = Solve(data, executor, problem, number, number)
         found = solve.run(solve.start(warm), max_iter, gap_tol, gradient_tol)
@@ -138,8 +145,9 @@ def solve_by_columns(
     return found
 
 
-def _check_penalty(l1: float, l2: float) -> None:
-    if l1 == 0.0 and l2 == 0.0:
+def _check_penalty(l1: float, l2: float, *, decided: bool) -> None:
+    """Refuse no penalty, unless the solution is ``decided`` without one."""
+    if l1 == 0.0 and l2 == 0.0 and not decided:
         raise InvalidParameterError(
             "solver='columns' needs a penalty: with more columns than rows, nothing else decides which of "
             "many solutions is meant. Use alpha > 0 (a finite C), or another solver."
@@ -179,8 +187,9 @@ def fit_least_squares(
         if start is not None:
             check_warm_start(start.shape, (targets.shape[1], facts.n_features))
         found, pairs = [], [(float(l1), float(l2)) for l1, l2 in strengths(facts)]
+        few = block.n_rows <= few_rows.MOST_GRAM_ROWS
         for pair in pairs:
-            _check_penalty(*pair)
+            _check_penalty(*pair, decided=few and model.positive)
         for t, pair in enumerate(pairs):
             own = np.ascontiguousarray(targets[:, t], dtype=np.float64)
             problem = Problem(

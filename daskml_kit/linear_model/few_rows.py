@@ -37,7 +37,7 @@ from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.runtime.sources import unwrap
 from daskml_kit.typing import ArrayLike, FloatArray, IntArray
 
-MOST_ROWS = 5_000
+MOST_GRAM_ROWS = 5_000
 """Most rows whose Gram matrix (200 MB at this size) is reduced."""
 
 TILE_VALUES = 1 << 20
@@ -45,17 +45,17 @@ TILE_VALUES = 1 << 20
 
 
 def has_few_rows(X: ArrayLike) -> bool:
-    """Whether X is known to have no more rows than columns, and than ``MOST_ROWS``."""
+    """Whether X is known to have no more rows than columns, and than ``MOST_GRAM_ROWS``."""
     X = unwrap(X)
     try:
         shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
     except ValueError:  # rows of different lengths, which are refused where they are read
         return False
     known = len(shape) == 2 and isinstance(shape[0], int | np.integer)  # else lazy, or nan
-    return known and bool(0 < shape[0] <= min(shape[1], MOST_ROWS))
+    return known and bool(0 < shape[0] <= min(shape[1], MOST_GRAM_ROWS))
 
 
-def _centred(
+def centred_columns(
     block: Block, share: FloatArray | None
 ) -> Iterator[tuple[slice, FloatArray, FloatArray]]:
     """Some columns at a time, less their mean: which, (c, n), and the means (c,)."""
@@ -68,18 +68,20 @@ def _centred(
 
 
 def _gram_chunk(block: Block, share: FloatArray | None) -> FloatArray:
-    n = block.X.shape[1]
-    out = np.zeros((n, n))
     if not sparse.issparse(block.X):
-        for _, X, _ in _centred(block, share):
+        out = np.zeros((block.X.shape[1], block.X.shape[1]))
+        for _, X, _ in centred_columns(block, share):
             out += X.T @ X
         return out
     values = block.X.astype(np.float64)
-    out += (values.T @ values).toarray()
-    if share is not None:
-        mean = values @ share
-        across = values.T @ mean
-        out += mean @ mean - across[:, None] - across
+    return stored_gram(values, np.zeros(block.n_rows) if share is None else values @ share)
+
+
+def stored_gram(X: Any, mean: FloatArray) -> FloatArray:
+    """``(X - m 1')'(X - m 1')``, (n, n), of sparse columns (c, n) and their means."""
+    across = np.asarray(X.T @ mean)
+    out = np.asarray((X.T @ X).toarray())
+    out += float(mean @ mean) - across[:, None] - across
     return out
 
 
@@ -107,7 +109,7 @@ def _columns_chunk(block: Block, params: tuple[FloatArray, FloatArray | None]) -
         mean = mean if share is None else np.asarray(block.X @ share)
         w += np.asarray(block.X @ dual) - np.outer(mean, dual.sum(axis=0))
     else:
-        for columns, X, own in _centred(block, share):
+        for columns, X, own in centred_columns(block, share):
             w[columns], mean[columns] = X @ dual, own
     return Columns({block.start: w}, mean @ w)
 
@@ -237,4 +239,12 @@ def rows_of(cells: RowCells, split: Split, n_rows: int) -> tuple[IntArray, IntAr
     return np.flatnonzero(np.isin(code, split.train)), np.flatnonzero(np.isin(code, split.test))
 
 
-__all__ = ["FewRows", "few_rows_of", "has_few_rows", "rows_of", "solution"]
+__all__ = [
+    "FewRows",
+    "centred_columns",
+    "few_rows_of",
+    "has_few_rows",
+    "rows_of",
+    "solution",
+    "stored_gram",
+]

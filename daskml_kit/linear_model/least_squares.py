@@ -13,6 +13,7 @@ from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.kernels import Moments
 from daskml_kit.linear_model.by_columns import check_choice, fit_least_squares, goes_by_columns
 from daskml_kit.linear_model.choice import LOCAL
+from daskml_kit.linear_model.few_rows import has_few_rows
 from daskml_kit.linear_model.normal_equations import NormalEquations, rounding_of
 from daskml_kit.linear_model.pieces import edges_of_model
 from daskml_kit.linear_model.regressor import LinearRegressor
@@ -25,6 +26,7 @@ from daskml_kit.losses import HalfSquared
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.ingest import DataFacts
+from daskml_kit.runtime.sources import unwrap
 from daskml_kit.typing import ArrayLike, FloatArray, IntArray
 
 GRAM_FEATURES = 5000
@@ -76,6 +78,19 @@ class _LeastSquares(LinearRegressor):
             self._keep(data.facts, coef, intercept)
         return self
 
+    def _fit_by_columns(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike, alpha: Any, max_iter: int
+    ) -> Self:
+        self._check_flags()
+        found = fit_least_squares(
+            self, X, y, sample_weight,
+            strengths=lambda facts: [(0.0, a / facts.weight_sum) for a in _strengths(alpha, facts)],
+            max_iter=max_iter,
+            by_gap=False,
+        )  # fmt: skip
+        self.n_iter_ = np.array([f.n_iter for f in found], dtype=np.int32)
+        return self
+
     def _check_flags(self) -> None:
         check_flag("fit_intercept", self.fit_intercept)
         check_flag("positive", self.positive)
@@ -119,6 +134,11 @@ class _LeastSquares(LinearRegressor):
         ]
         self.n_iter_ = np.array([f.n_iter for f in found], dtype=np.int32)
         return np.array([f.coef for f in found]), np.array([f.intercept for f in found])
+
+
+def is_wide_of_few_rows(X: ArrayLike) -> bool:
+    """Whether X has more features than a Gram matrix takes, and so few rows that theirs is taken instead."""
+    return has_few_rows(X) and unwrap(X).shape[1] > GRAM_FEATURES
 
 
 def _strengths(alpha: Any, facts: DataFacts) -> FloatArray:
@@ -201,7 +221,8 @@ class LinearRegression(Summarised, _LeastSquares):
         As in scikit-learn, for its sake only: X is never written.
     tol : float, default=1e-6
         Where it iterates (more than 5,000 features): the largest covariance of the residuals with a feature,
-        in units of the deviations of the feature and of y.
+        in units of the deviations of the feature and of y. With ``positive=True`` that by which it is above
+        zero, or beside a positive coefficient differs from it.
     n_jobs : int or None
         As in scikit-learn, for its sake only: rounds use all threads of the cluster's workers, or of this
         process.
@@ -296,6 +317,8 @@ class LinearRegression(Summarised, _LeastSquares):
         for name in ("rank_", "singular_"):  # of the last fit
             self.__dict__.pop(name, None)
         check_number("tol", self.tol, least=0)
+        if self.positive and is_wide_of_few_rows(X):
+            return self._fit_by_columns(X, y, sample_weight, 0.0, 1000)
         return self._fit(X, y, sample_weight, 0.0, 1000)
 
 
@@ -343,7 +366,9 @@ class Ridge(_LeastSquares):
     One pass to load, one for the moments, and one more where the condition number of the penalised Gram
     matrix exceeds 1e8. The driver holds (n_features + n_targets)^2 values. Above 5,000 features one pass for
     the deviations, and then one a step of L-BFGS. Where rows outnumber the features it begins with the
-    squares of the columns: features may differ in scale by any factor.
+    squares of the columns: features may differ in scale by any factor. With ``positive=True`` and no more
+    rows than features, at most 5,000, Newton's method in the space of the rows takes five to a dozen passes
+    over data brought together by columns; the driver then holds a few n x n matrices.
 
     Examples
     --------
@@ -402,23 +427,11 @@ class Ridge(_LeastSquares):
         max_iter = 1000 if self.max_iter is None else self.max_iter
         name = "auto" if self.solver in SAME_SOLUTION else self.solver
         check_choice(name)
-        by_columns = goes_by_columns(name, X, in_memory=False)
-        if by_columns and (np.all(alpha > 0) or self.solver == "columns"):
+        by_columns = goes_by_columns(name, X, in_memory=False) and bool(np.all(alpha > 0))
+        dual = name == "auto" and self.positive and is_wide_of_few_rows(X)
+        if by_columns or dual or self.solver == "columns":
             return self._fit_by_columns(X, y, sample_weight, alpha, max_iter)
         return self._fit(X, y, sample_weight, alpha, max_iter)
-
-    def _fit_by_columns(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike, alpha: Any, max_iter: int
-    ) -> Self:
-        self._check_flags()
-        found = fit_least_squares(
-            self, X, y, sample_weight,
-            strengths=lambda facts: [(0.0, a / facts.weight_sum) for a in _strengths(alpha, facts)],
-            max_iter=max_iter,
-            by_gap=False,
-        )  # fmt: skip
-        self.n_iter_ = np.array([f.n_iter for f in found], dtype=np.int32)
-        return self
 
 
 __all__ = ["LinearRegression", "Ridge"]

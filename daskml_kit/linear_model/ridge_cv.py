@@ -13,7 +13,7 @@ from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.kernels import Moments
 from daskml_kit.linear_model import least_squares
 from daskml_kit.linear_model.few_rows import (
-    MOST_ROWS,
+    MOST_GRAM_ROWS,
     FewRows,
     few_rows_of,
     has_few_rows,
@@ -295,7 +295,7 @@ class RidgeCV(LinearRegressor):
         if self.cv is None:
             raise InvalidParameterError(
                 f"cv=None, exact leave-one-out, needs at most {least_squares.GRAM_FEATURES:,} features or, "
-                f"where X tells their number, {MOST_ROWS:,} rows and no more than features; got "
+                f"where X tells their number, {MOST_GRAM_ROWS:,} rows and no more than features; got "
                 f"{facts.n_rows:,} x {facts.n_features:,}. Pass folds, as cv=5, which iterate."
             )
         found = ridge_of_folds(

@@ -48,7 +48,7 @@ from daskml_kit.runtime.sources import (
 )
 from daskml_kit.typing import Array, FloatArray, TargetKind
 
-MOST_ROWS = 2_000_000
+MOST_ROWS_BY_COLUMNS = 2_000_000
 """More rows are refused: each round sends a few vectors of them to every worker, and some back (16 MB each
 at this size, where messages go by graph), and the driver holds a dozen."""
 
@@ -184,10 +184,10 @@ def _height(X: Any) -> int:
             "Fitting by columns needs the number of rows of X, which is unknown. Call "
             "X = X.compute_chunk_sizes() (arrays) or X.to_dask_array(lengths=True) (dataframes) first."
         )
-    if rows > MOST_ROWS:
+    if rows > MOST_ROWS_BY_COLUMNS:
         raise InvalidDataError(
             f"Fitting by columns keeps a few vectors of X's rows on the driver and sends some each round: "
-            f"for at most {MOST_ROWS:,} rows, got {rows:,}. Fit by rows, with another solver."
+            f"for at most {MOST_ROWS_BY_COLUMNS:,} rows, got {rows:,}. Fit by rows, with another solver."
         )
     return int(rows)
 
@@ -315,7 +315,7 @@ def _turn(chunk: Array, out: Array) -> None:
 
 
 __all__ = [
-    "MOST_ROWS",
+    "MOST_ROWS_BY_COLUMNS",
     "ColumnDataset",
     "as_table",
     "column_edges",

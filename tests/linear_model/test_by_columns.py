@@ -378,7 +378,7 @@ def test_what_cannot_be_meant_is_refused(monkeypatch):
         Lasso(solver="columns").fit(da.from_array(np.where(X > 2, np.nan, X), chunks=(25, 40)), Y)
     with pytest.raises(InvalidDataError, match="inconsistent numbers of samples"):
         Lasso(solver="columns").fit(X, Y[1:, 0])
-    monkeypatch.setattr(columns, "MOST_ROWS", 50)
+    monkeypatch.setattr(columns, "MOST_ROWS_BY_COLUMNS", 50)
     with pytest.raises(InvalidDataError, match="for at most 50 rows, got 60"):
         Lasso(solver="columns").fit(X, Y[:, 0])
     monkeypatch.undo()
@@ -400,6 +400,7 @@ def test_a_working_set_larger_than_a_block_leaves_the_work_to_the_blocks(monkeyp
 def test_blocks_that_forget_are_told(monkeypatch, forget):
     """As after a move, a spill or a lost worker: the same answer, for one repeated round each."""
     monkeypatch.setattr(opening, "JOIN_BYTES", 0)
+    monkeypatch.setattr("daskml_kit.linear_model.few_rows.MOST_GRAM_ROWS", 0)  # all blocks descend
     how = {"tol": 1e-10, "positive": True, "solver": "columns"}
     data = FORMS["chunks"](X)
     calm = Ridge(3.0, **how).fit(data, Y[:, 0])

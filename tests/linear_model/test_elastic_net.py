@@ -206,7 +206,7 @@ def test_more_features_than_a_gram_matrix_takes(monkeypatch):
         assert 0.0 <= ours.dual_gap_ <= 1e-6 * Y[:40, 0].var()
         assert {r["name"] for r in ours.history_} == names
     assert ours.n_passes_ >= ours.n_iter_
-    monkeypatch.setattr(few_rows, "MOST_ROWS", 39)
+    monkeypatch.setattr(few_rows, "MOST_GRAM_ROWS", 39)
     with pytest.raises(
         InvalidParameterError, match=r"5,000 features or, .* got 40 x 5,200. Pass folds"
     ):
