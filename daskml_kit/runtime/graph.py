@@ -36,6 +36,7 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.sizeof import sizeof
 from distributed.comm.addressing import resolve_address
 
+from daskml_kit.runtime.blas import one_thread
 from daskml_kit.runtime.block import Block, Bundle
 from daskml_kit.runtime.drawing import Drawing, Node, short
 from daskml_kit.runtime.events import TaskEvent
@@ -176,7 +177,7 @@ def run_bundle(
 ) -> Stamped:
     """The map task: one bundle's part, timed. ``worker``: where it runs, if the thread doesn't know."""
     worker = worker or here()
-    with bundle.turn:
+    with bundle.turn, one_thread():
         started, begun = time.time(), time.perf_counter()
         part = reduction.part(bundle, params)
         seconds = time.perf_counter() - begun
@@ -480,7 +481,8 @@ def run_item(
 ) -> Stamped:
     """One item's task, timed. ``size``: rows and bytes of the data."""
     started, begun = time.time(), time.perf_counter()
-    result = fn(shared, item)
+    with one_thread():
+        result = fn(shared, item)
     seconds = time.perf_counter() - begun
     worker = here()
     event = TaskEvent(

@@ -5,12 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any
 
 from dask.sizeof import sizeof
 from dask.system import CPU_COUNT
-from threadpoolctl import ThreadpoolController
 
 from daskml_kit.runtime import graph
 from daskml_kit.runtime.block import Bundle
@@ -30,11 +28,6 @@ from daskml_kit.runtime.executor import (
     one_round,
 )
 from daskml_kit.runtime.reduction import Reduction
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController()
 
 
 def _side_by_side(
@@ -85,12 +78,11 @@ class LocalExecutor:
         if self._pool is None:
             n_threads = min(len(bundles), CPU_COUNT)
             self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix=graph.LOCAL_THREADS)
-        with _blas().limit(limits=1, user_api="blas"):
-            tasks = [
-                self._pool.submit(graph.run_bundle, i, 1, reduction, bundle, params)
-                for i, bundle in enumerate(bundles)
-            ]
-            return [task.result() for task in tasks]
+        tasks = [
+            self._pool.submit(graph.run_bundle, i, 1, reduction, bundle, params)
+            for i, bundle in enumerate(bundles)
+        ]
+        return [task.result() for task in tasks]
 
     def iterate(
         self,

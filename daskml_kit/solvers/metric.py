@@ -24,8 +24,8 @@ from typing import Protocol
 
 import numpy as np
 
+from daskml_kit.runtime.blas import one_thread
 from daskml_kit.solvers.cholesky import Factor, factorised
-from daskml_kit.solvers.vectors import one_thread
 from daskml_kit.typing import FloatArray
 
 _SHIFT = 1e-6

@@ -36,12 +36,13 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from daskml_kit.runtime.blas import one_thread
 from daskml_kit.solvers.composite import Kinked, directional
 from daskml_kit.solvers.lbfgs import MIN_CURVATURE, RENEWED
 from daskml_kit.solvers.line_search import NOISE, LineSearch
 from daskml_kit.solvers.metric import Diagonal, metric_from
 from daskml_kit.solvers.protocol import Evaluation, Question
-from daskml_kit.solvers.vectors import inner, length, one_thread
+from daskml_kit.solvers.vectors import inner, length
 from daskml_kit.typing import Array, FloatArray
 
 _SHARE = 0.1  # of the first residual that the inner problem may leave: 0.01 takes as many rounds
