@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Integral
 from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
-from daskml_kit.base import check_flag, check_number, users_level
+from daskml_kit.base import check_flag, check_number
 from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
-from daskml_kit.kernels import LinearSums, predict_linear
+from daskml_kit.kernels import LinearSums
 from daskml_kit.linear_model.centring import columns_of
-from daskml_kit.linear_model.folds import RowCells, Split, row_splits
+from daskml_kit.linear_model.fold_scores import Candidates, fold_scores
 from daskml_kit.linear_model.logistic import LogisticRegression
 from daskml_kit.linear_model.objective import (
     Finish,
@@ -26,14 +25,19 @@ from daskml_kit.linear_model.objective import (
     sums_asked,
     unpenalised_intercept,
 )
-from daskml_kit.losses import Binomial, Multinomial
-from daskml_kit.metrics import log_loss
-from daskml_kit.metrics.confusion import (
-    BINARY,
-    CONFUSION_SCORES,
-    confusion_score,
-    score_of_cells,
+from daskml_kit.linear_model.strata import (
+    Cellar,
+    Counts,
+    Strata,
+    before,
+    counts_of,
+    folding,
+    joined,
+    row_codes,
 )
+from daskml_kit.losses import Binomial, Multinomial
+from daskml_kit.metrics.scorers import Scorer
+from daskml_kit.metrics.scoring import score_of, scorer_of
 from daskml_kit.penalties import L2
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.dataset import BlockDataset
@@ -42,132 +46,7 @@ from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.solvers import Question, solve, status_of
 from daskml_kit.solvers.protocol import asked
-from daskml_kit.typing import Array, ArrayLike, FloatArray, IntArray
-
-SCORES = ("accuracy", "neg_log_loss", *CONFUSION_SCORES)
-
-
-@dataclass(frozen=True, eq=False)
-class Strata:
-    """Folds that share out each class, as scikit-learn's ``StratifiedKFold``, in order or shuffled.
-
-    Attributes
-    ----------
-    before : dict of (n_classes,)
-        First row of each block -> how many rows of each class come before it.
-    edges : (n_classes, n_folds)
-        Of the rows of a class, the number that is in this fold or an earlier one.
-    dealt : tuple of (rows of the class,)
-        The fold of each row of a class, where they are shuffled; else there are none.
-    """
-
-    before: dict[int, IntArray]
-    edges: IntArray
-    dealt: tuple[IntArray, ...] = ()
-
-    def codes(self, block: Block) -> IntArray | None:
-        """The fold of each row; None for a block that was cut after the rows were counted."""
-        if block.start not in self.before:
-            return None
-        y, out = np.asarray(block.y), np.zeros(block.n_rows, dtype=np.int64)
-        for k, edges in enumerate(self.edges):
-            own = np.flatnonzero(y == k)
-            rank = self.before[block.start][k] + np.arange(len(own))
-            shuffled = len(self.dealt) > 0
-            out[own] = (
-                self.dealt[k][rank] if shuffled else np.searchsorted(edges, rank, side="right")
-            )
-        return out
-
-
-Cells: TypeAlias = Strata | RowCells
-
-
-def row_codes(cells: Cells, block: Block) -> IntArray | None:
-    """The cell of each row of a block."""
-    if isinstance(cells, Strata):
-        return cells.codes(block)
-    out = np.zeros(block.n_rows, dtype=np.int64)
-    for cell, rows in cells.of(block.rows):
-        out[rows] = cell
-    return out
-
-
-class _Counts(NamedTuple):
-    before: dict[int, IntArray]  # rows of each class in each block
-    first: IntArray  # first global row of each class
-
-
-def _count_chunk(n_classes: int, block: Block, _: Any) -> _Counts:
-    y = np.asarray(block.y)
-    first = np.full(n_classes, np.iinfo(np.int64).max)
-    labels, at = np.unique(y, return_index=True)
-    first[labels] = at + block.start
-    return _Counts({block.start: np.bincount(y, minlength=n_classes)} if len(y) else {}, first)
-
-
-def _count_combine(a: _Counts, b: _Counts) -> _Counts:
-    return _Counts({**a.before, **b.before}, np.minimum(a.first, b.first))
-
-
-def stratified(counts: _Counts, n_folds: int) -> Strata:
-    """The folds from the class counts of all blocks.
-
-    Raises
-    ------
-    InvalidParameterError
-        If no class has a row for each fold.
-
-    Warns
-    -----
-    UserWarning
-        If some class has fewer rows than there are folds.
-    """
-    total = np.sum(list(counts.before.values()), axis=0)
-    if n_folds > total.max():
-        raise InvalidParameterError(
-            f"cv={n_folds} cannot be greater than the number of rows in each class, at most "
-            f"{total.max()} (n_samples={total.sum()}). Use fewer folds."
-        )
-    if n_folds > total.min():
-        warnings.warn(
-            f"The rarest class of y has {total.min()} rows, fewer than the {n_folds} folds: some folds have "
-            "none of it. Use fewer folds, or drop the class.",
-            UserWarning,
-            stacklevel=users_level(),
-        )
-    order = np.argsort(counts.first)  # classes in the order of their first rows
-    ends = np.cumsum(total[order])
-    alike = np.arange(n_folds)
-    edges = np.zeros((len(total), n_folds), dtype=np.int64)
-    for k, low, high in zip(order, ends - total[order], ends, strict=True):
-        # Rows sorted by class are dealt out in turn: fold i gets numbers i, i + n_folds, ...
-        edges[k] = np.cumsum(
-            (high - alike + n_folds - 1) // n_folds - (low - alike + n_folds - 1) // n_folds
-        )
-    return Strata(_before(counts), edges)
-
-
-def _before(counts: _Counts) -> dict[int, IntArray]:
-    """Of each class, the rows before each block."""
-    starts = sorted(counts.before)
-    each = np.array([counts.before[s] for s in starts])
-    return dict(zip(starts, np.cumsum(each, axis=0) - each, strict=True))
-
-
-def dealt(strata: Strata, counts: _Counts, random_state: Any) -> Strata:
-    """The same shares of each class, of rows in the order that scikit-learn shuffles them into.
-
-    A byte or two a row on the driver, and in each round's question.
-    """
-    rng = check_random_state(random_state)
-    n_folds = strata.edges.shape[1]
-    out = [np.zeros(0, dtype=np.int64)] * len(strata.edges)
-    for k in np.argsort(counts.first):
-        folds = np.arange(n_folds, dtype=np.min_scalar_type(n_folds))
-        out[k] = folds.repeat(np.diff(strata.edges[k], prepend=0))
-        rng.shuffle(out[k])
-    return replace(strata, dealt=tuple(out))
+from daskml_kit.typing import ArrayLike, FloatArray, IntArray
 
 
 class _Trial(NamedTuple):
@@ -188,8 +67,8 @@ def _train_chunk(
     block: Block,
     params: Any,
 ) -> Sums:
-    cells, trials = params
-    codes = row_codes(cells, block)
+    told, trials = params
+    codes = row_codes(told, block)
     if codes is None:
         return None
     y = np.asarray(block.y)
@@ -209,50 +88,22 @@ def _train_combine(a: Sums, b: Sums) -> Sums:
     return {fold: added(a[fold], b[fold]) for fold in a}
 
 
-def _weight_chunk(block: Block, params: Any) -> FloatArray | None:
-    cells, n_cells = params
-    codes = row_codes(cells, block)
-    return (
-        None if codes is None else np.bincount(codes, block.weight, minlength=n_cells).astype(float)
-    )
+class _Weighed(NamedTuple):
+    weights: FloatArray  # of the rows of each cell
+    after: np.random.RandomState | None  # the generator after rows were shuffled by it
 
 
-def _score_chunk(
-    loss: Any, fit_intercept: bool, confused: int, block: Block, params: Any
-) -> FloatArray | None:
-    """Sums over each split's test rows: weight, hits and losses of every model, (n_splits, models, 3).
-
-    For ``confused`` classes, weight and number of the rows of each true and predicted class in their place,
-    (n_splits, models, 2, n_classes, n_classes).
-    """
-    cells, tests, models, class_weights = params
-    codes = row_codes(cells, block)
+def _weight_chunk(n_cells: int, block: Block, told: Any) -> _Weighed | None:
+    codes = row_codes(told, block)
     if codes is None:
         return None
-    y = np.asarray(block.y)
-    s = np.ones(block.n_rows) if block.weight is None else np.asarray(block.weight)
-    if class_weights is not None:
-        own = class_weights[y]
-        s = np.divide(s, own, out=np.zeros(len(s)), where=own > 0)
-    out = np.zeros((*models.shape[:2], *((2, confused, confused) if confused else (3,))))
-    for fold, test in enumerate(tests):
-        rows = np.flatnonzero(np.isin(codes, test))
-        X, own, weight = block.X[rows], y[rows], s[rows]
-        for m, w in enumerate(models[fold]):
-            eta = predict_linear(X, w, fit_intercept).astype(np.float64)
-            best = (eta > 0).astype(np.intp) if eta.ndim == 1 else eta.argmax(axis=1)
-            if confused:
-                cell = own * confused + best
-                for into, each in zip(out[fold, m], (weight, None), strict=True):
-                    into += np.bincount(cell, each, confused**2).reshape(into.shape)
-                continue
-            lost = loss.value_gradient(own, eta, weight)[0] if len(rows) else 0.0
-            out[fold, m] = weight.sum(), weight @ (best == own), lost
-    return out
+    deck = told.cells.deck if isinstance(told.cells, Strata) else None
+    weights = np.bincount(codes, block.weight, minlength=n_cells).astype(float)
+    return _Weighed(weights, None if deck is None else deck.after)
 
 
-def _add(a: Any, b: Any) -> Any:
-    return None if a is None or b is None else a + b
+def _weight_combine(a: _Weighed | None, b: _Weighed | None) -> _Weighed | None:
+    return None if a is None or b is None else _Weighed(a.weights + b.weights, a.after or b.after)
 
 
 class LogisticRegressionCV(LogisticRegression):
@@ -270,13 +121,15 @@ class LogisticRegressionCV(LogisticRegression):
     fit_intercept : bool, default=True
     cv : int, splitter, iterable of (train, test) row numbers, or None
         None means 5. An integer means ``StratifiedKFold`` without shuffling, made from class counts, as is
-        any ``StratifiedKFold``; shuffled ones cost a byte a row on the driver. Other
+        any ``StratifiedKFold``; shuffled ones take a byte a row on each worker while rows are dealt. Other
         splitters must need neither y nor groups, see :class:`~daskml_kit.linear_model.ElasticNetCV`.
-    scoring : str or None
-        What the penalty is chosen by, and what ``score`` gives: scikit-learn's "accuracy" (also None),
-        "neg_log_loss", "balanced_accuracy", "matthews_corrcoef", and "f1", "precision", "recall" and
-        "jaccard", as they are for two labels, of which the last is the positive one, or ending with
-        "_macro", "_micro" or "_weighted".
+    scoring : str, scorer made by ``make_scorer`` of one of scikit-learn's functions, or None
+        What the penalty is chosen by, and what ``score`` gives; None is "accuracy". All of scikit-learn's
+        names but those that compare clusterings and "neg_max_error": of labels ("balanced_accuracy",
+        "f1_macro", ...), of probabilities ("neg_log_loss", "neg_brier_score", "d2_log_loss_score", ...) and
+        of the order of rows ("roc_auc", "roc_auc_ovr", "average_precision", ...), see
+        :mod:`daskml_kit.metrics.scorers`. Of two labels the last is the positive one. A function of your own
+        needs the rows in one place, and is refused.
     dual, n_jobs, intercept_scaling, random_state
         As in scikit-learn, for their sake only; see :class:`~daskml_kit.linear_model.LogisticRegression`.
     penalty : {"l2", "l1", "elasticnet"}
@@ -383,11 +236,12 @@ class LogisticRegressionCV(LogisticRegression):
             assert facts.classes is not None
             n_classes = len(facts.classes)
             loss = Multinomial(n_classes) if n_classes > 2 else Binomial()
-            self._check_scoring(facts.classes)
+            scorer = scorer_of(self.scoring)
+            scorer.check(facts.classes, sample_weight is not None)
             self._check_scored(facts)
             folds = _Folds(self, data, executor, loss)
             paths, counts = self._paths(folds)
-            self._choose(folds.scores(paths, self._class_weights(facts), self.scoring), paths)
+            self._choose(folds.scores(paths, self._class_weights(facts), scorer), paths)
             self.n_iter_: Any = counts
             if self.refit:
                 self._fit_all(folds)
@@ -397,7 +251,7 @@ class LogisticRegressionCV(LogisticRegression):
         return self
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike = None) -> float:
-        """What ``scoring`` names, of the predictions for X: one pass.
+        """What ``scoring`` names, of the predictions for X: one pass, two or three for orders of rows.
 
         Parameters
         ----------
@@ -408,16 +262,10 @@ class LogisticRegressionCV(LogisticRegression):
         Returns
         -------
         float
-            The weighted accuracy, minus the weighted mean log loss, or as ``scoring`` has it; more is better.
+            The weighted accuracy, or as ``scoring`` has it; more is better.
         """
-        if self.scoring == "neg_log_loss":
-            proba = self.predict_proba(X)
-            return -log_loss(y, proba, sample_weight=sample_weight, labels=self.classes_)
-        if self.scoring in CONFUSION_SCORES:
-            return confusion_score(
-                self.scoring, y, self.predict(X), sample_weight, positive=self.classes_[-1]
-            )
-        return super().score(X, y, sample_weight)
+        check_is_fitted(self)
+        return score_of(scorer_of(self.scoring), self, X, y, sample_weight)
 
     def _check_scored(self, facts: DataFacts) -> None:
         """Rows are scored by their own weights, which those of classes are divided out of."""
@@ -428,26 +276,13 @@ class LogisticRegressionCV(LogisticRegression):
                 "these rows, or give their class a weight above 0."
             )
 
-    def _check_scoring(self, classes: Array) -> None:
-        """Scores of the positive label need one."""
-        if self.scoring in BINARY and len(classes) != 2:
-            raise InvalidParameterError(
-                f"scoring={self.scoring!r} is of two labels, got {len(classes)}: {classes.tolist()[:10]}. "
-                f"Use scoring='{self.scoring}_macro', '{self.scoring}_micro' or '{self.scoring}_weighted'."
-            )
-
     def _check_penalty(self) -> None:
         if self.penalty is None:
             raise InvalidParameterError("penalty must be 'l2', 'l1' or 'elasticnet', got None.")
         super()._check_penalty()
 
     def _grid(self) -> tuple[FloatArray, FloatArray]:
-        if self.scoring is not None and self.scoring not in SCORES:
-            raise InvalidParameterError(
-                f"scoring must be None or one of {list(SCORES)}, got {self.scoring!r}. Of these, sums over "
-                "rows tell; use GridSearchCV with LogisticRegression for another score, such as the area "
-                "under a curve."
-            )
+        scorer_of(self.scoring)
         check_flag("refit", self.refit)
         check_flag("use_legacy_attributes", self.use_legacy_attributes)
         named = {"l1": (1.0,), "l2": (0.0,)}.get(str(self.penalty))
@@ -543,47 +378,26 @@ class _Folds:
     ) -> None:
         self.model, self.data, self.executor, self.loss = model, data, executor, loss
         facts = data.facts
-        cv: Any = 5 if model.cv is None else model.cv
         width = facts.n_features + int(model.fit_intercept)
         self.shape = (width,) if isinstance(loss, Binomial) else (loss.n_classes, width)
-        if isinstance(cv, Integral):
-            check_number("cv", cv, least=2, whole=True)
-            cv = StratifiedKFold(int(cv))
-        self.deal = cv if type(cv) is StratifiedKFold else None
         self.stopped = 0
         self.columns = columns_of(data, executor, free_intercept=bool(model.fit_intercept))
-        if self.deal is not None:
-            n_cells = int(self.deal.n_splits)
-            counts = self._counted()
-            strata = stratified(counts, n_cells)
-            shuffled = bool(self.deal.shuffle)
-            self.cells: Cells = (
-                dealt(strata, counts, self.deal.random_state) if shuffled else strata
-            )
-            every = range(n_cells)
-            rest = [tuple(c for c in every if c != f) for f in every]
-            self.splits = tuple(Split(rest[f], (f,)) for f in every)
-        else:
-            found = row_splits(cv, facts)
-            self.cells, self.splits, n_cells = found.cells, found.splits, found.n_cells
-        weigh: Reduction[Any, Any, Any] = Reduction("cell-weights", _weight_chunk, _add)
-        self.weights = np.asarray(self.reduced(weigh, n_cells))
+        found = folding(model.cv, facts, self._counted)
+        self.splits = found.splits
+        self.cellar = Cellar(found.cells, lambda: before(self._counted()))
+        chunk = partial(_weight_chunk, found.n_cells)
+        weigh: Reduction[Any, Any, Any] = Reduction("cell-weights", chunk, _weight_combine)
+        weighed = self.cellar.asked(lambda told: executor.reduce(data, weigh, told))
+        self.weights = weighed.weights
+        if weighed.after is not None:  # as if the rows had been shuffled here
+            check_random_state(model.cv.random_state).set_state(weighed.after.get_state())
 
-    def _counted(self) -> _Counts:
+    def _counted(self) -> Counts:
         n_classes = len(np.asarray(self.data.facts.classes))
-        counts: Reduction[Any, _Counts, _Counts] = Reduction(
-            "class-counts", partial(_count_chunk, n_classes), _count_combine
+        counts: Reduction[Any, Counts, Counts] = Reduction(
+            "class-counts", partial(counts_of, n_classes), joined
         )
         return self.executor.reduce(self.data, counts, None)
-
-    def reduced(self, reduction: Reduction[Any, Any, Any], *params: Any) -> Any:
-        """One round; blocks that were cut since their rows were counted are counted again."""
-        while True:
-            total = self.executor.reduce(self.data, reduction, (self.cells, *params))
-            if total is not None:
-                return total
-            assert isinstance(self.cells, Strata)
-            self.cells = replace(self.cells, before=_before(self._counted()))
 
     def finish(self, weight_sum: float, C: float, ratio: float) -> tuple[Finish, FloatArray]:
         """The smooth objective's last step, and the L1 strengths."""
@@ -612,9 +426,8 @@ class _Folds:
         active = list(range(len(states)))
         while active:
             asks = {f: asked(solvers[f], states[f]) for f in active}
-            sums = self.reduced(
-                train, {f: _Trial(self.splits[f].train, ask) for f, ask in asks.items()}
-            )
+            trials = {f: _Trial(self.splits[f].train, ask) for f, ask in asks.items()}
+            sums = self._reduced(train, trials)
             for f, ask in asks.items():
                 states[f] = solvers[f].update(states[f], ends[f][0].answer(ask, sums[f]))
             found = {f: status_of(states[f], model.max_iter, model.tol) for f in active}
@@ -623,23 +436,21 @@ class _Folds:
         ws = [self.columns.reached(*pair) for pair in zip(solvers, states, strict=True)]
         return np.array(ws), np.array([s.n_iter for s in states])
 
+    def _reduced(self, train: Reduction[Any, Any, Any], trials: dict[int, _Trial]) -> Any:
+        return self.cellar.asked(
+            lambda told: self.executor.reduce(self.data, train, (told, trials))
+        )
+
     def scores(
-        self, paths: FloatArray, class_weights: FloatArray | None, scoring: str | None
+        self, paths: FloatArray, class_weights: FloatArray | None, scorer: Scorer
     ) -> FloatArray:
-        """(n_folds, n_l1_ratios, n_cs), from one round."""
-        labels = np.asarray(self.data.facts.classes)
-        confused = len(labels) if scoring in CONFUSION_SCORES else 0
-        chunk = partial(_score_chunk, self.loss, self.model.fit_intercept, confused)
-        score: Reduction[Any, Any, Any] = Reduction("score", chunk, _add)
+        """(n_folds, n_l1_ratios, n_cs)."""
+        classes = np.asarray(self.data.facts.classes)
         models = paths.reshape(len(paths), -1, *self.shape)
-        tests = [split.test for split in self.splits]
-        total = self.reduced(score, tests, models, class_weights)
-        if scoring is not None and confused:
-            cells = total.reshape(-1, *total.shape[2:])
-            found = [score_of_cells(scoring, labels, *each) for each in cells]
-            return np.asarray(found).reshape(paths.shape[:3])
-        kind = -total[..., 2] if scoring == "neg_log_loss" else total[..., 1]
-        return np.asarray(kind / total[..., 0]).reshape(paths.shape[:3])
+        free = bool(self.model.fit_intercept)
+        candidates = Candidates(models, self.splits, free, class_weights)
+        found = fold_scores(scorer, classes, self.cellar, self.data, self.executor, candidates)
+        return found.reshape(paths.shape[:3])
 
 
 __all__ = ["LogisticRegressionCV"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from itertools import pairwise
 
 import dask.array as da
 import numpy as np
@@ -12,12 +11,10 @@ from hypothesis import given, settings, strategies as st
 from scipy import sparse
 from sklearn import linear_model as reference
 from sklearn.datasets import make_classification
-from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
+from sklearn.model_selection import GroupKFold, KFold
 
 from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
-from daskml_kit.linear_model import LogisticRegressionCV, logistic_cv
-from daskml_kit.linear_model.logistic_cv import dealt, stratified
-from daskml_kit.runtime.block import Block
+from daskml_kit.linear_model import LogisticRegressionCV
 
 X, codes = make_classification(
     203, 4, n_informative=4, n_redundant=0, n_classes=3, n_clusters_per_class=1, flip_y=0.2, random_state=3
@@ -75,34 +72,6 @@ def test_elastic_net_ratios():
     assert (ours.C_, ours.l1_ratio_) == (theirs.C_, theirs.l1_ratio_)
 
 
-@pytest.mark.parametrize(
-    ("kind", "scoring"),
-    [
-        ("numbers", "f1"),
-        ("numbers", "precision"),
-        ("multinomial", "jaccard_weighted"),
-        ("multinomial", "recall_macro"),
-        ("multinomial", "balanced_accuracy"),
-        ("multinomial", "matthews_corrcoef"),
-    ],
-)
-def test_scores_that_follow_from_the_confusion_matrix(kind, scoring):
-    """Of folds that are shuffled, of rows some of which weigh nothing."""
-    y = (codes == 1).astype(int) if kind == "numbers" else TARGETS[kind]
-    weight = np.where(np.arange(len(X)) < 20, 0.0, WEIGHT)
-    cv = StratifiedKFold(3, shuffle=True, random_state=7)
-    how = {"Cs": [0.01, 10.0], "cv": cv, "scoring": scoring, **CONVERGED}
-    theirs = reference.LogisticRegressionCV(
-        **how, l1_ratios=(0.0,), use_legacy_attributes=False
-    ).fit(X, y, sample_weight=weight)
-    ours = LogisticRegressionCV(**how).fit(FORMS["dask"](X), y, weight)
-    np.testing.assert_allclose(ours.scores_, theirs.scores_, rtol=1e-10)
-    assert pytest.approx(theirs.C_) == ours.C_
-    score = theirs.score(X, y, sample_weight=weight)
-    for form in FORMS.values():
-        assert ours.score(form(X), y, weight) == pytest.approx(score, rel=1e-10)
-
-
 @pytest.mark.parametrize("ratios", [None, (0.0, 0.6)])
 def test_legacy_attributes_have_scikit_learns_shapes(ratios):
     how = {"Cs": [0.05, 1.0, 3.0], "l1_ratios": ratios, "cv": 2, "use_legacy_attributes": True}
@@ -132,56 +101,6 @@ def test_folds_share_their_rounds():
     # Newton takes the step that it asks for: as many rounds as the slowest fold needs, and one more.
     assert names.count("folds-hessian") <= (ours.n_iter_.max(axis=0) + 2).sum()
     assert names.count("folds-hessian") < ours.n_iter_.sum()
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    y=st.lists(st.integers(0, 3), min_size=12, max_size=60),
-    n_folds=st.integers(2, 5),
-    cuts=st.lists(st.integers(0, 60), max_size=3),
-)
-@pytest.mark.filterwarnings("ignore:The least populated class", "ignore:The rarest class")
-def test_strata_are_scikit_learns(y, n_folds, cuts):
-    _, y = np.unique(y, return_inverse=True)
-    edges = sorted({0, len(y), *(c for c in cuts if c < len(y))})
-    blocks = [Block(np.zeros((b - a, 1)), y[a:b], start=a) for a, b in pairwise(edges)]
-    counts = [logistic_cv._count_chunk(y.max() + 1, block, None) for block in blocks]
-    whole = counts[0]
-    for part in counts[1:]:
-        whole = logistic_cv._count_combine(part, whole)
-    if n_folds > np.bincount(y).max():
-        with pytest.raises(
-            InvalidParameterError, match="cannot be greater than the number of rows"
-        ):
-            stratified(whole, n_folds)
-        return
-    strata = stratified(whole, n_folds)
-    shuffled = dealt(strata, whole, 5)
-    for ours, theirs in (
-        (strata, StratifiedKFold(n_folds)),
-        (shuffled, StratifiedKFold(n_folds, shuffle=True, random_state=5)),
-    ):
-        got = np.concatenate([ours.codes(block) for block in blocks])
-        for fold, (_, test) in enumerate(theirs.split(np.zeros(len(y)), y)):
-            np.testing.assert_array_equal(np.flatnonzero(got == fold), test)
-
-
-def test_blocks_cut_during_the_fit_are_counted_again(monkeypatch):
-    """Where rows were moved to another worker, the ranks of the first count are of no use."""
-    whole = LogisticRegressionCV(Cs=2, cv=3).fit(X, codes)
-    counted = []
-    honest = logistic_cv._Folds._counted
-
-    def first_of_other_blocks(self):
-        counted.append(1)
-        found = honest(self)
-        elsewhere = {s + 1: n for s, n in found.before.items()}
-        return found._replace(before=elsewhere) if len(counted) == 1 else found
-
-    monkeypatch.setattr(logistic_cv._Folds, "_counted", first_of_other_blocks)
-    again = LogisticRegressionCV(Cs=2, cv=3).fit(X, codes)
-    assert len(counted) == 2
-    np.testing.assert_array_equal(again.coef_, whole.coef_)
 
 
 @settings(max_examples=5, deadline=None)
@@ -214,8 +133,6 @@ def test_float32_is_kept():
         ({"Cs": 0}, "Cs must be an integer >= 1, got 0"),
         ({"Cs": [0.0]}, "Cs must be numbers above 0"),
         ({"l1_ratios": (2.0,)}, "l1_ratios must be numbers between 0 and 1"),
-        ({"scoring": "roc_auc"}, "scoring must be None or one of"),
-        ({"scoring": "f1"}, r"is of two labels, got 3: \[0, 1, 2\]. Use scoring='f1_macro'"),
         (
             {"cv": GroupKFold(3)},
             "cannot split the rows by their number alone: .* None. y and groups",
