@@ -4,16 +4,21 @@
 score                              compares                                        passes after loading
 =================================  ==============================================  =====================
 ``calinski_harabasz_score``        variance between centres and around them        1
-``davies_bouldin_score``           widths of two clusters with their distance      1 by centres, else 2
-``simplified_silhouette_score``    each row's centre with the nearest other        1 by centres, else 2
+``davies_bouldin_score``           widths of two clusters with their distance      1
+``simplified_silhouette_score``    each row's centre with the nearest other        1
 ``silhouette_score``               each row with all others: n^2 distances         1, of few rows
 =================================  ==============================================  =====================
+
+Where a score needs the centres first, means by label are taken from the rows as they are loaded, by each
+worker of its own, and a round of milliseconds brings them together (:class:`Condensed`).
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
 from typing import Any, NamedTuple, TypeVar
@@ -24,13 +29,15 @@ from sklearn import metrics
 
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
 from daskml_kit.kernels import transform_distances
-from daskml_kit.runtime.block import Block
+from daskml_kit.runtime.block import Block, Bundle
 from daskml_kit.runtime.dataset import BlockDataset
+from daskml_kit.runtime.events import Measured
 from daskml_kit.runtime.executor import Executor
-from daskml_kit.runtime.ingest import Spec
+from daskml_kit.runtime.in_kind import stand_in
+from daskml_kit.runtime.ingest import DataFacts, Spec
 from daskml_kit.runtime.opening import open_dataset
 from daskml_kit.runtime.random import seed_from, uniform
-from daskml_kit.runtime.reduction import Reduction
+from daskml_kit.runtime.reduction import Reduction, fold
 from daskml_kit.runtime.sources import wanted_dtype
 from daskml_kit.typing import Array, ArrayLike, FloatArray, IntArray, Matrix
 
@@ -62,13 +69,18 @@ class Groups(NamedTuple):
     """(k,) sum of the squared distances of its rows to its mean."""
 
 
-def _groups(k: int, block: Block, _: None) -> Groups:
+def _means(k: int, block: Block) -> Groups:
+    """Without the squares."""
     codes, n = _codes(block), block.n_rows
     counts = np.bincount(codes, minlength=k).astype(np.float64)
     member = sparse.csr_array((np.ones(n), codes, np.arange(n + 1)), shape=(n, k)).T
     sums = member @ block.X
     means = (sums.toarray() if sparse.issparse(sums) else sums) / np.maximum(counts, 1.0)[:, None]
-    squares = np.zeros(k)
+    return Groups(counts, means, np.zeros(k))
+
+
+def _groups(k: int, block: Block, _: None) -> Groups:
+    codes, (counts, means, squares) = _codes(block), _means(k, block)
     for start, stop in _tiles(block, 1):
         own = codes[start:stop]
         gaps = _dense(block.X[start:stop]) - means[own]
@@ -82,6 +94,40 @@ def _joined(a: Groups, b: Groups) -> Groups:
     share = b.counts / np.maximum(counts, 1.0)
     squares = a.squares + b.squares + a.counts * share * np.einsum("kj,kj->k", gaps, gaps)
     return Groups(counts, a.means + share[:, None] * gaps, squares)
+
+
+@dataclass(frozen=True)
+class Condensed:
+    """The rows of each cluster as one, their mean: a :class:`~daskml_kit.runtime.opening.Draw`.
+
+    Examples
+    --------
+    >>> block = Block(np.array([[1.0], [2.0], [4.0]]), np.array([0, 1, 1]))
+    >>> means = Condensed(2, 0.5)(Bundle((block,))).blocks[0]
+    >>> means.X.ravel(), means.weight
+    (array([1., 3.]), array([1., 2.]))
+    """
+
+    k: int
+    share: float
+
+    def __call__(self, bundle: Bundle) -> Bundle:
+        """A block of k rows that weigh as many as they stand for."""
+        found = fold((_means(self.k, block) for block in bundle), _joined)
+        first = bundle.blocks[0]
+        return Bundle((Block(found.means, np.arange(self.k), found.counts, first.start),))
+
+
+def _condensed(block: Block, _: None) -> Groups:
+    assert block.weight is not None
+    return Groups(block.weight, np.asarray(block.X), np.zeros(block.n_rows))
+
+
+CONDENSED: Reduction[None, Groups, Groups] = Reduction("centres", _condensed, _joined)
+
+
+def _no_pass(_: Groups) -> Measured:
+    return Measured(float("nan"), passes=0)
 
 
 def _codes(block: Block) -> IntArray:
@@ -192,9 +238,10 @@ class Opened(NamedTuple):
         return self.reduced("clusters", partial(_groups, self.k), _joined, None)
 
     def centers(self, given: ArrayLike) -> FloatArray:
-        """(k, d) as given, checked; the means of the rows for None, in one pass."""
+        """(k, d) as given, checked; for None the means of the rows, taken as they were loaded."""
         if given is None:
-            return self.groups().means
+            assert self.data.drawn is not None
+            return self.executor.reduce(self.data.drawn, CONDENSED, None, objective=_no_pass).means
         centers, shape = np.asarray(given, dtype=np.float64), (self.k, self.data.facts.n_features)
         if centers.shape != shape:
             raise InvalidParameterError(
@@ -206,9 +253,12 @@ class Opened(NamedTuple):
 
 
 @contextmanager
-def _opened(name: str, X: ArrayLike, labels: ArrayLike) -> Iterator[Opened]:
-    spec = Spec(name, "classes", min_classes=1, dtype=wanted_dtype(X))
-    data, executor = open_dataset(X, labels, None, spec=spec)
+def _opened(
+    name: str, X: ArrayLike, labels: ArrayLike, *, with_means: bool = False
+) -> Iterator[Opened]:
+    spec = Spec(name, "classes", min_classes=1, dtype=wanted_dtype(X), any_labels=True)
+    draws = _condensing if with_means else None
+    data, executor = open_dataset(X, labels, None, spec=spec, draws=draws)
     try:
         opened = Opened(data, executor)
         if not 1 < opened.k < data.facts.n_rows:
@@ -219,6 +269,12 @@ def _opened(name: str, X: ArrayLike, labels: ArrayLike) -> Iterator[Opened]:
     finally:
         data.release()
         executor.close()
+
+
+def _condensing(facts: DataFacts) -> Condensed:
+    assert facts.classes is not None
+    k = len(facts.classes)
+    return Condensed(k, min(k / facts.n_rows, 1.0))
 
 
 # ---------------------------------------------------------------- scores
@@ -295,7 +351,7 @@ def davies_bouldin_score(X: ArrayLike, labels: ArrayLike, *, centers: ArrayLike 
 
     Notes
     -----
-    One pass after loading, and one to find the centres where they are not given.
+    One pass after loading; means are taken as rows are loaded.
 
     References
     ----------
@@ -306,7 +362,7 @@ def davies_bouldin_score(X: ArrayLike, labels: ArrayLike, *, centers: ArrayLike 
     >>> davies_bouldin_score([[0.0], [1.0], [10.0], [11.0]], [0, 0, 1, 1])
     0.1
     """
-    with _opened("davies_bouldin_score", X, labels) as opened:
+    with _opened("davies_bouldin_score", X, labels, with_means=centers is None) as opened:
         means = opened.centers(centers)
         total, counts = opened.reduced("widths", partial(_widths, opened.k), _plus, means)
     widths, gaps = total / counts, transform_distances(means, means)
@@ -345,7 +401,7 @@ def simplified_silhouette_score(
 
     Notes
     -----
-    One pass after loading, and one to find the centres where they are not given.
+    One pass after loading; means are taken as rows are loaded.
 
     References
     ----------
@@ -356,7 +412,7 @@ def simplified_silhouette_score(
     >>> round(simplified_silhouette_score([[0.0], [1.0], [10.0], [11.0]], [0, 0, 1, 1]), 4)
     0.9499
     """
-    with _opened("simplified_silhouette_score", X, labels) as opened:
+    with _opened("simplified_silhouette_score", X, labels, with_means=centers is None) as opened:
         means = opened.centers(centers)
         total, counts = opened.reduced("silhouettes", _silhouettes, _plus, means)
     return float(total[counts > 1].sum() / counts.sum())
@@ -395,8 +451,10 @@ def silhouette_score(
     ------
     InvalidDataError
         If there are fewer than 2 or as many labels as rows, or more than 20,000 rows to compare.
+    InvalidDataError
+        If distances that are given are not square, or rows are away from themselves.
     InvalidParameterError
-        If ``sample_size`` is no integer of at least 1.
+        If ``sample_size`` is no integer of at least 1, or ``metric`` unknown or not for these keywords.
 
     Notes
     -----
@@ -412,14 +470,21 @@ def silhouette_score(
     0.8997
     """
     _check_sample_size(sample_size)
+    _check_metric(metric, X, kwds)
     if metric == "precomputed" and sample_size is not None:
         raise InvalidParameterError(
             "sample_size does not go with metric='precomputed': blocks hold rows of the distances, and a "
             "sample needs columns, too. Pass the distances of a sample, or the rows themselves."
         )
     with _opened("silhouette_score", X, labels) as opened:
-        size = opened.data.facts.n_rows if sample_size is None else int(sample_size)
-        if min(size, opened.data.facts.n_rows) > PAIRWISE_ROWS:
+        facts = opened.data.facts
+        if metric == "precomputed" and facts.n_features != facts.n_rows:
+            raise InvalidDataError(
+                "metric='precomputed' takes the distances of all rows to each other, (n, n), got an X of "
+                f"shape ({facts.n_rows}, {facts.n_features}). Pass those, or another metric with the rows."
+            )
+        size = facts.n_rows if sample_size is None else int(sample_size)
+        if min(size, facts.n_rows) > PAIRWISE_ROWS:
             raise InvalidDataError(
                 f"silhouette_score compares all rows with each other, {size:,} here, and takes at most "
                 f"{PAIRWISE_ROWS:,}. Pass sample_size=10_000, or use simplified_silhouette_score."
@@ -434,6 +499,11 @@ def silhouette_score(
             f"The sample of {len(drawn.codes)} rows has one label of the {n_labels}. Raise sample_size, got "
             f"{sample_size}."
         )
+    if metric == "precomputed" and np.abs(rows.diagonal()).max() > 100 * np.finfo(rows.dtype).eps:
+        raise InvalidDataError(
+            "metric='precomputed' takes distances, and some rows of X are away from themselves: the diagonal "
+            f"has values up to {np.abs(rows.diagonal()).max():.3g}. Set it to 0, with np.fill_diagonal(X, 0)."
+        )
     if isinstance(rows, np.ndarray) and metric in _MOVABLE:
         rows = rows - rows.mean(axis=0)  # its distances lose digits far from the origin
     return float(metrics.silhouette_score(rows, drawn.codes, metric=metric, **kwds))
@@ -444,6 +514,38 @@ def _check_sample_size(size: Any) -> None:
         raise InvalidParameterError(
             f"sample_size must be an integer >= 1, or None for all rows, got {size!r}."
         )
+
+
+def _check_metric(metric: Any, X: ArrayLike, kwds: dict[str, Any]) -> None:
+    """Refuse what scikit-learn refuses on a few rows as wide as those of X, before these are read.
+
+    A metric of the caller's own is not tried: who knows which rows it takes.
+    """
+    if callable(metric):
+        return
+    if not isinstance(metric, str):
+        raise InvalidParameterError(
+            "metric must be the name of a metric of sklearn.metrics.pairwise_distances, 'precomputed' or a "
+            f"callable, got {metric!r}."
+        )
+    width = np.shape(stand_in(X))
+    if len(width) != 2:
+        return  # refused where it is opened
+    n = width[1] + 4 if metric == "mahalanobis" else 4  # which inverts the covariance
+    rows = np.random.default_rng(0).random((n, width[1]))
+    tried: Any = sparse.csr_array(rows) if sparse.issparse(X) else rows
+    if metric == "precomputed":
+        tried = np.zeros((n, n))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            metrics.silhouette_score(tried, np.arange(n) % 2, metric=metric, **kwds)
+    except (TypeError, ValueError) as error:
+        given = ", ".join(f"{name}={value!r}" for name, value in {"metric": metric, **kwds}.items())
+        raise InvalidParameterError(
+            f"silhouette_score cannot measure rows by {given}: {str(error).rstrip('.')}. Pass the name of a "
+            "metric of sklearn.metrics.pairwise_distances, with its keywords, or a callable."
+        ) from error
 
 
 __all__ = [

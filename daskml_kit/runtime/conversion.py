@@ -76,14 +76,15 @@ def one_column(y: Any, kind: str) -> Array:
     return column
 
 
-def labels(y: Array) -> Array:
-    """One column of labels that are classes: none missing, no measured values."""
+def labels(y: Array, spec: Spec) -> Array:
+    """One column of labels that are classes: none missing, no measured values unless ``spec`` takes any."""
     column = one_column(y, "Classifier")
     if column.dtype.kind == "f":
         check_array(column, ensure_2d=False, ensure_min_samples=0, input_name="y")
     elif column.dtype.kind == "O":
         _refuse_missing_labels(column)
-    if column.dtype.kind not in "iub" and len(column):  # whole numbers are classes
+    measured = column.dtype.kind == "f" and spec.any_labels
+    if column.dtype.kind not in "iub" and len(column) and not measured:  # whole numbers are classes
         check_classification_targets(column)
     return column
 

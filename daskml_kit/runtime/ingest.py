@@ -41,6 +41,7 @@ class Spec:
     dtype: str = "float64"  # of X: float32 stays float32, all else becomes float64
     allow_nan: bool = False  # X may have missing values
     told_apart: tuple[int, ...] = ()  # features whose numbers must stay apart as float32
+    any_labels: bool = False  # classes may be called by numbers that are not whole, too
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,7 +221,7 @@ def _check_target(y: Any, n_rows: int, spec: Spec) -> tuple[Array | None, Array 
     _check_length("y", y, n_rows)
     if spec.target == "values":
         return _check_values(y, spec), None
-    return _check_labels(y)
+    return _check_labels(y, spec)
 
 
 def _check_values(y: Any, spec: Spec) -> FloatArray:
@@ -229,10 +230,10 @@ def _check_values(y: Any, spec: Spec) -> FloatArray:
     return _numbers(y, "y")
 
 
-def _check_labels(y: Any) -> tuple[Array, Array]:
+def _check_labels(y: Any, spec: Spec) -> tuple[Array, Array]:
     y = np.asarray(y)
     if not (_is_plain(y, 1) and y.dtype.kind in "iub"):
-        y = _conversion().labels(y)
+        y = _conversion().labels(y, spec)
     classes, codes = _numbered(y)
     return codes.astype(np.intp, copy=False), classes
 

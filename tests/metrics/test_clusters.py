@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import dask.array as da
 import dask.dataframe as dd
 import numpy as np
@@ -11,10 +13,12 @@ from hypothesis import given, settings, strategies as st
 from scipy import sparse
 from sklearn import metrics as reference
 from sklearn.datasets import make_blobs
+from sklearn.exceptions import DataConversionWarning
 
 import daskml_kit
 from daskml_kit import metrics
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
+from tests.integration.clusters import ours, wait_until
 
 X, _ = make_blobs(240, 3, centers=4, cluster_std=2.0, random_state=0)
 LABELS = np.random.default_rng(0).permuted(np.arange(240) % 5)
@@ -63,7 +67,26 @@ def test_as_scikit_learn_whatever_the_chunks(cuts, true, thin, far):
     np.testing.assert_allclose(given, expected, rtol=1e-4 if far else 1e-9)
 
 
-def test_centres_spare_a_pass_and_a_row_alone_counts_nothing():
+@pytest.mark.cluster
+def test_one_pass_after_loading(client):
+    """With the means, which come from the rows as they are loaded; nothing is left behind."""
+    rows = da.from_array(X, chunks=((7, 0, 113, 120), 3))
+    labels = da.from_array(LABELS, chunks=((7, 0, 113, 120),))
+    for name in ["davies_bouldin_score", "simplified_silhouette_score", "calinski_harabasz_score"]:
+        score = getattr(metrics, name)
+        with daskml_kit.record() as run:
+            found = [
+                score(rows, labels),
+                score(X, LABELS),
+                score(rows.map_blocks(sparse.csr_matrix), labels),
+                score(rows.persist(), labels.persist()),
+            ]
+        assert sum(r.passes for r in run.rounds) == 2 * len(found)
+        np.testing.assert_allclose(found, found[0], rtol=1e-9)
+    wait_until(lambda: not ours(client))
+
+
+def test_centres_spare_a_round_and_a_row_alone_counts_nothing():
     labels = np.where(np.arange(240) == 7, 9, LABELS)
     means = np.stack([X[labels == c].mean(axis=0) for c in np.unique(labels)])
     codes = np.searchsorted(np.unique(labels), labels)
@@ -90,7 +113,10 @@ def test_on_a_cluster(client):
 def test_labels_of_any_kind():
     names = np.array(["a", "b", "c", "d", "e"])[LABELS]
     for name in NAMES:
-        assert getattr(metrics, name)(X, names) == getattr(metrics, name)(X, LABELS)
+        score = getattr(metrics, name)
+        assert score(X, names) == score(X, LABELS) == score(X, LABELS / 4 - 0.3)
+        with pytest.raises(InvalidDataError, match="Input y contains NaN"):
+            score(X, np.where(LABELS == 1, np.nan, LABELS))
 
 
 def test_a_sample_does_not_depend_on_chunks():
@@ -114,6 +140,33 @@ def test_a_silhouette_takes_any_metric_of_scikit_learns():
     assert found == pytest.approx(reference.silhouette_score(X[:80], LABELS[:80]))
     with pytest.raises(InvalidParameterError, match="sample_size does not go with metric='precomp"):
         metrics.silhouette_score(apart, LABELS[:80], metric="precomputed", sample_size=20)
+
+
+def test_metrics_that_measure_nothing_are_refused_before_any_round():
+    apart = reference.pairwise_distances(X)
+    for rows, how, error, message in [
+        (X, {"metric": "foo"}, InvalidParameterError, r"cannot measure rows by metric='foo': The"),
+        (X, {"metric": None}, InvalidParameterError, "metric must be the name of a metric of sk"),
+        (X, {"foo": 3}, InvalidParameterError, "metric='euclidean', foo=3: euclidean_distances()"),
+        (X, {"metric": "haversine"}, InvalidParameterError, "metric='haversine': Haversine dist"),
+        (sparse.csr_array(X), {"metric": "canberra"}, InvalidParameterError, "metric='canberra': "),
+    ]:
+        with daskml_kit.record() as run, pytest.raises(error, match=message):
+            metrics.silhouette_score(rows, LABELS, **how)
+        assert not run.rounds
+    with pytest.raises(
+        InvalidDataError, match=r"to each other, \(n, n\), got an X of shape \(240, 3\)"
+    ):
+        metrics.silhouette_score(X, LABELS, metric="precomputed")
+    with pytest.raises(
+        InvalidDataError, match="rows of X are away from themselves: the diagonal ha"
+    ):
+        metrics.silhouette_score(apart + np.eye(240), LABELS, metric="precomputed")
+    for metric in ("mahalanobis", "seuclidean", "jaccard", "cosine"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataConversionWarning)  # to bool, says scikit-learn
+            found = metrics.silhouette_score(X, LABELS, metric=metric)
+            assert found == pytest.approx(reference.silhouette_score(X, LABELS, metric=metric))
 
 
 @pytest.mark.cluster
