@@ -42,6 +42,11 @@ LOCAL = ("admm", "giant", "cocoa")
 """Those whose rounds hold local computations (:mod:`~daskml_kit.linear_model.pieces`). They are asked for by
 name: where a Hessian can be formed, Newton needs fewer rounds, and else Newton-CG is as good or better."""
 
+EVERY_SMOOTH_LOSS = ("auto", "newton-cholesky", *SMOOTH, *LOCAL)
+"""Names that a model of one output takes for a loss with a gradient and an L2 penalty at most. What a loss or
+a penalty lacks for one of them is said of the pair: by :func:`solver_named` and
+:func:`~daskml_kit.linear_model.pieces.piece_solver`."""
+
 NEWTON_ROUNDS, NEWTON_HESSIANS, LBFGS_ROUNDS = 8, 5, 60
 """Rounds to a gradient of 1e-6 on problems of condition 100 to 1,000 (``docs/design.md``), and how many of
 Newton's ask for a Hessian."""
@@ -163,6 +168,7 @@ def solver_named(
 
 
 __all__ = [
+    "EVERY_SMOOTH_LOSS",
     "FAMILIAR",
     "LOCAL",
     "PROXIMAL",

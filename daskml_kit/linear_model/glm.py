@@ -21,7 +21,15 @@ from daskml_kit.linear_model.centring import (
     joined,
     one_of,
 )
-from daskml_kit.linear_model.choice import LOCAL, newton_is_cheaper, rows_a_sample, sketch_for
+from daskml_kit.linear_model.choice import (
+    EVERY_SMOOTH_LOSS,
+    FAMILIAR,
+    LOCAL,
+    newton_is_cheaper,
+    rows_a_sample,
+    sketch_for,
+    solver_named,
+)
 from daskml_kit.linear_model.objective import (
     Finish,
     LinearObjective,
@@ -42,10 +50,8 @@ from daskml_kit.losses import Gamma, HalfSquared, Poisson, Tweedie
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.reduction import Reduction
-from daskml_kit.solvers import Newton, Solution, solve
+from daskml_kit.solvers import Solution, solve
 from daskml_kit.typing import ArrayLike, FloatArray, Matrix
-
-NAMES = ("auto", "newton", "newton-cholesky", "lbfgs", *LOCAL)
 
 
 def _deviance_chunk(loss: Any, block: Block, params: Any) -> tuple[float, TargetSums]:
@@ -163,9 +169,9 @@ class GeneralizedLinear(Summarised, RegressorMixin, BlockEstimator):
         check_number("max_iter", self.max_iter, least=1, whole=True)
         check_flag("fit_intercept", self.fit_intercept)
         check_flag("warm_start", self.warm_start)
-        if self.solver not in NAMES:
+        if self.solver not in EVERY_SMOOTH_LOSS:
             raise InvalidParameterError(
-                f"solver must be one of {list(NAMES)}, got {self.solver!r}."
+                f"solver must be one of {list(EVERY_SMOOTH_LOSS)}, got {self.solver!r}."
             )
 
     def _draw(self, facts: DataFacts) -> Sample | None:
@@ -187,12 +193,10 @@ class GeneralizedLinear(Summarised, RegressorMixin, BlockEstimator):
         return w
 
     def _solver(self, facts: DataFacts, size: int) -> Any:
-        name = self.solver
+        name = FAMILIAR.get(self.solver, self.solver)
         if name == "auto":
             name = "newton" if newton_is_cheaper(facts, 1, size, sketched=True) else "lbfgs"
-        if name == "lbfgs":
-            return sketch_for(facts, size)
-        return Newton(rows_a_sample(facts, size))
+        return solver_named(name, None, rows_a_sample(facts, size), sketch_for(facts, size))
 
     def _keep(self, facts: DataFacts, solution: Solution) -> None:
         w = solution.w.astype(facts.dtype)
@@ -280,9 +284,11 @@ class PoissonRegressor(GeneralizedLinear):
     alpha : float, default=1.0
         Strength of the L2 penalty; the intercept is not penalised.
     fit_intercept : bool, default=True
-    solver : {"auto", "newton", "newton-cholesky", "lbfgs", "admm", "giant"}, default="auto"
+    solver : str, default="auto"
+        One of "auto", "newton", "newton-cholesky", "newton-cg", "lbfgs", "gd", "admm", "giant".
         "auto" takes Newton for dense data of few coefficients, where its few dear rounds cost less;
-        "newton-cholesky" is "newton".
+        "newton-cholesky" is "newton". "newton-cg" asks for products of the Hessian in a trust region, "gd" is
+        accelerated gradient descent.
         The last two compute on pieces of the rows: see :class:`LogisticRegression`.
     max_iter : int, default=100
         Most accepted steps.
@@ -349,9 +355,11 @@ class GammaRegressor(GeneralizedLinear):
     alpha : float, default=1.0
         Strength of the L2 penalty; the intercept is not penalised.
     fit_intercept : bool, default=True
-    solver : {"auto", "newton", "newton-cholesky", "lbfgs", "admm", "giant"}, default="auto"
+    solver : str, default="auto"
+        One of "auto", "newton", "newton-cholesky", "newton-cg", "lbfgs", "gd", "admm", "giant".
         "auto" takes Newton for dense data of few coefficients, where its few dear rounds cost less;
-        "newton-cholesky" is "newton".
+        "newton-cholesky" is "newton". "newton-cg" asks for products of the Hessian in a trust region, "gd" is
+        accelerated gradient descent.
         The last two compute on pieces of the rows: see :class:`LogisticRegression`.
     max_iter : int, default=100
         Most accepted steps.
@@ -424,8 +432,8 @@ class TweedieRegressor(GeneralizedLinear):
     link : {"auto", "identity", "log"}, default="auto"
         "auto" is the identity for ``power <= 0`` and the logarithm above. The identity is there for
         ``power=0`` alone, where every prediction has a deviance.
-    solver : {"auto", "newton", "newton-cholesky", "lbfgs", "admm", "giant", "cocoa"}, default="auto"
-        "cocoa" for ``power=0`` with a penalty.
+    solver : str, default="auto"
+        As of :class:`PoissonRegressor`, and "cocoa" for ``power=0`` with the identity and a penalty.
     max_iter : int, default=100
     tol : float, default=1e-4
     warm_start : bool, default=False

@@ -9,10 +9,17 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from daskml_kit.base import check_flag, check_number
+from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.kernels import Moments
 from daskml_kit.kernels.joint_scale import JointSums, joint_scale_sums
 from daskml_kit.linear_model.centring import as_read, moments_of_few
-from daskml_kit.linear_model.choice import newton_is_cheaper
+from daskml_kit.linear_model.choice import (
+    EVERY_SMOOTH_LOSS,
+    FAMILIAR,
+    LOCAL,
+    newton_is_cheaper,
+    solver_named,
+)
 from daskml_kit.linear_model.least_squares import MOMENTS, about_origin
 from daskml_kit.linear_model.normal_equations import NormalEquations
 from daskml_kit.linear_model.regressor import LinearRegressor, check_warm_start
@@ -21,9 +28,10 @@ from daskml_kit.losses import HalfSquared
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
+from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.runtime.sources import is_dask
-from daskml_kit.solvers import LBFGS, Evaluation, Newton, Solver, solve
+from daskml_kit.solvers import Evaluation, Solver, solve
 from daskml_kit.solvers.protocol import State
 from daskml_kit.typing import Array, ArrayLike, FloatArray
 
@@ -221,6 +229,10 @@ class HuberRegressor(LinearRegressor):
         Converged when no component of the gradient exceeds it: of the objective divided by
         ``sum_i s_i`` (scikit-learn's is of the sum), in w, b and log c; w, where means of columns are
         100 deviations from zero, of those columns centred.
+    solver : {"auto", "newton", "newton-cholesky", "lbfgs", "gd"}, default="auto"
+        "auto" takes Newton for few coefficients, L-BFGS for many; "newton-cholesky" is "newton". Others ask
+        for what coefficients and a scale estimated together have not: products of a Hessian with a vector,
+        local models, a dual.
     verbose : int, default=0
     balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
@@ -266,6 +278,7 @@ class HuberRegressor(LinearRegressor):
         warm_start: bool = False,
         fit_intercept: bool = True,
         tol: float = 1e-5,
+        solver: str = "auto",
         verbose: int = 0,
         balance: str | None = None,
     ) -> None:
@@ -275,6 +288,7 @@ class HuberRegressor(LinearRegressor):
         self.warm_start = warm_start
         self.fit_intercept = fit_intercept
         self.tol = tol
+        self.solver = solver
         self.verbose = verbose
         self.balance = balance
 
@@ -295,7 +309,8 @@ class HuberRegressor(LinearRegressor):
         with self._opened(X, y, sample_weight, target="values") as (data, executor):
             facts = data.facts
             width = facts.n_features + int(self.fit_intercept)
-            newton = width <= NEWTON_SIZE or newton_is_cheaper(facts, 1, width + 1)
+            name = self._solver_name(facts, width)
+            newton = name == "newton"
             start = self._start(data, executor, newton)
             ridge = np.full(width, self.alpha / facts.weight_sum)
             ridge[facts.n_features :] = 0.0
@@ -309,7 +324,7 @@ class HuberRegressor(LinearRegressor):
                 facts.weight_sum,
                 start.centre,
             )
-            solver: Any = Newton() if newton else LBFGS()
+            solver = solver_named(name, None)
             solution = solve(objective, solver, start.point(), max_iter=self.max_iter, tol=self.tol)
         w = moved(solution.w[:-1], start.centre, -1.0)
         self._keep(facts, w[None, : facts.n_features], w[facts.n_features :])
@@ -341,6 +356,21 @@ class HuberRegressor(LinearRegressor):
         check_number("tol", self.tol, least=0)
         check_flag("fit_intercept", self.fit_intercept)
         check_flag("warm_start", self.warm_start)
+        possible = [name for name in EVERY_SMOOTH_LOSS if name not in ("newton-cg", *LOCAL)]
+        if self.solver in ("newton-cg", *LOCAL):
+            raise InvalidParameterError(
+                f"solver={self.solver!r} can't minimise Huber's objective, in which coefficients and the "
+                "residuals' scale are estimated together: it has no products of the Hessian, no local models "
+                f"and no dual. Use one of {possible}."
+            )
+        if self.solver not in possible:
+            raise InvalidParameterError(f"solver must be one of {possible}, got {self.solver!r}.")
+
+    def _solver_name(self, facts: DataFacts, width: int) -> str:
+        if self.solver != "auto":
+            return FAMILIAR.get(self.solver, self.solver)
+        few = width <= NEWTON_SIZE or newton_is_cheaper(facts, 1, width + 1)
+        return "newton" if few else "lbfgs"
 
     def _start(self, data: BlockDataset, executor: Executor, newton: bool) -> Start:
         """The last fit, least squares, or for many coefficients the mean of y."""

@@ -188,8 +188,13 @@ def test_columns_that_hessians_do_not_tell_from_the_intercept():
     np.testing.assert_allclose(ours.coef_, close.coef_, rtol=1e-9)
 
 
-def test_both_names_of_newtons_method():
-    ours, same = (
-        PoissonRegressor(solver=name).fit(X, COUNTS) for name in ("newton", "newton-cholesky")
-    )
+@pytest.mark.parametrize("case", ["poisson", "gamma", "power 1.5", "normal, log"])
+def test_every_solver_of_smooth_losses_takes_every_family(case):
+    kind, how, y = CASES[case]
+    ours = kind(alpha=0.1, solver="newton", **how, **CONVERGED).fit(X, y)
+    same = kind(alpha=0.1, solver="newton-cholesky", **how, **CONVERGED).fit(X, y)
     np.testing.assert_array_equal(ours.coef_, same.coef_)
+    for name in ("newton-cg", "gd"):
+        for form in (np.asarray, sparse.csr_array):
+            found = kind(alpha=0.1, solver=name, **how, **CONVERGED).fit(form(X), y)
+            np.testing.assert_allclose(found.coef_, ours.coef_, rtol=1e-7, atol=1e-9)

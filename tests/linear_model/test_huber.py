@@ -65,6 +65,14 @@ def test_is_scikit_learns(form, how):
             np.testing.assert_array_equal(ours.outliers_, theirs.outliers_)
 
 
+def test_every_possible_solver_finds_the_optimum():
+    ours = HuberRegressor(**CONVERGED).fit(X, Y)
+    for name in ("newton-cholesky", "lbfgs", "gd"):
+        found = HuberRegressor(solver=name, tol=1e-8, max_iter=5_000).fit(X, Y)
+        np.testing.assert_allclose(found.coef_, ours.coef_, atol=1e-6)
+        assert found.scale_ == pytest.approx(ours.scale_, rel=1e-6)
+
+
 def test_newton_takes_few_rounds():
     ours = HuberRegressor().fit(X, Y)
     names = [r["name"] for r in ours.history_]
@@ -162,6 +170,11 @@ def test_on_a_cluster(client):
         ({"epsilon": 0.9}, r"epsilon must be a number >= 1, got 0\.9"),
         ({"alpha": -1}, "alpha must be a number >= 0, got -1"),
         ({"fit_intercept": 1}, "fit_intercept must be True or False, got 1"),
+        (
+            {"solver": "newton-cg"},
+            "solver='newton-cg' can't minimise Huber's objective, .* Use one of",
+        ),
+        ({"solver": "sag"}, "solver must be one of .*'gd'.*, got 'sag'"),
     ],
 )
 def test_impossible_parameters_are_refused_by_name(parameters, message):
