@@ -46,7 +46,6 @@ class ClassProblem:
     fit_intercept: bool
     share: FloatArray = field(init=False)  # (n,) of the rows in the averaged objective
     quadratic = positive = False
-    positive = False
 
     def __post_init__(self) -> None:
         own = np.ones(len(self.y)) if self.weight is None else self.weight

@@ -45,16 +45,17 @@ from daskml_kit.typing import FloatArray, IntArray
 
 @dataclass
 class _Fold:
-    """One fold on its way down a path."""
+    """One fold on its way down a path, or all rows."""
 
     solve: Solve
-    test: FloatArray  # (n,) weights of the test rows
+    test: FloatArray | None  # (n,) weights of the test rows; None where the models are wanted
     penalties: list[tuple[float, float]]  # l1, l2 of each model
     gap_tol: float
     max_iter: int
     point: Point
     model: int = 0
     errors: list[float] = field(default_factory=list)
+    models: list[ByColumns] = field(default_factory=list)
     stopped: int = 0
     looks: int = 0
     still: int = 0
@@ -84,13 +85,17 @@ class _Fold:
         if not enough and self.looks < self.max_iter:
             return False
         self.stopped += not enough
-        self._keep()
+        self._keep(gap, enough)
         return True
 
-    def _keep(self) -> None:
-        """The error of this model, and where the next begins."""
-        rest = self.solve.problem.y - self.point.v - self.point.b
-        self.errors.append(float(self.test @ rest**2 / self.test.sum()))
+    def _keep(self, gap: float, enough: bool) -> None:
+        """The error of this model, or the model itself, and where the next begins."""
+        point = self.point
+        if self.test is None:
+            self.models.append(ByColumns(point.w, point.b, gap, self.looks, enough))
+        else:
+            rest = self.solve.problem.y - point.v - point.b
+            self.errors.append(float(self.test @ rest**2 / self.test.sum()))
         self.model, self.looks, self.still, self.best_dual = self.model + 1, 0, 0, -np.inf
         if not self.done:
             self.solve.problem = replace(self.solve.problem, strengths=self.penalties[self.model])
@@ -111,21 +116,24 @@ class ColumnPaths:
     Parameters
     ----------
     data, executor : opened by columns
-    splits : of the rows
+    splits : of the rows; there are none where a path of all rows is wanted
     how : an estimator with ``fit_intercept positive max_iter tol``
     """
 
-    def __init__(self, data: ColumnDataset, executor: Executor, splits: Splits, how: Any) -> None:
+    def __init__(
+        self, data: ColumnDataset, executor: Executor, splits: Splits | None, how: Any
+    ) -> None:
         assert data.rows is not None
         self.data, self.executor, self.how = data, executor, how
         self.y = np.asarray(data.rows.y, dtype=np.float64)
         self.weight = data.rows.weight
         s = np.ones(len(self.y)) if self.weight is None else self.weight
         cells = np.zeros(len(self.y), dtype=np.int64)
-        for cell, rows in splits.cells.of(range(len(self.y))):
+        parts = () if splits is None else splits.splits
+        for cell, rows in () if splits is None else splits.cells.of(range(len(self.y))):
             cells[rows] = cell
-        self.train = [np.where(np.isin(cells, part.train), s, 0.0) for part in splits.splits]
-        self.test = [np.where(np.isin(cells, part.test), s, 0.0) for part in splits.splits]
+        self.train = [np.where(np.isin(cells, part.train), s, 0.0) for part in parts]
+        self.test = [np.where(np.isin(cells, part.test), s, 0.0) for part in parts]
         for i, (train, test) in enumerate(zip(self.train, self.test, strict=True)):
             refuse_weightless(i, float(train.sum()), float(test.sum()))
         self.solves = 0
@@ -155,6 +163,21 @@ class ColumnPaths:
             self.data, self.executor, problem, max_iter=self.how.max_iter,
             gap_tol=self.tolerance(problem), number=self.solves - 1,
         )  # fmt: skip
+
+    def models(
+        self, alphas: FloatArray, ratio: float, start: FloatArray | None = None
+    ) -> list[ByColumns]:
+        """The models of all rows on a path, largest penalty first, from ``start`` or zeros.
+
+        The data hold ``start`` where there is any.
+        """
+        penalties = [(float(a) * ratio, float(a) * (1.0 - ratio)) for a in alphas]
+        problem = self.problem(self.weight, penalties[0])
+        solve, tol = self._solve(problem), self.tolerance(problem)
+        path = _Fold(solve, None, penalties, tol, self.how.max_iter, solve.start(start))
+        while not path.done:
+            self._round([path], solve.number)
+        return path.models
 
     def along(self, alphas: FloatArray, ratio: float) -> FloatArray:
         """Mean squared errors (n_folds, n_alphas) of one path, largest penalty first."""

@@ -165,20 +165,6 @@ def about_origin(m: Moments) -> Moments:
     )
 
 
-def refuse_many_features(name: str, n_features: int) -> None:
-    """The Gram matrix would not fit the driver.
-
-    Raises
-    ------
-    InvalidParameterError
-    """
-    if n_features > GRAM_FEATURES:
-        raise InvalidParameterError(
-            f"{name} works from the Gram matrix of at most {GRAM_FEATURES:,} features, got {n_features:,}. "
-            "Select features first, or search with Lasso, ElasticNet or Ridge, which iterate above that."
-        )
-
-
 def nonnegative(total: Moments, strengths: FloatArray) -> FloatArray:
     """Minimisers over ``w >= 0``, (n_features, n_targets), to rounding.
 

@@ -9,6 +9,7 @@ coordinate descent. J. Stat. Softw. 33, section 2.5.
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from numbers import Integral
 from typing import Any
 
@@ -17,10 +18,15 @@ import numpy as np
 from daskml_kit.base import check_flag, check_number
 from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
 from daskml_kit.kernels import Moments
+from daskml_kit.linear_model import least_squares
+from daskml_kit.linear_model.by_columns import goes_by_columns, width_of
 from daskml_kit.linear_model.coordinate_descent import Descent, Path
-from daskml_kit.linear_model.least_squares import MOMENTS, about_origin, refuse_many_features
-from daskml_kit.linear_model.regressor import LinearRegressor, check_warm_start
+from daskml_kit.linear_model.least_squares import MOMENTS, about_origin
+from daskml_kit.linear_model.regressor import LinearRegressor
 from daskml_kit.linear_model.unused import check_unused
+from daskml_kit.linear_model.wide_paths import WidePath, path_by_columns, path_by_rows
+from daskml_kit.runtime.columns import open_columns
+from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.random import seed_from
 from daskml_kit.typing import ArrayLike, FloatArray
 
@@ -134,7 +140,7 @@ class _Opener(LinearRegressor):
         copy_X: bool,
         verbose: int,
     ) -> None:
-        self.fit_intercept = False
+        self.fit_intercept, self.solver = False, "auto"
         self.max_iter, self.tol, self.positive = max_iter, tol, positive
         self.random_state, self.selection = random_state, selection
         self.precompute, self.copy_X, self.verbose = precompute, copy_X, verbose
@@ -160,7 +166,7 @@ def enet_path(
     random_state: Any = None,
     selection: str = "cyclic",
 ) -> tuple[Any, ...]:
-    """Coefficients of the elastic net along a path of penalties, from one pass over the data.
+    """Coefficients of the elastic net along a path of penalties.
 
     Minimises ``1/(2n) sum_i (y_i - x_i.w)^2 + alpha l1_ratio |w|_1 + alpha (1 - l1_ratio)/2 |w|^2`` for each
     alpha. As in scikit-learn there is no intercept: centre the data first, or use :class:`ElasticNet`.
@@ -198,11 +204,12 @@ def enet_path(
     Raises
     ------
     InvalidParameterError
-        Also for more than 5,000 features.
 
     Notes
     -----
-    One pass to load, one for the moments. The driver holds n_features^2 values.
+    One pass to load, one for the moments; the driver holds n_features^2 values. Above 5,000 features, as for
+    :class:`ElasticNet`: wide data in memory or cut by columns take a few rounds a penalty by columns, other
+    data a pass a step by rows; ``n_iters`` counts these.
 
     Examples
     --------
@@ -219,20 +226,44 @@ def enet_path(
     check_ratio(l1_ratio)
     check_number("eps", eps, least=0, above=True)
     given = given_alphas(alphas, [l1_ratio])
+    start = None if coef_init is None else np.array(coef_init, dtype=np.float64)
+
+    def grid(largest: float) -> FloatArray:
+        return alpha_grid(largest / l1_ratio, eps, alphas) if given is None else given
+
+    how = (grid, l1_ratio, model, start)
+    if goes_by_columns("auto", X) and l1_ratio > 0 and (given is None or given[-1] > 0):
+        _check_start(start, width_of(model, X))
+        begin = None if start is None else start[None]
+        opener = partial(open_columns, start=begin)
+        with model._opened(X, y, target="values", opener=opener) as (by_columns, executor):
+            wide = path_by_columns(by_columns, executor, *how)
+            return _answer(wide, by_columns.facts, return_n_iter)
     with model._opened(X, y, target="values") as (data, executor):
         facts = data.facts
-        refuse_many_features("enet_path", facts.n_features)
-        start = None if coef_init is None else np.asarray(coef_init, dtype=np.float64)
-        if start is not None:
-            check_warm_start(start.shape, (facts.n_features,))
+        _check_start(start, facts.n_features)
+        if facts.n_features > least_squares.GRAM_FEATURES:
+            return _answer(path_by_rows(data, executor, *how), facts, return_n_iter)
         total = about_origin(executor.reduce(data, MOMENTS, None))
     pull = total.xy[:, 0] if positive else np.abs(total.xy[:, 0])
-    largest = float(pull.max(initial=0.0)) / total.weight_sum
-    grid = alpha_grid(largest / l1_ratio, eps, alphas) if given is None else given
-    path = solve_path(total, grid, l1_ratio, descent, start=start)
+    penalties = grid(float(pull.max(initial=0.0)) / total.weight_sum)
+    path = solve_path(total, penalties, l1_ratio, descent, start=start)
     warn_not_converged(path, float(total.yy[0]), descent)
-    found = grid, path.coefs.T.astype(facts.dtype), path.gaps / total.weight_sum
-    return (*found, path.counts.tolist()) if return_n_iter else found
+    found = WidePath(penalties, path.coefs, path.gaps / total.weight_sum, path.counts.tolist())
+    return _answer(found, facts, return_n_iter)
+
+
+def _check_start(start: FloatArray | None, n_features: int) -> None:
+    if start is not None and start.shape != (n_features,):
+        raise InvalidParameterError(
+            f"coef_init must have a value for each of {n_features} features, got the shape {start.shape}."
+        )
+
+
+def _answer(path: WidePath, facts: DataFacts, return_n_iter: bool) -> tuple[Any, ...]:
+    """As scikit-learn has it."""
+    found = path.alphas, path.coefs.T.astype(facts.dtype), path.gaps
+    return (*found, path.counts) if return_n_iter else found
 
 
 def lasso_path(X: ArrayLike, y: ArrayLike, **how: Any) -> tuple[Any, ...]:
