@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+from sklearn.exceptions import UndefinedMetricWarning
 
-from daskml_kit.base import check_flag
+from daskml_kit.base import check_flag, users_level
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.kernels import Moments
 from daskml_kit.linear_model import least_squares
@@ -91,7 +93,9 @@ def _residuals(block: Block, params: LeaveOneOut) -> Iterator[tuple[slice, int, 
             leverage *= weight[:, None]
         for a, coefs in enumerate(params.rotated):
             rest = y[rows] - params.mean_y - z @ coefs
-            yield rows, a, rest / (1.0 - leverage[:, a])[:, None]
+            alone = np.full_like(rest, np.nan)  # no other row is left to learn from
+            left = (1.0 - leverage[:, a])[:, None]
+            yield rows, a, np.divide(rest, left, out=alone, where=left != 0)
 
 
 def _left_out_chunk(block: Block, params: LeaveOneOut) -> FloatArray:
@@ -197,7 +201,8 @@ class RidgeCV(LinearRegressor):
     Beside the pass that loads: folds take one pass, leave-one-out two, because the leverage of a row needs
     the Gram matrix of all. It is exact, with weights and intercept, whatever the number of penalties.
     With no more rows than features, and at most 5,000, the Gram matrix of the rows takes the place of that
-    of the features, from data brought together by columns: two passes for either, any number of features.
+    of the features, from data brought together by columns: two passes for either, any number of features
+    (above 2,896 rows, where the matrix comes in panels of 64 MB, up to four).
     Other data of more than 5,000 features, dense or sparse, take folds by conjugate gradients: three passes,
     and one a step, with a product for each fold that is not done, whatever the number of penalties. There are
     as many steps as the smallest penalty takes, to predictions within 1e-8 deviations of y, and fewer for
@@ -404,6 +409,16 @@ class RidgeCV(LinearRegressor):
         self, squares: FloatArray, facts: DataFacts, weight_sum: float, spread: FloatArray
     ) -> FloatArray:
         """Without scoring the mean is over rows, whatever they weigh."""
+        alone = facts.heaviest >= facts.weight_sum
+        if alone and (self.fit_intercept or self.scoring == "r2"):
+            warnings.warn(
+                "Leave-one-out is not defined for a single row of positive weight: best_score_ is nan, and "
+                "the first of alphas is taken. Pass more rows, or use Ridge.",
+                UndefinedMetricWarning,
+                stacklevel=users_level(),
+            )
+            n_scores = squares.shape[1] if self.alpha_per_target else 1
+            return np.full((len(squares), n_scores), np.nan)
         total = facts.n_rows if self.scoring is None else weight_sum
         errors = Errors(squares, total, spread)
         return self._scored(self.scoring or "neg_mean_squared_error", errors)

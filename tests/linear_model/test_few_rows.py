@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import sparse
 from sklearn import linear_model as reference
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.model_selection import KFold
 
 from daskml_kit.exceptions import InvalidDataError
-from daskml_kit.linear_model import RidgeCV
+from daskml_kit.linear_model import RidgeCV, few_rows
 from daskml_kit.linear_model.few_rows import has_few_rows
 
 rng = np.random.default_rng(11)
@@ -136,3 +137,26 @@ def test_which_data_have_few_rows():
     unknown = da.from_array(X, chunks=(10, -1))[da.from_array(WEIGHT > 0, chunks=10)]
     for other in (X.T, unknown, X[0], X[:0], [[1.0], [1.0, 2.0]]):
         assert not has_few_rows(other)
+
+
+def test_the_gram_matrix_comes_in_panels(monkeypatch):
+    """No part is larger than that, and the answer is the same."""
+    for rows in (X, sparse.csr_array(X)):
+        whole = RidgeCV(alphas=[0.1, 1.0]).fit(rows, Y, WEIGHT)
+        with monkeypatch.context() as small:
+            small.setattr(few_rows, "PART_VALUES", 7 * len(Y))
+            parts = RidgeCV(alphas=[0.1, 1.0]).fit(rows, Y, WEIGHT)
+        np.testing.assert_allclose(parts.coef_, whole.coef_, rtol=1e-9, atol=1e-12)
+        assert parts.n_rounds_ - whole.n_rounds_ == -(-len(Y) // 7) - 1
+
+
+@pytest.mark.parametrize("columns", [2, D])
+def test_a_single_row_of_weight_leaves_nothing_to_learn_from(columns):
+    weight = np.eye(len(Y))[3]
+    for how in ({}, {"scoring": "r2", "fit_intercept": False}):
+        with pytest.warns(UndefinedMetricWarning, match="single row of positive weight") as said:
+            ours = RidgeCV(**how).fit(X[:, :columns], Y, weight)
+        assert said[0].filename == __file__
+        assert (ours.alpha_, len(said)) == (0.1, 1)
+        assert np.isnan(ours.best_score_)
+    assert not np.isnan(RidgeCV(fit_intercept=False).fit(X[:, :columns], Y, weight).best_score_)
