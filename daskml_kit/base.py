@@ -21,7 +21,7 @@ from sklearn.utils import Tags
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from daskml_kit.exceptions import InvalidParameterError
+from daskml_kit.exceptions import InvalidParameterError, as_ours
 from daskml_kit.metrics import accuracy_score, r2_score
 from daskml_kit.runtime.config import fit_context
 from daskml_kit.runtime.dataset import BlockDataset
@@ -182,7 +182,7 @@ class BlockEstimator(BaseEstimator):
         check: Callable[[DataFacts], None] | None = None,
     ) -> Iterator[tuple[BlockDataset, Executor]]:
         """Resident rows that the estimator was not fitted on, if ``check`` lets them pass; not a fit."""
-        validate_data(self, stand_in(X), reset=False, skip_check_array=True)
+        self._check_columns(X)
         spec = self._spec(X, target=target)
         log = FitLog(f"{spec.estimator}.{name}")
         with fit_context(balance=self.balance):
@@ -200,7 +200,7 @@ class BlockEstimator(BaseEstimator):
         if is_dask(X):
             whole_rows(unwrap(X))
         if _checked_in_parts(X):
-            validate_data(self, stand_in(X), reset=False, skip_check_array=True)
+            self._check_columns(X)
         checked = _CheckedColumns if hasattr(fn, "of_columns") else _Checked
         return map_rows(X, checked(self._row_checker(X), fn), **how)
 
@@ -214,17 +214,23 @@ class BlockEstimator(BaseEstimator):
             return _PartChecker(self._spec(X))
         return self._checked_rows
 
+    def _check_columns(self, X: ArrayLike) -> None:
+        """Refuse other features than those of the fit, by names and number."""
+        with as_ours():
+            validate_data(self, stand_in(X), reset=False, skip_check_array=True)
+
     def _checked_rows(self, X: Any) -> Matrix:
         tags = self.__sklearn_tags__().input_tags
-        rows: Matrix = validate_data(
-            self,
-            X,
-            reset=False,
-            accept_sparse="csr" if tags.sparse else False,
-            ensure_all_finite="allow-nan" if tags.allow_nan else True,
-            dtype=_ROW_DTYPES,
-            order="C",
-        )
+        with as_ours():
+            rows: Matrix = validate_data(
+                self,
+                X,
+                reset=False,
+                accept_sparse="csr" if tags.sparse else False,
+                ensure_all_finite="allow-nan" if tags.allow_nan else True,
+                dtype=_ROW_DTYPES,
+                order="C",
+            )
         return rows
 
 
@@ -267,7 +273,8 @@ class _PartChecker:
         self.spec = spec
 
     def __call__(self, part: Any) -> Any:
-        return check_matrix(part, self.spec)
+        with as_ours():
+            return check_matrix(part, self.spec)
 
 
 @contextmanager

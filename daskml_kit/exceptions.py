@@ -6,6 +6,8 @@ catches ``ValueError`` around a scikit-learn estimator keeps working.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from daskml_kit.on_demand import on_demand
@@ -42,6 +44,32 @@ class DataLostError(ClusterError):
     """Blocks were lost with a worker and Dask has no recipe to compute them again."""
 
 
+@contextmanager
+def as_ours(remedy: str = "") -> Iterator[None]:
+    """Raise what scikit-learn's checks of data refuse as an error of this package, in the same words.
+
+    Parameters
+    ----------
+    remedy : sentence that follows, where the words say none
+
+    Examples
+    --------
+    >>> with as_ours("Pass one label a row."):
+    ...     raise ValueError("Found 2 labels, 3 predictions.")
+    Traceback (most recent call last):
+        ...
+    daskml_kit.exceptions.InvalidDataError: Found 2 labels, 3 predictions. Pass one label a row.
+    """
+    try:
+        yield
+    except DaskMLKitError:
+        raise
+    except (ValueError, TypeError) as error:
+        kind = InvalidDataError if isinstance(error, ValueError) else InvalidDataTypeError
+        words = str(error).rstrip()
+        raise kind(f"{words} {remedy}" if remedy else words) from error
+
+
 __all__ = [
     "ClusterError",
     "ConvergenceWarning",
@@ -51,4 +79,5 @@ __all__ = [
     "InvalidDataTypeError",
     "InvalidParameterError",
     "NotFittedError",
+    "as_ours",
 ]

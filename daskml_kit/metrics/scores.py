@@ -13,7 +13,7 @@ from dask.base import compute
 from dask.delayed import delayed
 from sklearn import metrics
 
-from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
+from daskml_kit.exceptions import InvalidDataError, InvalidParameterError, as_ours
 from daskml_kit.runtime.sources import refuse_foreign_collections
 from daskml_kit.typing import ArrayLike
 
@@ -88,7 +88,7 @@ def _same_length(a: Any, b: Any) -> None:
     if a.shape[0] != b.shape[0]:
         raise InvalidDataError(
             "Found input variables with inconsistent numbers of samples: "
-            f"{a.shape[0]} true values or weights, {b.shape[0]} predictions."
+            f"{a.shape[0]} true values or weights, {b.shape[0]} predictions. Pass one for each row of X."
         )
 
 
@@ -127,9 +127,11 @@ def accuracy_score(
         y_true, weight = compute(y_true, weight)
         if weight is not None:
             _check_weight_sum(float(np.sum(weight)))
-        return float(
-            metrics.accuracy_score(y_true, y_pred, normalize=normalize, sample_weight=weight)
-        )
+        _refuse_other_lengths(y_true, y_pred, weight)
+        with as_ours():
+            return float(
+                metrics.accuracy_score(y_true, y_pred, normalize=normalize, sample_weight=weight)
+            )
     y_true, y_pred, weight = _alike(y_true, y_pred, weight)
     hit = da.map_blocks(_equal, y_true, y_pred, dtype=np.float64)
     total = weight if weight is not None else da.ones_like(hit)
@@ -137,6 +139,12 @@ def accuracy_score(
     if weight is not None:
         _check_weight_sum(float(weights))
     return float(hits / weights if normalize else hits)
+
+
+def _refuse_other_lengths(y_true: Any, y_pred: Any, weight: Any) -> None:
+    for given in (y_true, weight):
+        if given is not None and given.ndim:
+            _same_length(given, y_pred)
 
 
 def _refuse_single_weight(weight: Any) -> None:
@@ -309,12 +317,14 @@ def r2_score(
         y_true, weight = compute(y_true, weight)
         if weight is not None:
             _check_weight_sum(float(np.sum(weight)))
-        return _number(
-            metrics.r2_score(
-                y_true, y_pred, sample_weight=weight, multioutput=multioutput,
-                force_finite=force_finite,
-            )
-        )  # fmt: skip
+        _refuse_other_lengths(y_true, y_pred, weight)
+        with as_ours():
+            return _number(
+                metrics.r2_score(
+                    y_true, y_pred, sample_weight=weight, multioutput=multioutput,
+                    force_finite=force_finite,
+                )
+            )  # fmt: skip
     y_true, y_pred, weight = _alike(y_true, y_pred, weight)
     y_true = y_true.astype(np.float64)
     w = 1.0 if weight is None else (weight if y_true.ndim == 1 else weight[:, None])

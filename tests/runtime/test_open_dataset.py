@@ -405,12 +405,18 @@ def test_class_weights_of_other_classes(client):
 @pytest.mark.parametrize("wrap", [np.asarray, lazy], ids=["numpy", "dask"])
 def test_predict_refuses_too(wrap):
     est = LogisticRegression().fit(X, LABELS)
-    with pytest.raises(ValueError, match="X has 4 features, but LogisticRegression is expecting 5"):
+    with pytest.raises(
+        InvalidDataError, match=r"X has 4 features, but LogisticRegression is expect.* 5"
+    ):
         est.predict(wrap(X[:, :4]))
-    with pytest.raises(ValueError, match="Expected 2D array"):
+    with pytest.raises(InvalidDataError, match="Expected 2D array"):
         est.predict(wrap(X[:, 0]))
-    with pytest.raises(ValueError, match="contains NaN"):
+    with pytest.raises(InvalidDataError, match="contains NaN"):
         np.asarray(est.predict(wrap(at_row(X, (50, 2), np.nan))))
+    with pytest.raises(InvalidDataError, match="X has 4 features"):
+        est.score(wrap(X[:, :4]), LABELS)
+    with pytest.raises(InvalidDataError, match=r"inconsistent numbers of samples: \d+ true values"):
+        est.score(wrap(X), LABELS[:-1])
 
 
 def test_names_of_features():
