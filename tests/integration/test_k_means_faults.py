@@ -1,4 +1,4 @@
-"""Workers killed in the middle of k-means: what they knew of their rows is lost, the answer is not."""
+"""Workers killed in the middle of k-means and its kin: what they knew of rows is lost, the answer is not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from sklearn.base import clone
 
 import daskml_kit
-from daskml_kit.cluster import KMeans, lloyd
+from daskml_kit.cluster import BisectingKMeans, KMeans, MiniBatchKMeans, SpectralClustering, lloyd
 from daskml_kit.runtime import leading
 from daskml_kit.runtime.events import FitLog, RoundEvent
 from tests.integration.clusters import kill, local_cluster, ours, pids, wait_until
@@ -75,4 +75,33 @@ def test_k_means_goes_on_bit_by_bit(cluster, executor, name, number, at_round, m
     if name == "lloyd":  # its bounds had to be found again, in the round that follows
         assert measured[:number] == before[:number]
         assert measured[number] > before[number]
+    wait_until(lambda: not ours(cluster))
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "number"),
+    [
+        (MiniBatchKMeans(4, batch_size=100, random_state=0, max_iter=1), "mini-batch", 7),
+        (BisectingKMeans(4, random_state=0, max_iter=5), "bisect", 6),
+        (SpectralClustering(4, gamma=0.1, n_landmarks=50, random_state=0), "affinity", 1),
+    ],
+    ids=["mini-batch", "bisecting", "spectral"],
+)
+def test_its_kin_goes_on(cluster, model, name, number, at_round, monkeypatch):
+    monkeypatch.setattr(leading, "SHORT_ROUND_SECONDS", 0.0)
+    rows = X + 4 * (np.arange(3_000) % 4)[:, None]
+    spectral = isinstance(model, SpectralClustering)
+    weighted = {} if spectral else {"sample_weight": np.arange(3_000) % 3}
+    calm = clone(model).fit(rows, **weighted)  # in this process: the same answer
+    cluster.wait_for_workers(2, timeout=60)
+    done = at_round(name, number, lambda: kill(max(pids(cluster).values())))
+    lazy = da.from_array(rows, chunks=(500, -1))
+    with daskml_kit.config_context(balance="data"):
+        model.fit(lazy, **weighted)
+    assert done
+    if spectral:
+        np.testing.assert_array_equal(model.predict(rows), calm.labels_)
+    else:
+        np.testing.assert_array_equal(model.cluster_centers_, calm.cluster_centers_)
+        np.testing.assert_allclose(model.inertia_, calm.inertia_, rtol=1e-12)
     wait_until(lambda: not ours(cluster))
