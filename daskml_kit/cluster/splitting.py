@@ -66,6 +66,8 @@ class Splitting(NamedTuple):
     grid: Grid
     run: int = 0
     """Which scratch is this one's."""
+    measured: bool = False
+    """Whether the costs of all rows are asked for."""
 
 
 class Drawing(NamedTuple):
@@ -134,7 +136,7 @@ def _sums_chunk(block: Block, asked: Splitting) -> PairSums:
         sides = Sides.unknown(block.n_rows, *asked.pairs.shape)
         kept = Kept(asked.tree, asked.slot, asked.grid, sides)
     pairs = asked.slot, asked.pairs, asked.grid
-    found = sum_pairs(block.X, block.weight, at, *pairs, kept.sides)
+    found = sum_pairs(block.X, block.weight, at, *pairs, kept.sides, with_costs=asked.measured)
     block.scratch[key] = kept
     return found
 
@@ -248,6 +250,7 @@ def split(ground: Ground, growth: Growth, which: Sequence[int], how: Strategy) -
         tree,
         slot,
         tuple(which),
+        tuple(growth.costs[leaf] for leaf in which),
         replace(how, given=None),  # what leads elsewhere has no use for the caller's code
         ground.origin,
         ground.grid,
@@ -304,6 +307,7 @@ class Steps:
     tree: Tree
     slot: IntArray  # of the leaves that are split
     which: tuple[int, ...]  # these leaves
+    costs: tuple[float, ...]  # of each of them
     how: Strategy
     origin: FloatArray  # (d,) of the ground
     grid: Grid
@@ -346,13 +350,13 @@ class Steps:
             return Halves(self._filled(executor, data, rule, runs))
         if not any(one.status == "running" for own in runs for one in own):
             asked = tuple(
-                Splitting(self.tree, self.slot, _pairs(own), self.grid, run)
+                Splitting(self.tree, self.slot, _pairs(own), self.grid, run, measured=True)
                 for run, own in enumerate(runs)
             )
             final = executor.reduce(data, SPLITS, asked, objective=_least)
             return Halves(runs, tuple(one for one in final if one is not None))
         moving = tuple(self._asked(run, own) for run, own in enumerate(runs))
-        found = executor.reduce(data, SPLITS, moving, objective=_least)
+        found = executor.reduce(data, SPLITS, moving, objective=partial(self._least, moving))
         return Halves(
             tuple(
                 own
@@ -361,6 +365,28 @@ class Steps:
                 for own, sums in zip(runs, found, strict=True)
             )
         )
+
+    def _least(self, asked: Sequence[Splitting | None], found: Sequence[PairSums | None]) -> float:
+        """Cost of the best run's pairs that move, from the sums alone."""
+        return min(
+            self._cost(splitting, sums)
+            for splitting, sums in zip(asked, found, strict=True)
+            if splitting is not None and sums is not None
+        )
+
+    def _cost(self, asked: Splitting, found: PairSums) -> float:
+        """All squares about the leaves' centres, less what the means of halves explain of them."""
+        total = 0.0
+        for k, leaf in enumerate(self.which):
+            if asked.slot[leaf] < 0:
+                continue
+            own = slice(2 * k, 2 * k + 2)
+            sums, counts = resolved(found.sums[own])
+            means = sums / np.where(counts > 0, counts, 1.0)[:, None]
+            about = [means - at for at in (self.tree.centers[leaf], asked.pairs[own])]
+            squares = [np.einsum("kj,kj->k", gaps, gaps) for gaps in about]
+            total += max(self.costs[k] + float(counts @ (squares[1] - squares[0])), 0.0)
+        return total
 
     def _asked(self, run: int, own: Sequence[Run]) -> Splitting | None:
         """The pairs that still move."""

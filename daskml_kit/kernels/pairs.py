@@ -1,7 +1,9 @@
 """Rows in a binary tree of centres: which leaf they are in, and which of two centres is the nearer there.
 
 At most two distances a row and level, computed directly, for dense rows and for CSR. Equal distances, up to
-rounding, go to the first of the two.
+rounding, go to the first of the two. A row that was much nearer to one centre than to the other is not
+measured again before the two have gone as far as that (Hamerly 2010, Making k-means even faster, for two
+centres).
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ class PairSums(NamedTuple):
     sums: FloatArray
     """(2 p, 2, d + 1): exact weighted sums of each centre's rows, and of their weights."""
     costs: FloatArray
-    """(2 p,): weighted sums of squared distances to it."""
+    """(2 p,): weighted sums of squared distances to it; zeros where they are not asked for."""
     n_rows: FloatArray
     """(2 p,)"""
 
@@ -36,6 +38,10 @@ class PairSums(NamedTuple):
         )
 
 
+SAFETY = 1e-9
+"""Of distances, beside ties: what bounds are less, so that rounding decides nothing."""
+
+
 class Sides(NamedTuple):
     """On which side of its pair each row was, and the sums of the rows by side: what is known of a block."""
 
@@ -45,11 +51,26 @@ class Sides(NamedTuple):
     """(2 p, 2, d + 1)"""
     n_rows: FloatArray
     """(2 p,)"""
+    slack: FloatArray
+    """(n,) how much nearer one centre was, and how far the two had gone by then."""
+    gone: FloatArray
+    """(p,) how far the two centres of each pair have gone."""
+    centers: FloatArray
+    """(2 p, d) where they were; NaN before the first pass."""
 
     @classmethod
     def unknown(cls, n: int, k: int, d: int) -> Sides:
         """Of n rows and k centres of d columns, before the first pass."""
-        return cls(np.full(n, -1, np.int8), empty_sums(k, d), np.zeros(k))
+        sums, nowhere = empty_sums(k, d), np.full((k, d), np.nan)
+        return cls(
+            np.full(n, -1, np.int8), sums, np.zeros(k), np.zeros(n), np.zeros(k // 2), nowhere
+        )
+
+    def go(self, centers: FloatArray) -> None:
+        """To where the centres are now."""
+        steps = np.nan_to_num(np.linalg.norm(centers - self.centers, axis=1))
+        self.gone[:] += (1.0 + SAFETY) * steps.reshape(-1, 2).sum(axis=1)
+        self.centers[:] = centers
 
 
 @compiled
@@ -80,17 +101,23 @@ def _sum_pairs(
     side: Array,
     sums: Array,
     n_rows: Array,
+    slack: Array,
+    gone: Array,
     costs: Array,
 ) -> None:
     for i in range(count_rows(rows)):
-        if slot[node[i]] < 0:
+        pair = slot[node[i]]
+        if pair < 0 or (costs.size == 0 and side[i] >= 0 and slack[i] > gone[pair]):
             continue
-        left = 2 * slot[node[i]]
+        left = 2 * pair
         first = squared_distance(rows, i, centers, left, halves[left])
         second = squared_distance(rows, i, centers, left + 1, halves[left + 1])
         nearer = left if first <= second * (1.0 + tie) else left + 1
         scale = weight[i] if weight.size else 1.0
-        costs[nearer] += scale * (first if nearer == left else second)
+        if costs.size:
+            costs[nearer] += scale * (first if nearer == left else second)
+        one, other = np.sqrt(first), np.sqrt(second)
+        slack[i] = abs(one - other) - (4.0 * tie + SAFETY) * (one + other) + gone[pair]
         old = side[i]
         if left + old == nearer:
             continue
@@ -143,10 +170,13 @@ def sum_pairs(
     pairs: Array,
     grid: Grid,
     known: Sides | None = None,
+    *,
+    with_costs: bool = True,
 ) -> PairSums:
     """Sums over the rows of some nodes, by the nearer of each node's two centres.
 
-    Two distances a row; only rows that change their side are added and taken off, which exact sums bear.
+    Two distances a row, none where they are not asked for and bounds decide; only rows that change their side
+    are added and taken off, which exact sums bear.
 
     Parameters
     ----------
@@ -159,14 +189,18 @@ def sum_pairs(
     known
         From earlier passes over the same rows, nodes and pairs, some of which may be left out of ``slot``;
         changed in place. The answer does not depend on it.
+    with_costs
+        Whether to measure all rows, and say what they cost.
     """
     points, (k, d) = as_centers(pairs, X.shape[1]), pairs.shape
-    known, costs = known or Sides.unknown(X.shape[0], k, d), np.zeros(k)
+    known, costs = known or Sides.unknown(X.shape[0], k, d), np.zeros(k if with_costs else 0)
+    known.go(points)
     weights, cells = as_column(weight, "weight", X.shape[0]), tuple(frozen(g) for g in grid)
     where = frozen(node), frozen(slot), points, half_squares(points), tie_width(d)
-    _sum_pairs(as_rows(X), weights, *where, *cells, *known, costs)
+    _sum_pairs(as_rows(X), weights, *where, *cells, *known[:-1], costs)
     asked = np.zeros(k)
     asked.reshape(-1, 2)[slot[slot >= 0]] = 1.0
+    costs = costs if with_costs else np.zeros(k)
     return PairSums(known.sums * asked[:, None, None], costs, known.n_rows * asked)
 
 

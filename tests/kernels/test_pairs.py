@@ -36,18 +36,24 @@ def test_rows_go_down_and_are_summed_up(form, dtype):
             np.testing.assert_allclose(sums[k], weight[own] @ X[own], rtol=1e-5, atol=1e-5)
             np.testing.assert_allclose(counts[k], weight[own].sum(), rtol=1e-12)
             np.testing.assert_allclose(found.costs[k], weight[own] @ gaps[own, k], rtol=1e-10)
-    # rows that change sides, pairs that are left out meanwhile: the same sums to the last bit
+    # rows that change sides, bounds that spare distances, pairs that are left out meanwhile: the same sums
+    # to the last bit
     known = Sides.unknown(120, 4, 3)
     for moved, only in (
         (pairs[::-1], slot),
         (pairs + 1.0, np.where(slot == 0, slot, -1)),
+        *((pairs + step, slot) for step in (0.3, 0.31, 0.32, 0.29)),
         (pairs, slot),
     ):
-        again = sum_pairs(form(X), weight, node, only, moved.copy(), grid, known)
-        fresh = sum_pairs(form(X), weight, node, only, moved.copy(), grid)
-        for one, other in zip(again, fresh, strict=True):
-            np.testing.assert_array_equal(one, other)
+        for with_costs in (False, True):
+            how = {"with_costs": with_costs}
+            again = sum_pairs(form(X), weight, node, only, moved.copy(), grid, known, **how)
+            fresh = sum_pairs(form(X), weight, node, only, moved.copy(), grid, **how)
+            for one, other in zip(again, fresh, strict=True):
+                np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(again.sums, found.sums)
+    known.go(pairs + 1e-3)
+    assert np.mean(known.slack[node % 3 == 1] > known.gone[slot[node[node % 3 == 1]]]) > 0.9
     squares = own_distances(form(X), node, slot, pairs[:2])
     expected = np.where(node == 1, gaps[:, 0], np.where(node == 4, gaps[:, 1], 0.0))
     np.testing.assert_allclose(squares, expected, rtol=1e-10)
