@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -32,11 +32,18 @@ def side_by_side(
         partial(_chunks, reduction.chunk),
         partial(_combined, reduction.combine),
         partial(_finished, reduction.finalize),
+        None if reduction.joint is None else partial(_parts, reduction),
     )
 
 
 def _chunks(chunk: Callable[..., Any], block: Block, params: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(None if p is None else chunk(block, p) for p in params)
+
+
+def _parts(
+    reduction: Reduction[Any, Any, Any], blocks: Sequence[Block], params: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    return tuple(None if p is None else reduction.part(blocks, p) for p in params)
 
 
 def _combined(

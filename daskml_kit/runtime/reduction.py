@@ -55,17 +55,24 @@ class Reduction(Generic[Params, Part, Total]):
         Associative; must not mutate its inputs.
     finalize : callable part -> total
         Applied once.
+    joint : callable (blocks, params) -> part or None, or None
+        The part of all blocks of a bundle, where that costs less than one by one; None where it does not.
 
-    All three are pickled: module-level functions, or ``functools.partial`` of such.
+    All are pickled: module-level functions, or ``functools.partial`` of such.
     """
 
     name: str
     chunk: Callable[[Block, Params], Part]
     combine: Callable[[Part, Part], Part]
     finalize: Callable[[Part], Total] = identity
+    joint: Callable[[Sequence[Block], Params], Part | None] | None = None
 
     def part(self, blocks: Iterable[Block], params: Params) -> Part:
         """The part of some blocks, not finalized."""
+        blocks = tuple(blocks)
+        found = None if self.joint is None else self.joint(blocks, params)
+        if found is not None:
+            return found
         return fold((self.chunk(block, params) for block in blocks), self.combine)
 
     def merge(self, parts: Sequence[Part]) -> Part:

@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 from scipy import sparse
 
 from daskml_kit.cluster import closest
-from daskml_kit.cluster.assignment import At, Labelled, Tally, tally
+from daskml_kit.cluster.assignment import At, Labelled, Tally, labelling, tally
 from daskml_kit.cluster.closest import Near, Race, far_rows
 from daskml_kit.cluster.columns import columns, combined, spread
 from daskml_kit.cluster.ground import shift_of
@@ -350,3 +350,24 @@ def test_candidates_are_clustered_by_weight():
     weights = np.array([3.0, 1.0, 1.0, 1.0, 1e-12])
     found = np.sort(reclustered(points, weights, 2, 0, "t")[0].ravel())
     np.testing.assert_allclose(found, [0.25, 100.5])
+
+
+def test_blocks_taken_together_have_the_part_of_their_sum():
+    X, weight = RNG.normal(size=(700, 3)), RNG.uniform(size=700)
+    blocks = cut(Block(X, weight=weight), [100, 100, 450])
+    blocks = [blocks[3], blocks[0], blocks[1], blocks[2]]  # as a bundle may hold them
+    grid, sums = grid_for(np.append(np.abs(X).max(axis=0), 1.0), 700), tally("lloyd")
+    for step in range(3):  # nothing kept, kept, of other blocks
+        at = At(RNG.normal(size=(5, 3)), X.mean(axis=0), grid, "abreast")
+        some = blocks if step < 2 else blocks[:3]
+        alone = [Block(b.X, weight=b.weight, start=b.start) for b in some]
+        expected = reduce(sums.combine, (sums.chunk(b, at) for b in alone))
+        np.testing.assert_array_equal(sums.part(some, at).sums, expected.sums)
+        for with_labels in (True, False):
+            labels = labelling(with_labels=with_labels)
+            found, plain = labels.part(some, at), [labels.chunk(b, at) for b in alone]
+            assert found.inertia == pytest.approx(sum(one.inertia for one in plain), rel=1e-12)
+            pairs = zip(found.labels, (p for one in plain for p in one.labels), strict=True)
+            for (start, own), (same, theirs) in pairs:
+                assert start == same
+                np.testing.assert_array_equal(own, theirs)
