@@ -70,7 +70,8 @@ class KMeans(StartedModel):
 
         - "lloyd": all of them, in every iteration. Up to 16 columns and ``512 / (n_features + 3)`` clusters
           sixteen rows at once meet a centre, and only rows that change their cluster are summed up:
-          ``4 (n_features + 1)`` bytes a row.
+          ``4 (n_features + 1)`` bytes a row, and up to 8 MB a bundle. Of up to 4 columns (4 bytes a row
+          more) sixteen rows that are near each other are measured only where they lie between centres.
         - "hamerly": a row keeps a bound of the distance to its own centre and one of the distance to all
           others, and is looked at only where they meet: 12 bytes a row.
         - "yinyang": one bound for every 16 centres: ``12 + n_clusters / 4`` bytes a row.
@@ -97,9 +98,9 @@ class KMeans(StartedModel):
         Iterations of the best run, over all rows. Those on the sample of "k-means||" do not count.
     n_distances_ : int
         Distances from rows to centres computed in the iterations of all runs and the last pass, not in the
-        start; "lloyd" computes ``n n_clusters`` in each. One that a float32 score leaves in doubt is measured
-        again, and counted again. More where bounds were lost with a worker or
-        spilled, and with "hamerly" a few more or fewer with other chunks.
+        start; "lloyd" computes ``n n_clusters`` in each, fewer of up to four columns. One that a float32
+        score leaves in doubt is measured again, and counted again. More where bounds were lost with a
+        worker or spilled; with "hamerly", or up to four columns, a few more or fewer with other chunks.
     n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
 
     Warns
