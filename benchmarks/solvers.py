@@ -32,6 +32,27 @@ The samples that Newton and L-BFGS begin with are drawn evenly all the same, by 
 """
 
 TAIL = """
+## Ridge and ordinary least squares
+
+Five ways to one solution, chosen by shape alone (`way_of` in `linear_model/least_squares.py`; the folds of
+`RidgeCV` go the same ways):
+
+| shape | way | passes |
+|---|---|---|
+| up to 5,000 features | (1) the features' Gram matrix, by rows | 1 or 2 |
+| `RidgeCV`: rows no more than features, and 5,000 | (2) the rows' Gram matrix, by columns | 2 to 4 |
+| `positive=True`: the same, above 5,000 features | (3) Newton's method in the rows' space | 5 to 12 |
+| `Ridge`: cut by columns, rows fewer than these | (4) conjugate gradients in the rows' space | one a step |
+| all others above 5,000 features | (5) L-BFGS by rows; folds: conjugate gradients | one a step |
+
+(1) `normal_equations.py`: every penalty and fold follows from the one pass; where the condition is bad, a
+second one corrects. (2) `few_rows.py`: leave-one-out, folds and penalties follow. (3) `column_positive.py`.
+(4) `column_ridge.py`. (5) `wide_ridge.py`, `wide_ridge_cv.py`.
+
+The first two cost what their matrix costs, whatever the condition and the penalties, and hold it on the
+driver: 200 MB at 5,000. A single `Ridge` by columns takes steps all the same, since a few products with a
+vector cost less than the matrix. Beyond both limits only steps are left, which cost what the condition asks.
+
 ## What "auto" takes
 
 The rule is rounds times what a round costs, by the shape alone (`linear_model/choice.py`). Newton reaches

@@ -47,15 +47,25 @@ TILE_VALUES = 1 << 20
 """Numbers of a tile of centred columns (8 MB)."""
 
 
-def has_few_rows(X: ArrayLike) -> bool:
-    """Whether X is known to have no more rows than columns, and than ``MOST_GRAM_ROWS``."""
+def known_shape(X: ArrayLike) -> tuple[int, int]:
+    """Rows and columns of X; 0 for a number that X does not tell, or is refused for where it is read."""
     X = unwrap(X)
     try:
         shape = X.shape if hasattr(X, "shape") else np.asarray(X).shape
-    except ValueError:  # rows of different lengths, which are refused where they are read
-        return False
-    known = len(shape) == 2 and isinstance(shape[0], int | np.integer)  # else lazy, or nan
-    return known and bool(0 < shape[0] <= min(shape[1], MOST_GRAM_ROWS))
+    except ValueError:  # rows of different lengths
+        return 0, 0
+    if len(shape) != 2:
+        return 0, 0
+    rows, columns = (
+        int(n) if isinstance(n, int | np.integer) else 0 for n in shape
+    )  # lazy, or nan
+    return rows, columns
+
+
+def has_few_rows(X: ArrayLike) -> bool:
+    """Whether X is known to have no more rows than columns, and than ``MOST_GRAM_ROWS``."""
+    rows, columns = known_shape(X)
+    return 0 < rows <= min(columns, MOST_GRAM_ROWS)
 
 
 def centred_columns(
@@ -273,6 +283,7 @@ __all__ = [
     "centred_columns",
     "few_rows_of",
     "has_few_rows",
+    "known_shape",
     "rows_of",
     "solution",
     "stored_gram",

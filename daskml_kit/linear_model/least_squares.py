@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 from scipy import linalg, optimize
@@ -13,7 +13,7 @@ from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.kernels import Moments
 from daskml_kit.linear_model.by_columns import check_choice, fit_least_squares, goes_by_columns
 from daskml_kit.linear_model.choice import LOCAL
-from daskml_kit.linear_model.few_rows import has_few_rows
+from daskml_kit.linear_model.few_rows import has_few_rows, known_shape
 from daskml_kit.linear_model.normal_equations import NormalEquations, rounding_of
 from daskml_kit.linear_model.pieces import edges_of_model
 from daskml_kit.linear_model.regressor import LinearRegressor
@@ -26,7 +26,6 @@ from daskml_kit.losses import HalfSquared
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.ingest import DataFacts
-from daskml_kit.runtime.sources import unwrap
 from daskml_kit.typing import ArrayLike, FloatArray, IntArray
 
 GRAM_FEATURES = 5000
@@ -136,9 +135,41 @@ class _LeastSquares(LinearRegressor):
         return np.array([f.coef for f in found]), np.array([f.intercept for f in found])
 
 
-def is_wide_of_few_rows(X: ArrayLike) -> bool:
-    """Whether X has more features than a Gram matrix takes, and so few rows that theirs is taken instead."""
-    return has_few_rows(X) and unwrap(X).shape[1] > GRAM_FEATURES
+Way: TypeAlias = Literal["features", "rows", "columns", "steps"]
+
+
+def way_of(
+    X: ArrayLike,
+    solver: str = "auto",
+    *,
+    positive: bool = False,
+    penalised: bool = True,
+    many_fits: bool = False,
+) -> Way:
+    """How least squares of X is solved, by its shape alone (``docs/solvers.md`` says why).
+
+    ============  ================================================================  ==================
+    "features"    from the Gram matrix of the features: up to ``GRAM_FEATURES``     normal_equations
+    "rows"        from that of the rows: many fits to few rows                      few_rows
+    "columns"     by columns: asked for, or X is wide and cut so, or ``positive``   by_columns
+                  and has few rows
+    "steps"       over the rows: asked for, or all others                           wide_ridge(_cv)
+    ============  ================================================================  ==================
+
+    Parameters
+    ----------
+    solver : of the estimator
+    positive : whether coefficients are bounded by zero
+    penalised : whether every penalty is above 0
+    many_fits : of folds and penalties
+    """
+    few, wide = has_few_rows(X), known_shape(X)[1] > GRAM_FEATURES
+    if many_fits and few:
+        return "rows"
+    cut = penalised and goes_by_columns(solver, X, in_memory=False)
+    if solver == "columns" or cut or (solver == "auto" and positive and few and wide):
+        return "columns"
+    return "steps" if wide or solver in LOCAL else "features"
 
 
 def _strengths(alpha: Any, facts: DataFacts) -> FloatArray:
@@ -303,7 +334,7 @@ class LinearRegression(Summarised, _LeastSquares):
         for name in ("rank_", "singular_"):  # of the last fit
             self.__dict__.pop(name, None)
         check_number("tol", self.tol, least=0)
-        if self.positive and is_wide_of_few_rows(X):
+        if way_of(X, positive=self.positive, penalised=False) == "columns":
             return self._fit_by_columns(X, y, sample_weight, 0.0, 1000)
         return self._fit(X, y, sample_weight, 0.0, 1000)
 
@@ -413,9 +444,8 @@ class Ridge(_LeastSquares):
         max_iter = 1000 if self.max_iter is None else self.max_iter
         name = "auto" if self.solver in SAME_SOLUTION else self.solver
         check_choice(name)
-        by_columns = goes_by_columns(name, X, in_memory=False) and bool(np.all(alpha > 0))
-        dual = name == "auto" and self.positive and is_wide_of_few_rows(X)
-        if by_columns or dual or self.solver == "columns":
+        penalised = bool(np.all(alpha > 0))
+        if way_of(X, name, positive=self.positive, penalised=penalised) == "columns":
             return self._fit_by_columns(X, y, sample_weight, alpha, max_iter)
         return self._fit(X, y, sample_weight, alpha, max_iter)
 

@@ -18,7 +18,6 @@ from daskml_kit.linear_model.few_rows import (
     MOST_GRAM_ROWS,
     FewRows,
     few_rows_of,
-    has_few_rows,
     rows_of,
     solution,
 )
@@ -35,6 +34,7 @@ from daskml_kit.linear_model.least_squares import (
     MOMENTS,
     about_origin,
     penalised_solution,
+    way_of,
 )
 from daskml_kit.linear_model.normal_equations import NormalEquations, spectrum
 from daskml_kit.linear_model.regressor import LinearRegressor
@@ -269,13 +269,13 @@ class RidgeCV(LinearRegressor):
         self._refuse_rows_elsewhere(X)
         self.__dict__.pop("cv_results_", None)  # of the last fit
         how: dict[str, Any] = {"target": "values", "multi_output": True}
-        if has_few_rows(X):
+        way = way_of(X, many_fits=True)
+        if way == "rows":
             with self._opened(X, y, sample_weight, opener=open_columns, **how) as (data, executor):
                 self._fit_few_rows(data, executor, alphas)
         else:
             with self._opened(X, y, sample_weight, **how) as (data, executor):
-                many = data.facts.n_features > least_squares.GRAM_FEATURES
-                fit = self._fit_wide if many else self._fit_many_rows
+                fit = self._fit_many_rows if way == "features" else self._fit_wide
                 fit(data, executor, alphas)
         return self
 
