@@ -23,6 +23,7 @@ from daskml_kit.ensemble import (
 )
 from daskml_kit.exceptions import ConvergenceWarning
 from daskml_kit.kernels import linear_product, linear_sums
+from daskml_kit.kernels.raw_scores import raw_scores
 from daskml_kit.linear_model import (
     HuberRegressor,
     Lasso,
@@ -67,6 +68,7 @@ def _fit_linear_models(X: Any) -> None:
     pinball = SmoothedPinball(0.5, 1.0)  # few rows need none: the regressor would not compile it
     linear_sums(pinball, X, y, None, zeros, fit_intercept=False, order=2)
     linear_product(HalfSquared(), X, y, None, zeros, zeros, fit_intercept=False)  # of wide ridge
+    raw_scores(X, zeros[None], fit_intercept=False)  # of penalties chosen by the order of rows
 
 
 def _fit_trees(X: Any) -> None:

@@ -40,7 +40,7 @@ class Candidates(NamedTuple):
     class_weights: FloatArray | None
 
 
-class Tested(NamedTuple):
+class HeldOut(NamedTuple):
     """Test rows of one fold in a block."""
 
     X: Any
@@ -90,7 +90,7 @@ def _tests(told: Told, candidates: Candidates, block: Block, every: int = 1) -> 
     return partial(_test, candidates, block, codes, every)
 
 
-def _test(candidates: Candidates, block: Block, codes: IntArray, every: int, fold: int) -> Tested:
+def _test(candidates: Candidates, block: Block, codes: IntArray, every: int, fold: int) -> HeldOut:
     rows = np.flatnonzero(np.isin(codes, candidates.splits[fold].test))
     rows = rows[(rows + block.start) % every == 0]
     y = np.asarray(block.y)[rows]
@@ -98,7 +98,7 @@ def _test(candidates: Candidates, block: Block, codes: IntArray, every: int, fol
     if weight is not None and candidates.class_weights is not None:
         own = candidates.class_weights[y]
         weight = np.divide(weight, own, out=np.zeros(len(weight)), where=own > 0)
-    return Tested(block.X[rows], y, weight)
+    return HeldOut(block.X[rows], y, weight)
 
 
 # ---------------------------------------------------------------- sums
@@ -200,7 +200,7 @@ def _each(
     scorer: ByRank, classes: Array, candidates: Candidates, tests: Any, wanted: range
 ) -> Iterator[Column]:
     n_folds, width = len(candidates.w), scorer.n_columns(len(classes))
-    of: dict[int, Tested] = {}
+    of: dict[int, HeldOut] = {}
     at = (-1, -1)
     for number in wanted:
         (m, fold), k = divmod(number // width, n_folds), number % width
