@@ -30,7 +30,7 @@ from scipy import sparse
 from daskml_kit.kernels.class_descent import descend_classes
 from daskml_kit.linear_model.column_classes import ClassProblem
 from daskml_kit.linear_model.column_problem import ROUNDING, STILL, ByColumns
-from daskml_kit.linear_model.column_rounds import tiles
+from daskml_kit.linear_model.column_rounds import pulls, tiles
 from daskml_kit.linear_model.column_sets import FIRST, gathered, most_columns, solved_on_sets
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.columns import ColumnDataset
@@ -75,37 +75,34 @@ class Seen(NamedTuple):
 
 def _look_chunk(block: Block, params: tuple[FloatArray, tuple[ClassLook, ...]]) -> tuple[Seen, ...]:
     gradients, looks = params
-    pulls, size = np.zeros((block.n_rows, gradients.shape[1])), np.zeros(block.n_rows)
+    pull = -pulls(block, gradients)
     known = block.scratch.get(SIZES)
-    for columns, X in tiles(block):
-        pulls[columns] = -(X @ gradients)
-        if known is None:
-            size[columns] = _deviations(X)
     if known is None:
-        known = block.scratch[SIZES] = size
+        known = block.scratch[SIZES] = _deviations(block)
     out, left = [], 0
     for look in looks:
         right = left + look.values.shape[1]
-        out.append(_seen(block, pulls[:, left:right], look, known))
+        out.append(_seen(block, pull[:, left:right], look, known))
         left = right
     return tuple(out)
 
 
-def _deviations(X: Any) -> FloatArray:
-    """Of columns, (c,): their size, for a choice between them."""
+def _deviations(block: Block) -> FloatArray:
+    """Of the columns, (d,): their size, for a choice between them."""
+    X: Any = block.X
     if not sparse.issparse(X):
-        return np.asarray(X.std(axis=1))
-    own: Any = X
-    square, mean = np.ravel(own.multiply(own).mean(axis=1)), np.ravel(own.mean(axis=1))
+        each = [X.std(axis=1) for _, X in tiles(block)]
+        return np.concatenate([np.zeros(0), *each])
+    square, mean = np.ravel(X.multiply(X).mean(axis=1)), np.ravel(X.mean(axis=1))
     return np.asarray(np.sqrt(np.maximum(square - mean**2, 0.0)))
 
 
-def _seen(block: Block, pulls: FloatArray, look: ClassLook, size: FloatArray) -> Seen:
+def _seen(block: Block, pull: FloatArray, look: ClassLook, size: FloatArray) -> Seen:
     l1 = look.strengths[0]
     own = (look.at >= block.start) & (look.at < block.start + block.n_rows)
-    w = np.zeros_like(pulls)
+    w = np.zeros_like(pull)
     w[look.at[own] - block.start] = look.values[own]
-    reach = np.abs(pulls)
+    reach = np.abs(pull)
     over = reach.max(axis=1, initial=0.0) - look.lead
     over[(w != 0).any(axis=1) | (size == 0)] = 0.0
     over = np.divide(over, size, out=np.zeros_like(over), where=over > 0)
@@ -114,15 +111,15 @@ def _seen(block: Block, pulls: FloatArray, look: ClassLook, size: FloatArray) ->
     return Seen(
         float(reach.max(initial=0.0)),
         float(np.sum(np.maximum(reach - l1, 0.0) ** 2)),
-        violation(w, pulls, look.strengths),
+        violation(w, pull, look.strengths),
         (block.start + best, over[best]),
     )
 
 
-def violation(w: FloatArray, pulls: FloatArray, strengths: tuple[float, float]) -> float:
+def violation(w: FloatArray, pull: FloatArray, strengths: tuple[float, float]) -> float:
     """Largest component of the smallest subgradient of the objective."""
     l1, l2 = strengths
-    rest = pulls - l2 * w
+    rest = pull - l2 * w
     at_zero = np.maximum(np.abs(rest) - l1, 0.0)
     return float(np.where(w == 0, at_zero, np.abs(rest - l1 * np.sign(w))).max(initial=0.0))
 
@@ -200,8 +197,7 @@ def minimised(at: IntArray, block: Block, w: FloatArray, task: Task) -> Solved:
     b, f, gradient = problem.centred(fixed, task.b)
     value = f + problem.penalty(w)
     for _ in range(STEPS):
-        pulls = np.concatenate([-(X @ gradient) for _, X in tiles(block)])
-        if violation(w, pulls, problem.strengths) <= task.gradient_tol:
+        if violation(w, -pulls(block, gradient), problem.strengths) <= task.gradient_tol:
             break
         step = descend_classes(
             block.X, w, gradient, problem.probability(fixed + moved + b), problem.share,

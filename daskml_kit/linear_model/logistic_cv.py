@@ -18,6 +18,8 @@ from daskml_kit.kernels import LinearSums
 from daskml_kit.linear_model.centring import columns_of
 from daskml_kit.linear_model.fold_scores import Candidates, fold_scores
 from daskml_kit.linear_model.logistic import LogisticRegression
+from daskml_kit.linear_model.logistic_by_columns import logistic_goes_by_columns
+from daskml_kit.linear_model.logistic_column_cv import search_by_columns
 from daskml_kit.linear_model.objective import (
     Finish,
     LinearObjective,
@@ -134,7 +136,7 @@ class LogisticRegressionCV(LogisticRegression):
         As in scikit-learn, for their sake only; see :class:`~daskml_kit.linear_model.LogisticRegression`.
     penalty : {"l2", "l1", "elasticnet"}
         Deprecated, as in scikit-learn: "l2" and "l1" stand for ``l1_ratios`` of ``(0,)`` and ``(1,)``.
-    solver : {"auto", "newton", "newton-cg", "lbfgs", "gd"}, default="auto"
+    solver : {"auto", "newton", "newton-cg", "lbfgs", "gd", "columns"}, default="auto"
         See :class:`~daskml_kit.linear_model.LogisticRegression`.
     tol : float, default=1e-4
     max_iter : int, default=100
@@ -171,7 +173,7 @@ class LogisticRegressionCV(LogisticRegression):
     C, l1_ratio, unroll, warm_start = 1.0, 0.0, 1, False
     coef_bounds = intercept_bounds = None
 
-    _local_solvers: tuple[str, ...] = ()  # folds share their rounds, and pieces hold no folds
+    _local_solvers: tuple[str, ...] = ("columns",)  # folds share their rounds; pieces hold no folds
 
     def __init__(
         self,
@@ -229,6 +231,12 @@ class LogisticRegressionCV(LogisticRegression):
         """
         self._check_parameters()
         self.Cs_, self.l1_ratios_ = self._grid()
+        hardest = float(self.Cs_.max()), float(self.l1_ratios_.min())
+        if logistic_goes_by_columns(self, X, *hardest):
+            search_by_columns(self, X, y, sample_weight)
+            if self.use_legacy_attributes:
+                self._keep_as_before()
+            return self
         with self._opened(
             X, y, sample_weight, target="classes", class_weights=self._class_weights
         ) as (data, executor):
