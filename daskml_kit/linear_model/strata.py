@@ -43,7 +43,8 @@ class Deck:
 
     Notes
     -----
-    A byte a row, where the question that it came with is answered.
+    A byte and 21 ns a row, on each worker, where the question that it came with is answered: once a fit, and
+    again wherever a bundle was spilled and has to be told its cells anew.
     """
 
     def __init__(self, edges: IntArray, order: IntArray, state: np.random.RandomState) -> None:
