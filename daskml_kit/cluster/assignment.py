@@ -154,11 +154,14 @@ def _known(block: Block, at: At) -> tuple[Bounds, int]:
     return known, n_distances
 
 
-def turned_rows(block: Block, origin: FloatArray) -> Turned:
-    """The rows of a dense block column by column, which it keeps for all runs."""
+def turned_rows(block: Block, origin: FloatArray, *, together: bool = False) -> Turned:
+    """The rows of a dense block column by column, which it keeps for all runs.
+
+    ``together`` takes ten times as long, and pays where centres move little from pass to pass.
+    """
     rows: Turned | None = block.scratch.get(TURNED)
-    if rows is None or not rows.fits(origin):
-        rows = block.scratch[TURNED] = turned(np.asarray(block.X), origin, together=True)
+    if rows is None or not rows.fits(origin, together=together):
+        rows = block.scratch[TURNED] = turned(np.asarray(block.X), origin, together=together)
     return rows
 
 
@@ -179,7 +182,7 @@ def _together(blocks: Sequence[Block], at: At) -> Block | None:
 
 def _kept(block: Block, at: At) -> tuple[Labels, int]:
     """The labels that the block keeps, at the centres, and the distances that this took."""
-    k, rows = len(at.centers), turned_rows(block, at.origin)
+    k, rows = len(at.centers), turned_rows(block, at.origin, together=True)
     known: Labels | None = block.scratch.pop(_key(at), None)  # as bounds are
     if not (isinstance(known, Labels) and known.fits(rows, k, at.grid)):
         known = unlabelled(rows, block.n_rows, k, at.grid)

@@ -47,10 +47,12 @@ class Turned:
     """(d,) a point near the data."""
     scale: float
     """A power of two."""
+    together: bool = False
+    """Whether near rows lie together, if columns are few."""
 
-    def fits(self, origin: Array) -> bool:
-        """Whether it is about this point."""
-        return np.array_equal(self.origin, origin)
+    def fits(self, origin: Array, *, together: bool = False) -> bool:
+        """Whether it is about this point, and of this kind."""
+        return self.together == together and np.array_equal(self.origin, origin)
 
 
 def turned(X: Array, origin: Array, *, together: bool = False) -> Turned:
@@ -71,7 +73,7 @@ def turned(X: Array, origin: Array, *, together: bool = False) -> Turned:
         np.empty(n_groups, np.float32),
     )
     abreast_tiles.turn(rows, point, scale, lie)
-    return Turned(lie, point, scale)
+    return Turned(lie, point, scale, together)
 
 
 def _order(rows: Array) -> IntArray:
