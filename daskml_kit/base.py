@@ -23,12 +23,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from daskml_kit.exceptions import InvalidParameterError, as_ours
 from daskml_kit.metrics import accuracy_score, r2_score
+from daskml_kit.runtime.answering import Checked, CheckedColumns, PartChecker
 from daskml_kit.runtime.config import fit_context
 from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.events import FitEvent, FitLog
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.in_kind import RowFunction, map_rows, stand_in, target_columns
-from daskml_kit.runtime.ingest import DataFacts, Spec, check_matrix
+from daskml_kit.runtime.ingest import DataFacts, Spec
 from daskml_kit.runtime.opening import ClassWeights, RowEdges, open_dataset
 from daskml_kit.runtime.progress import ProgressLine
 from daskml_kit.runtime.reduction import Reduction
@@ -40,7 +41,7 @@ from daskml_kit.runtime.sources import (
     wanted_dtype,
     whole_rows,
 )
-from daskml_kit.typing import Array, ArrayLike, FloatArray, Matrix, TargetKind
+from daskml_kit.typing import ArrayLike, FloatArray, Matrix, TargetKind
 
 _ROW_DTYPES = (np.float64, np.float32)
 
@@ -201,7 +202,7 @@ class BlockEstimator(BaseEstimator):
             whole_rows(unwrap(X))
         if _checked_in_parts(X):
             self._check_columns(X)
-        checked = _CheckedColumns if hasattr(fn, "of_columns") else _Checked
+        checked = CheckedColumns if hasattr(fn, "of_columns") else Checked
         return map_rows(X, checked(self._row_checker(X), fn), **how)
 
     def _target_names(self, n_outputs: int) -> dict[str, Any]:
@@ -211,7 +212,7 @@ class BlockEstimator(BaseEstimator):
 
     def _row_checker(self, X: ArrayLike) -> Any:
         if _checked_in_parts(X):
-            return _PartChecker(self._spec(X))
+            return PartChecker(self._spec(X))
         return self._checked_rows
 
     def _check_columns(self, X: ArrayLike) -> None:
@@ -237,44 +238,6 @@ class BlockEstimator(BaseEstimator):
 def _checked_in_parts(X: ArrayLike) -> bool:
     """Whether names of features are checked on X as a whole and its rows, without names, by part."""
     return is_dask(X) or unwrap(X) is not X
-
-
-class _Checked:
-    """``fn(check(part))``, picklable."""
-
-    def __init__(self, check: Any, fn: RowFunction) -> None:
-        self.check, self.fn = check, fn
-
-    def __call__(self, part: Any) -> Array:
-        return self.fn(self.check(part))
-
-
-class _CheckedColumns(_Checked):
-    """The same of a function that can also take some columns at a time."""
-
-    fn: Any
-
-    @property
-    def n_outputs(self) -> int:
-        return int(self.fn.n_outputs)
-
-    def of_columns(self, low: int, high: int) -> _Checked:
-        return _Checked(self.check, self.fn.of_columns(low, high))
-
-    def of_sums(self) -> RowFunction:
-        made: RowFunction = self.fn.of_sums()
-        return made
-
-
-class _PartChecker:
-    """Checks one part of lazy rows where they are; a part may be empty."""
-
-    def __init__(self, spec: Spec) -> None:
-        self.spec = spec
-
-    def __call__(self, part: Any) -> Any:
-        with as_ours():
-            return check_matrix(part, self.spec)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import xarray as xr
 from dask.delayed import delayed
 
 from daskml_kit.exceptions import InvalidDataError
+from daskml_kit.runtime.answering import call
 from daskml_kit.runtime.size import pickled_bytes
 from daskml_kit.runtime.sources import UNKNOWN_COLUMNS, refuse_foreign_collections
 from daskml_kit.typing import Array
@@ -111,10 +112,10 @@ def _array(X: da.Array, fn: RowFunction, dtype: Any, columns: Sequence[Any] | No
     rows: Any = X
     held = _held(fn)
     if columns is None:
-        return rows.map_blocks(_call, fn=held, dtype=dtype, drop_axis=1, meta=np.empty(0, dtype))
+        return rows.map_blocks(call, fn=held, dtype=dtype, drop_axis=1, meta=np.empty(0, dtype))
     chunks = (X.chunks[0], (len(columns),))
     meta = np.empty((0, 0), dtype)
-    return rows.map_blocks(_call, fn=held, dtype=dtype, chunks=chunks, meta=meta)
+    return rows.map_blocks(call, fn=held, dtype=dtype, chunks=chunks, meta=meta)
 
 
 def _partial_sums(X: da.Array, fn: Any) -> da.Array:
@@ -126,7 +127,7 @@ def _partial_sums(X: da.Array, fn: Any) -> da.Array:
     for j, (low, high) in enumerate(pairwise(edges)):
         own: Any = X.blocks[:, j]
         held = _held(fn.of_columns(low, high))
-        parts.append(own.map_blocks(_call, fn=held, dtype=np.float64, chunks=chunks, meta=meta))
+        parts.append(own.map_blocks(call, fn=held, dtype=np.float64, chunks=chunks, meta=meta))
     while len(parts) > 1:
         parts = [sum(parts[i + 1 : i + 8], parts[i]) for i in range(0, len(parts), 8)]
     total: da.Array = parts[0]
@@ -138,10 +139,6 @@ def _held(fn: RowFunction) -> Any:
     if pickled_bytes(fn) <= HELD_BYTES:
         return fn
     return delayed(fn, pure=False, traverse=False)
-
-
-def _call(part: Any, fn: RowFunction) -> Array:
-    return fn(part)
 
 
 def _frame_of(part: pd.DataFrame, fn: RowFunction, columns: Any, dtype: Any) -> Any:

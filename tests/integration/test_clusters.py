@@ -12,7 +12,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, wait
 from sklearn.tree import DecisionTreeRegressor
 
 import daskml_kit
@@ -65,6 +65,8 @@ def test_a_worker_imports_no_more_than_its_rounds_need():
             model.fit(rows, codes)
         (found,) = client.run(imported, ["daskml_kit", *heavy]).values()
         assert found == ["daskml_kit"]
+        wait(client.persist(Ridge().fit(X, Y).predict(rows)))  # Dask's task brings dask.array
+        assert list(client.run(imported, ["sklearn"]).values()) == [[]]
 
 
 BLOCKER = """
