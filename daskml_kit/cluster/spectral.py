@@ -20,6 +20,7 @@ from daskml_kit.cluster.ground import prepared, survey
 from daskml_kit.cluster.grouping import groups_for
 from daskml_kit.cluster.lloyd import Rule, Run, best, lloyd
 from daskml_kit.cluster.refining import sample_size
+from daskml_kit.cluster.started import check_verbose
 from daskml_kit.cluster.starts import Parallel, Random
 from daskml_kit.cluster.turning import axis_of, discretized, pivoted
 from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
@@ -286,6 +287,7 @@ class SpectralClustering(ClusterMixin, BlockEstimator):
             check_number("n_components", self.n_components, least=1, whole=True)
         for name in ("gamma", "degree"):
             check_number(name, getattr(self, name), least=0)
+        check_verbose(self.verbose)
         check_affinity(self.affinity)
         for name, (fits, words) in CHOICES.items():
             if not fits(getattr(self, name)):

@@ -41,7 +41,7 @@ def test_scikit_learn_conventions(estimator, check):
 
 def test_any_sparse_format_is_taken():
     """All that those two checks ask of other clusterings."""
-    rows, model = np.where(X > 0, X, 0.0), GaussianMixture(2, random_state=0)
+    rows, model = np.where(X > 0, X, 0.0), GaussianMixture(2, tol=10.0, random_state=0)
     right = clone(model).fit(rows)
     for name in ("csr", "csc", "coo", "lil", "dok", "bsr"):
         form = getattr(sparse, f"{name}_matrix" if name == "csr" else f"{name}_array")
@@ -179,7 +179,7 @@ def test_csr_is_fitted_as_the_same_rows_in_an_array(kind, init):
     csr, chunks = sparse.csr_matrix(rows), (7, 0, 193, 200)
     lazy = da.from_array(rows, chunks=(chunks, 4)).map_blocks(sparse.csr_array)
     how = {"covariance_type": kind, "init_params": init, "n_init": 2, "reg_covar": 1e-2}
-    model = GaussianMixture(3, **how, tol=1e-4, max_iter=300, random_state=0)
+    model = GaussianMixture(3, **how, tol=3e-2, random_state=0)
     whole = clone(model).fit(rows, sample_weight=weight)
     parts = clone(model).fit(lazy, sample_weight=weight)
     for found in (parts, clone(model).fit(csr, sample_weight=weight)):

@@ -169,6 +169,7 @@ def test_equal_eigenvalues_turn_nothing(client, assign_labels):
         ({"eigen_solver": "lapack"}, "eigen_solver must be None, 'arpack', 'lobpcg' or 'amg'"),
         ({"eigen_tol": -1.0}, "eigen_tol must be 'auto' or a number >= 0, got -1.0"),
         ({"kernel_params": [1]}, "kernel_params must be a dict or None"),
+        ({"verbose": "a"}, "verbose must be an int at least 0, or a bool, got 'a'"),
         ({"degree": -1}, "degree must be a number >= 0, got -1"),
         ({"n_landmarks": 0}, "n_landmarks must be an integer >= 1, got 0"),
         ({"gamma": -1}, "gamma must be a number >= 0, got -1"),
