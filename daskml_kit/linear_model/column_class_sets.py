@@ -89,10 +89,9 @@ def _look_chunk(block: Block, params: tuple[FloatArray, tuple[ClassLook, ...]]) 
 
 def _deviations(block: Block) -> FloatArray:
     """Of the columns, (d,): their size, for a choice between them."""
+    if not sparse.issparse(block.X):
+        return np.concatenate([np.zeros(0), *(X.std(axis=1) for _, X in tiles(block))])
     X: Any = block.X
-    if not sparse.issparse(X):
-        each = [X.std(axis=1) for _, X in tiles(block)]
-        return np.concatenate([np.zeros(0), *each])
     square, mean = np.ravel(X.multiply(X).mean(axis=1)), np.ravel(X.mean(axis=1))
     return np.asarray(np.sqrt(np.maximum(square - mean**2, 0.0)))
 

@@ -350,8 +350,9 @@ def _normal_chunk(block: Block, p: FloatArray) -> Normal:
         return Normal(*normal_product(block.X, p))
     if _compiled(block, p):
         product, largest = np.zeros(p.shape[::-1]), np.zeros(p.shape[1])
+        vectors = np.ascontiguousarray(p.T)
         for columns in _slices(block):
-            for k, own in enumerate(np.ascontiguousarray(p.T)):
+            for k, own in enumerate(vectors):
                 part, most = normal_product(block.X[columns], own)
                 product[k] += part
                 largest[k] = max(largest[k], most)
@@ -359,7 +360,7 @@ def _normal_chunk(block: Block, p: FloatArray) -> Normal:
     inner, product = np.zeros((block.n_rows, p.shape[1])), np.zeros(p.shape[::-1])
     for columns, X in tiles(block):
         inner[columns] = X @ p
-        product += (X.T @ inner[columns]).T if sparse.issparse(X) else inner[columns].T @ X
+        product += np.asarray(X.T @ inner[columns]).T
     return Normal(product.T, np.abs(inner).max(axis=0, initial=0.0))
 
 
@@ -367,8 +368,9 @@ def pulls(block: Block, gradients: FloatArray) -> FloatArray:
     """``X'G`` of gradients (n, n_outputs), (d, n_outputs): one read of the columns."""
     out = np.zeros((block.n_rows, gradients.shape[1]))
     if _compiled(block, gradients):
+        vectors = np.ascontiguousarray(gradients.T)
         for columns in _slices(block):
-            for k, own in enumerate(np.ascontiguousarray(gradients.T)):
+            for k, own in enumerate(vectors):
                 out[columns, k] = look_at_columns(block.X[columns], own).gradient
         return out
     for columns, X in tiles(block):
@@ -393,7 +395,8 @@ def tiles(block: Block) -> Iterator[tuple[slice, Any]]:
     A tile is there until the next one is asked for.
     """
     if sparse.issparse(block.X):
-        yield slice(0, block.n_rows), block.X
+        whole: Any = block.X
+        yield slice(0, block.n_rows), whole
         return
     step = max(1, TILE_VALUES // max(block.X.shape[1], 1))
     room = np.empty((min(step, block.n_rows), block.X.shape[1]))
