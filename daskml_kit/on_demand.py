@@ -2,7 +2,7 @@
 
 A worker imports the module of each function that a round brings, and with it the package around that
 module. If the package imported its estimators there and then, a worker would import scikit-learn, pandas and
-Dask's collections only to run a few kernels: three of the four seconds that its first fit took.
+Dask's collections only to run a few kernels: most of the four seconds that its first fit took.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def test_a_remote_cluster_by_its_address(tmp_path):
 
 
 def test_a_worker_imports_no_more_than_its_rounds_need():
-    """Three of the four seconds of a worker's first fit were imports of what it never used."""
+    """Most of the four seconds of a worker's first fit were imports of what it never used."""
     heavy = ["sklearn", "pandas", "pyarrow", "xarray", "dask.array", "dask.dataframe", "bokeh"]
     fresh = {"distributed.worker.multiprocessing-method": "spawn"}
     with dask.config.set(fresh), local_cluster(1) as client:
