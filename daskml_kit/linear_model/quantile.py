@@ -29,11 +29,12 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from scipy import optimize, sparse
+from scipy.sparse.linalg import splu
 
 from daskml_kit.base import check_flag, check_number
 from daskml_kit.exceptions import ConvergenceWarning, InvalidParameterError
-from daskml_kit.linear_model.centring import as_read
-from daskml_kit.linear_model.huber import least_squares_start, moved
+from daskml_kit.linear_model.centring import as_read, moments_of_few
+from daskml_kit.linear_model.huber import far_centre, least_squares_start, moved
 from daskml_kit.linear_model.least_squares import MOMENTS
 from daskml_kit.linear_model.objective import Finish, LinearObjective
 from daskml_kit.linear_model.regressor import LinearRegressor, check_strength
@@ -44,10 +45,14 @@ from daskml_kit.runtime.dataset import BlockDataset
 from daskml_kit.runtime.executor import Executor
 from daskml_kit.runtime.reduction import Reduction
 from daskml_kit.solvers import Newton, ProximalNewton, solve
-from daskml_kit.typing import ArrayLike, FloatArray
+from daskml_kit.typing import ArrayLike, FloatArray, Matrix
 
-MOST_FEATURES = 1000
-"""Above this the linear programs would hold the driver up for minutes."""
+GRAM_FEATURES = 1_000
+"""Most features for which the driver is sent their Gram matrix to begin with, where one linear program of all
+rows needs no beginning."""
+
+MOST_FEATURES = 5_000
+"""Most features of data of more rows than one linear program takes: Newton's Hessians are then 200 MB."""
 
 SHRINK = 0.2  # of the width, from one smoothed problem to the next
 MOST_ROUNDS = 40  # of linear programs; two or three are usual
@@ -88,7 +93,7 @@ class Band(NamedTuple):
 
     value: float
     n_rows: int
-    A: FloatArray
+    A: Matrix  # CSR of CSR blocks
     y: FloatArray
     s: FloatArray
     slope: FloatArray
@@ -123,10 +128,11 @@ def _band_of(how: _How, X: Any, y: FloatArray, s: FloatArray, w: FloatArray, hal
     rest = float(loss[~inside].sum())
     if len(near) > most:
         return _without_rows(Band(float(loss.sum()), len(near), *_no_rows(len(w)), slope, rest))
-    rows: Any = X[near]
-    rows = np.asarray(rows if isinstance(rows, np.ndarray) else rows.toarray(), dtype=np.float64)
+    rows: Any = X[near].astype(np.float64)
     if how.fit_intercept:
-        rows = np.column_stack([rows, np.ones(len(near))])
+        both: Any = [rows, np.ones((len(near), 1))]
+        is_dense = isinstance(rows, np.ndarray)
+        rows = np.hstack(both) if is_dense else sparse.hstack(both, format="csr")
     return Band(float(loss.sum()), len(near), rows, y[near], s[near], slope, rest)
 
 
@@ -140,16 +146,21 @@ def _without_rows(band: Band) -> Band:
 
 
 def _band_combine(a: Band, b: Band) -> Band:
-    both = Band(
-        a.value + b.value,
-        a.n_rows + b.n_rows,
-        np.concatenate([a.A, b.A]),
-        np.concatenate([a.y, b.y]),
-        np.concatenate([a.s, b.s]),
-        a.slope + b.slope,
-        a.rest + b.rest,
+    both = a._replace(
+        value=a.value + b.value,
+        n_rows=a.n_rows + b.n_rows,
+        slope=a.slope + b.slope,
+        rest=a.rest + b.rest,
     )
-    return both if both.n_rows <= band_rows(len(a.slope)) else _without_rows(both)
+    if both.n_rows > band_rows(len(a.slope)):
+        return _without_rows(both)
+    parts: Any = [a.A, b.A]
+    is_dense = all(isinstance(part, np.ndarray) for part in parts)
+    return both._replace(
+        A=np.concatenate(parts) if is_dense else sparse.vstack(parts, format="csr"),
+        y=np.concatenate([a.y, b.y]),
+        s=np.concatenate([a.s, b.s]),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,23 +176,29 @@ class BandProblem:
 
     def solve(self, radius: FloatArray) -> tuple[FloatArray, float, bool]:
         """Minimiser, the model's value there, and whether it is inside the box."""
-        band, (m, p) = self.band, self.band.A.shape
-        eye, free = sparse.eye_array(m, format="csr"), sparse.csr_array((m, p))
-        A_eq: Any = sparse.hstack([sparse.csr_array(band.A), free, eye, -eye], format="csr")
-        one, none = sparse.eye_array(p, format="csr"), sparse.csr_array((p, 2 * m))
-        A_ub: Any = sparse.vstack(
-            [sparse.hstack([one, -one, none]), sparse.hstack([-one, -one, none])], format="csr"
-        )
+        band, m = self.band, self.band.n_rows
+        # A penalised coefficient is a difference of two numbers of at least 0, in the box as it is.
+        split = np.flatnonzero(self.strengths)
+        low, high = self.centre - radius, self.centre + radius
+        A, eye = sparse.csc_array(band.A), sparse.eye_array(m, format="csc")
+        A_eq: Any = sparse.hstack([A, -A[:, split], eye, -eye], format="csc")
         cost = np.r_[
-            band.slope, self.strengths, self.quantile * band.s, (1.0 - self.quantile) * band.s
+            band.slope + self.strengths,
+            (self.strengths - band.slope)[split],
+            self.quantile * band.s,
+            (1.0 - self.quantile) * band.s,
         ]
-        box = np.column_stack([self.centre - radius, self.centre + radius])
-        bounds: Any = np.vstack([box, np.tile([0.0, np.inf], (p + 2 * m, 1))])
+        above = np.column_stack([low, high])
+        above[split] = np.maximum(above[split], 0.0)
+        below = np.maximum(np.column_stack([-high[split], -low[split]]), 0.0)
+        bounds: Any = np.vstack([above, below, np.tile([0.0, np.inf], (2 * m, 1))])
         how: Any = {"method": self.method, "options": self.options}
-        found = optimize.linprog(cost, A_ub, np.zeros(2 * p), A_eq, band.y, bounds, **how)
+        found = optimize.linprog(cost, None, None, A_eq, band.y, bounds, **how)
         if found.x is None:
             return self.centre, np.inf, False
-        w = self._at_the_vertex(found.x[:p])
+        w = found.x[: len(self.centre)].copy()
+        w[split] -= found.x[len(w) : len(w) + len(split)]
+        w = self._at_the_vertex(w)
         inside = bool(np.all(np.abs(w - self.centre) < 0.999 * radius))
         return w, self.value(w), inside
 
@@ -201,7 +218,14 @@ class BandProblem:
         if len(fitted) < kept.sum() or not kept.any():
             return w
         exact = np.zeros_like(w)
-        exact[kept] = np.linalg.lstsq(band.A[np.ix_(fitted, kept)], band.y[fitted])[0]
+        if isinstance(band.A, np.ndarray):
+            exact[kept] = np.linalg.lstsq(band.A[np.ix_(fitted, kept)], band.y[fitted])[0]
+        else:
+            basis: Any = sparse.csc_array(band.A[fitted][:, np.flatnonzero(kept)])
+            try:
+                exact[kept] = splu(basis).solve(band.y[fitted])
+            except RuntimeError:  # singular: as said below
+                return w
         # Not so where several rows that are fitted are equal, and do not determine a vertex.
         return exact if self.value(exact) <= self.value(w) * (1.0 + 1e-12) else w
 
@@ -239,8 +263,9 @@ class QuantileRegressor(LinearRegressor):
     -----
     One pass to load, one for the least-squares start, one a Newton step (some twenty), and two or three with
     linear programs. The driver takes at most ``1,000 + 20 (n_features + 1)`` rows at a time; data of no more
-    rows need no Newton step. At most 1,000 features. Where so many rows are equal that the band cannot be
-    made small, the smoothed solution is returned, with a warning.
+    rows need no Newton step, and may have any number of features; data of more rows at most 5,000. Sparse
+    rows stay CSR. Where so many rows are equal, or columns collinear, that no vertex can be told from the
+    others, the best coefficients that were found are returned, with a warning.
 
     References
     ----------
@@ -298,10 +323,12 @@ class QuantileRegressor(LinearRegressor):
         _check_method(self.solver, self.solver_options)
         with self._opened(X, y, sample_weight, target="values") as (data, executor):
             facts = data.facts
-            if facts.n_features > MOST_FEATURES:
+            width = facts.n_features + int(self.fit_intercept)
+            if facts.n_features > MOST_FEATURES and facts.n_rows > band_rows(width):
                 raise InvalidParameterError(
-                    f"QuantileRegressor solves linear programs of at most {MOST_FEATURES:,} features, got "
-                    f"{facts.n_features:,}. Select features first."
+                    f"QuantileRegressor takes at most {MOST_FEATURES:,} features of data of more than "
+                    f"{band_rows(width):,} rows, which no single linear program takes; got "
+                    f"{facts.n_rows:,} x {facts.n_features:,}. Select features first."
                 )
             w = self._solved(data, executor)
         self._keep(facts, w[None, : facts.n_features], w[facts.n_features :])
@@ -310,11 +337,14 @@ class QuantileRegressor(LinearRegressor):
     def _solved(self, data: BlockDataset, executor: Executor) -> FloatArray:
         facts = data.facts
         self.n_iter_ = 0
+        size = facts.n_features + int(self.fit_intercept)
+        strengths = np.full(size, self.alpha * facts.weight_sum)
+        strengths[facts.n_features :] = 0.0
+        if facts.n_features > GRAM_FEATURES and facts.n_rows <= band_rows(size):
+            return self._at_once(data, executor, strengths)
         total = executor.reduce(data, MOMENTS, None)
         start = least_squares_start(total, 0.0, self.fit_intercept)
         centre = None if facts.sparse else start.centre
-        strengths = np.full(len(start.coefs), self.alpha * facts.weight_sum)
-        strengths[facts.n_features :] = 0.0
         # What moves a prediction by about one: the units of the coefficients.
         off = total.mean_x if centre is None else total.mean_x - centre
         spread = np.sqrt(np.diag(total.xx) / facts.weight_sum + off**2)
@@ -324,6 +354,16 @@ class QuantileRegressor(LinearRegressor):
             width = max(start.scale, start.floor)
             w, half = self._smoothed(data, executor, w, width, strengths, centre)
         return moved(self._exact(data, executor, w, half, strengths, units, centre), centre, -1.0)
+
+    def _at_once(self, data: BlockDataset, executor: Executor, strengths: FloatArray) -> FloatArray:
+        """One linear program of all rows, which needs neither a start nor a box."""
+        centre = None
+        if self.fit_intercept and not data.facts.sparse:
+            few = moments_of_few(data, executor)
+            centre = far_centre(few.mean, few.square / (few.weight or 1.0))
+        zeros, units = np.zeros_like(strengths), np.ones_like(strengths)
+        w = self._exact(data, executor, zeros, np.inf, strengths, units, centre)
+        return moved(w, centre, -1.0)
 
     def _smoothed(
         self,
@@ -403,7 +443,8 @@ class QuantileRegressor(LinearRegressor):
             self.n_iter_ += 1
         warnings.warn(
             "The exact quantile was not certified: too many rows are equally near their prediction, as with "
-            "targets of few distinct values. The coefficients are the best that were found.",
+            "targets of few distinct values, or columns are collinear. The coefficients are the best that "
+            "were found.",
             ConvergenceWarning,
             stacklevel=3,
         )

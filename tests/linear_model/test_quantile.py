@@ -126,6 +126,30 @@ def test_on_a_cluster(client):
 def test_impossible_parameters_are_refused_by_name(parameters, message):
     with pytest.raises(InvalidParameterError, match=message):
         QuantileRegressor(**parameters).fit(X, Y)
-    wide = sparse.random_array((30, 1_001), density=0.1, rng=rng, format="csr")
-    with pytest.raises(InvalidParameterError, match=r"at most 1,000 features, got 1,001"):
-        QuantileRegressor().fit(wide, np.arange(30.0))
+
+
+def test_many_rows_of_too_many_features_are_refused(few_rows, monkeypatch):
+    monkeypatch.setattr(quantile, "MOST_FEATURES", 3)
+    with pytest.raises(
+        InvalidParameterError, match=r"at most 3 features .* than 65 rows.* got 901 x 4"
+    ):
+        QuantileRegressor().fit(X, Y)
+
+
+@pytest.mark.parametrize("kind", ["csr", "dense"])
+def test_wide_data_are_one_program_and_stay_sparse(monkeypatch, kind):
+    csr = sparse.random_array((60, 1_200), density=0.05, rng=np.random.default_rng(0), format="csr")
+    y = csr @ np.r_[np.full(5, 3.0), np.zeros(1_195)] + rng.normal(size=60)
+    theirs = reference.QuantileRegressor(alpha=0.005).fit(csr, y)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("densified")
+
+    monkeypatch.setattr(sparse.csr_array, "toarray", refuse) if kind == "csr" else None
+    ours = QuantileRegressor(alpha=0.005).fit(csr if kind == "csr" else csr.todense() + 1e7, y)
+    if kind == "csr":
+        np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-7)
+    assert [r["name"] for r in ours.history_][-2:] == ["band", "band"]
+    assert "moments" not in [r["name"] for r in ours.history_]
+    # Far columns are centred: 1e-8 of their distance is lost with each.
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-5)
