@@ -194,6 +194,8 @@ class RidgeCV(LinearRegressor):
         ``scoring`` its prediction.
     coef_ : ndarray of shape (n_features,) or (n_targets, n_features), of the dtype of X
     intercept_ : float or ndarray of shape (n_targets,)
+    n_iter_ : int or None
+        Steps of conjugate gradients, None where nothing iterates, as for :class:`Ridge` from moments.
     n_rounds_, n_passes_, history_ : see :class:`~daskml_kit.base.BlockEstimator`
 
     Notes
@@ -268,6 +270,7 @@ class RidgeCV(LinearRegressor):
         alphas = self._checked()
         self._refuse_rows_elsewhere(X)
         self.__dict__.pop("cv_results_", None)  # of the last fit
+        self.n_iter_: int | None = None
         how: dict[str, Any] = {"target": "values", "multi_output": True}
         way = way_of(X, many_fits=True)
         if way == "rows":
@@ -314,6 +317,7 @@ class RidgeCV(LinearRegressor):
         ]
         strengths = self._choose(facts, alphas, np.asarray(np.mean(scores, axis=0)))
         best = int(np.flatnonzero(alphas == strengths[0])[0])
+        self.n_iter_ = found.n_iter
         self._keep(facts, found.coefs[best], found.intercepts[best])
 
     def _choose(self, facts: DataFacts, alphas: FloatArray, scores: FloatArray) -> FloatArray:

@@ -67,6 +67,7 @@ class RidgeFolds(NamedTuple):
     spread: FloatArray  # (n_splits, n_targets) of y about its mean there, sums
     coefs: FloatArray  # (n_alphas, n_targets, d)
     intercepts: FloatArray  # (n_alphas, n_targets)
+    n_iter: int  # steps, a product for each fold that is not done
 
 
 def _weights(block: Block, cells: RowCells, members: Any) -> FloatArray:
@@ -296,7 +297,8 @@ def ridge_of_folds(
         ShiftedGradients(pull, alphas, max(float(own), ROUNDING * float(norm)))
         for pull, own, norm in zip(pulls, small, norms, strict=True)
     ]
-    for _ in range(MOST_STEPS):
+    n_iter = 0
+    while n_iter < MOST_STEPS:
         active = np.array([i for i, system in enumerate(systems) if not system.done], dtype=int)
         if not len(active):
             break
@@ -306,6 +308,7 @@ def ridge_of_folds(
         products = about_means(executor.reduce(data, PRODUCT, asked), of)
         for i, product in zip(active, products, strict=True):
             systems[i].step(product)
+        n_iter += 1
     _warn([system.reached for system in systems], alphas)
 
     coefs = np.array([s.w for s in systems]).reshape(n + 1, n_targets, len(alphas), -1)
@@ -314,7 +317,7 @@ def ridge_of_folds(
     flat = coefs[:n].reshape(n, len(alphas) * n_targets, -1).transpose(0, 2, 1)
     errors = executor.reduce(data, ERRORS, (splits.cells, tests, centre, flat, intercepts[:n]))
     free = mean_y[n] - coefs[n] @ mean_x[n]
-    return RidgeFolds(errors, sets.weight[n + 1 :], sets.squares[n + 1 :], coefs[n], free)
+    return RidgeFolds(errors, sets.weight[n + 1 :], sets.squares[n + 1 :], coefs[n], free, n_iter)
 
 
 def _warn(reached: list[bool], alphas: FloatArray) -> None:

@@ -66,7 +66,8 @@ def test_folds_are_those_of_moments(y, weight, how, monkeypatch):
         names = [r["name"] for r in model.history_]
         assert names[:3] == ["load", "folds-means", "folds-pull"]
         assert names[-1] == "score"
-        assert set(names[3:-1]) == {"folds-product"}
+        assert names[3:-1] == ["folds-product"] * model.n_iter_
+    assert exact.n_iter_ is None
     assert alone.n_passes_ == len(alone.history_) < 4 + 3 * D
 
 
