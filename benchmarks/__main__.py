@@ -16,6 +16,7 @@ NAMES = (
     "sparse_logistic",
     "solvers",
     "elastic_net_cv",
+    "glm",
     "wide",
     "kmeans",
     "kmeans_large",
