@@ -117,8 +117,8 @@ def _fit_clusters(X: Any) -> None:
 _ROOMS: dict[str, Callable[[Any], None]] = {
     "trees": _fit_trees,
     "linear models": _fit_linear_models,
-    "boosted trees": _fit_boosted_trees,
     "clusters": _fit_clusters,
+    "boosted trees": _fit_boosted_trees,
 }
 """Every estimator that runs kernels, one step each, the longest first."""
 
