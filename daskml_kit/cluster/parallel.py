@@ -16,6 +16,7 @@ from daskml_kit.cluster.refining import ROUGH_TOL, Points, rough_size, sample_of
 from daskml_kit.cluster.seeding import padded, seeded
 from daskml_kit.cluster.selection import Asked, Chosen, merged
 from daskml_kit.cluster.side_by_side import side_by_side
+from daskml_kit.cluster.swapping import swapped
 from daskml_kit.cluster.weighing import WEIGHED, Drawn, weighing
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.dataset import BlockDataset
@@ -62,6 +63,7 @@ class Parallel:
        independently                        w d^2(x, C) (:mod:`daskml_kit.cluster.closest`)
     7  w_c: points nearest to c             their weight, of all or of a sample: one pass
     8  recluster C into k                   k-means++ and Lloyd on the driver, the best of a few,
+                                            local search (:mod:`daskml_kit.cluster.swapping`),
                                             then Lloyd on a sample of ``n_sample`` rows
                                             (:mod:`daskml_kit.cluster.refining`)
     ======================================  =====================================================
@@ -221,7 +223,10 @@ def _draw_chunk(block: Block, draw: Draw) -> Chosen:
 def reclustered(
     points: FloatArray, weights: FloatArray, k: int, seed: int, purpose: str
 ) -> list[FloatArray]:
-    """k centres of weighted candidates: a few starts, each refined by a few steps, the best first."""
+    """k centres of weighted candidates: a few starts, each refined by a few steps, the best first.
+
+    The best of them goes through local search.
+    """
     kept = weights > 0  # a candidate that comes twice has its rows with the first of the two
     points, weights = points[kept], weights[kept]
     if len(points) <= k:
@@ -229,7 +234,11 @@ def reclustered(
     tries = min(TRIES, max(TRIES_WORK // (points.size * k), 1))
     starts = seeded(points, weights, k, seed, [f"{purpose}-{i}" for i in range(tries)])
     own = Points.of(points, weights)
-    return own.in_order([own.lloyd(one, REFINEMENTS, 0.0) for one in starts])
+    best, *rest = own.in_order([own.lloyd(one, REFINEMENTS, 0.0) for one in starts])
+    if k > 1:
+        moved = swapped(points, weights, best, seed, f"{purpose}-swap")
+        best = own.lloyd(moved.astype(points.dtype), REFINEMENTS, 0.0)
+    return own.in_order([best, *rest])
 
 
 __all__ = ["OVERSAMPLING", "ROUNDS", "Parallel", "reclustered"]
