@@ -35,10 +35,11 @@ class _Needed:
 
     def begin(self) -> None:
         with self.lock:
+            libraries = _libraries("scipy.linalg" in sys.modules).lib_controllers
             self.count += 1
             if self.count > 1:
                 return
-            for library in _libraries("scipy.linalg" in sys.modules).lib_controllers:
+            for library in libraries:
                 n_threads = library.num_threads
                 if n_threads != 1:
                     library.set_num_threads(1)

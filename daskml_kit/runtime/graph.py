@@ -438,9 +438,15 @@ def map_plan(sites: Sequence[Site], fn: Callable[[Bundle, Any], Bundle], params:
     pins: dict[Key, str] = {}
     for i, site in enumerate(sites):
         key = (name, i)
-        tasks[key] = Task(key, fn, site.handle, params)
+        tasks[key] = Task(key, mapped, fn, site.handle, params)
         pins[key] = site.worker
     return Plan(tasks, pins, list(tasks))
+
+
+def mapped(fn: Callable[[Bundle, Any], Bundle], bundle: Bundle, params: Any) -> Bundle:
+    """The task that makes another bundle of one."""
+    with one_thread():
+        return fn(bundle, params)
 
 
 def all_rows(lane: int, bundles: Sequence[Bundle]) -> Bundle:

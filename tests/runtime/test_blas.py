@@ -13,7 +13,7 @@ from threadpoolctl import OpenBLASController, threadpool_info, threadpool_limits
 
 import daskml_kit
 from daskml_kit.runtime.blas import one_thread
-from daskml_kit.runtime.block import Block
+from daskml_kit.runtime.block import Block, Bundle
 from daskml_kit.runtime.ingest import Spec
 from daskml_kit.runtime.opening import open_dataset
 from daskml_kit.runtime.reduction import Reduction
@@ -26,6 +26,11 @@ def threads() -> set[int]:
 def chunk(block: Block, params: None) -> set[int]:
     np.dot(np.ones((2, 2)), np.ones((2, 2)))
     return threads()
+
+
+def held(bundle: Bundle, params: None) -> Bundle:
+    assert threads() == {1}
+    return bundle
 
 
 @pytest.fixture(autouse=True)
@@ -103,5 +108,8 @@ def test_workers_that_no_nanny_started_hold_it(kind):
         data, executor = open_dataset(da.from_array(X, chunks=(100, -1)), spec=Spec())
         assert executor.reduce(data, SEEN, None) == {1}
         assert executor.fan(data, "seen", list, lambda _, __: threads(), [0, 1]) == [{1}, {1}]
+        mapped = executor.map(data, held, None)
+        assert executor.reduce(mapped, SEEN, None) == {1}  # none of the tasks has failed
+        mapped.release()
         data.release()
         executor.close()
