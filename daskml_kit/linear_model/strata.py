@@ -2,9 +2,9 @@
 
 Folds that share out each class (:class:`~sklearn.model_selection.StratifiedKFold`) follow from the number of
 rows of each class in each block, one small round: a block then knows which of a class's rows its own are.
-Shuffled ones are dealt in the order that scikit-learn's generator gives, which has to run over all rows: each
-worker runs it for itself, from its state of 2.5 kB, so the driver's work does not grow with the rows. A block
-keeps its codes in its scratch, and is not told again.
+Shuffled ones are dealt in the order that scikit-learn's generator gives, which has to run over all rows: it
+runs where a question is answered, from its state of 2.5 kB, so the driver's work does not grow with the rows.
+A block keeps its codes in its scratch, and is not told again.
 """
 
 from __future__ import annotations
@@ -39,16 +39,17 @@ class Deck:
     ----------
     edges : (n_classes, n_folds) as :class:`Strata` has them
     order : (n_classes,) classes in the order of their first rows
-    state : numpy.random.RandomState before the shuffle, left as it is
+    state : numpy.random.RandomState before the shuffle
+        A copy is kept: the user's own moves on, and whoever is told of the deck later must deal the same.
 
     Notes
     -----
-    A byte and 21 ns a row, on each worker, where the question that it came with is answered: once a fit, and
-    again wherever a bundle was spilled and has to be told its cells anew.
+    A byte and 21 ns a row for each copy that a question brings along, where that is answered: in the first
+    round of a fit, and again wherever a bundle was spilled and has to be told its cells anew.
     """
 
     def __init__(self, edges: IntArray, order: IntArray, state: np.random.RandomState) -> None:
-        self.edges, self.order, self.state = edges, order, state
+        self.edges, self.order, self.state = edges, order, copy.deepcopy(state)
         self._turn = threading.Lock()
         self._made: tuple[list[IntArray], np.random.RandomState] | None = None
 
@@ -100,6 +101,8 @@ class Strata:
 
     def codes(self, block: Block) -> IntArray | None:
         """The fold of each row; None for a block that was cut after the rows were counted."""
+        if not block.n_rows:  # counts know nothing of it, and need not
+            return np.zeros(0, dtype=np.int64)
         if block.start not in self.before:
             return None
         y, out = np.asarray(block.y), np.zeros(block.n_rows, dtype=np.int64)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.utils import check_random_state
 
 from daskml_kit.exceptions import InvalidParameterError
 from daskml_kit.linear_model import LogisticRegressionCV, logistic_cv
@@ -57,6 +58,19 @@ def test_strata_are_scikit_learns(y, n_folds, cuts):
         got = np.concatenate([codes_of(cells, block) for block in blocks])
         for fold, (_, test) in enumerate(cv.split(np.zeros(len(y)), y)):
             np.testing.assert_array_equal(np.flatnonzero(got == fold), test)
+        nothing = Block(np.zeros((0, 1)), y[:0], start=len(y))
+        assert codes_of(cells, nothing).tolist() == []
+
+
+@pytest.mark.parametrize("seed", [np.random.RandomState(3), None], ids=["own", "global"])
+def test_blocks_told_late_are_in_the_same_folds(seed):
+    """The fit moves the user's generator on, and then tells blocks that were spilled or moved again."""
+    (block,), counts = counted(np.arange(90) % 2, [0, 90])
+    cv = StratifiedKFold(3, shuffle=True, random_state=seed)
+    cells = folding(cv, None, lambda: counts).cells
+    first = codes_of(pickle.loads(pickle.dumps(cells)), block)
+    check_random_state(seed).random_sample(10)
+    np.testing.assert_array_equal(codes_of(pickle.loads(pickle.dumps(cells)), block), first)
 
 
 def test_a_shuffled_fit_moves_the_users_generator_as_scikit_learn_does():
