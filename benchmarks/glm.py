@@ -36,10 +36,14 @@ def objective(model: object, X: np.ndarray, y: np.ndarray) -> float:
 
 def resident(client: Client, *arrays: np.ndarray) -> list[da.Array]:
     """Persisted chunks of rows."""
-    n = len(arrays[0]) // N_CHUNKS
-    lazy = client.persist([da.from_array(a, chunks=(n, *a.shape[1:])) for a in arrays])
+    n, lazy = len(arrays[0]) // N_CHUNKS, []
+    for array in arrays:
+        parts = client.scatter([array[i : i + n] for i in range(0, len(array), n)])
+        shape = n, *array.shape[1:]
+        lazy.append(da.concatenate([da.from_delayed(p, shape, array.dtype) for p in parts]))
+    lazy = list(client.persist(lazy))
     wait(lazy)
-    return list(lazy)
+    return lazy
 
 
 def fits(client: Client) -> str:
