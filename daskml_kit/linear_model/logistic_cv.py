@@ -130,8 +130,9 @@ class LogisticRegressionCV(LogisticRegression):
         names but those that compare clusterings and "neg_max_error": of labels ("balanced_accuracy",
         "f1_macro", ...), of probabilities ("neg_log_loss", "neg_brier_score", "d2_log_loss_score", ...) and
         of the order of rows ("roc_auc", "roc_auc_ovr", "average_precision", ...), see
-        :mod:`daskml_kit.metrics.scorers`. Of two labels the last is the positive one. A function of your own
-        needs the rows in one place, and is refused.
+        :mod:`daskml_kit.metrics.scorers`. Of two labels the last is the positive one, but for
+        "average_precision", and for ``score``, it is 1 where that is a label; so it is in scikit-learn. A
+        function of your own needs the rows in one place, and is refused.
     dual, n_jobs, intercept_scaling, random_state
         As in scikit-learn, for their sake only; see :class:`~daskml_kit.linear_model.LogisticRegression`.
     penalty : {"l2", "l1", "elasticnet"}

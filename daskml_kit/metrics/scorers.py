@@ -93,9 +93,10 @@ class ByLabels:
     def of_labels(
         self, classes: Array, true: Array, guessed: Array, weight: Any, **more: Any
     ) -> float:
-        """The score of labels; of two the last is the positive one, unless ``how`` names another.
+        """The score of labels; of two the last is the positive one, unless it is named.
 
-        ``more``: keywords that hold where the function has them and ``how`` leaves them out.
+        ``more``: keywords that hold where the function has them and ``how`` leaves them out, such as
+        ``pos_label``.
         """
         known = inspect.signature(self.function).parameters
         how = {**{key: more[key] for key in more.keys() & known.keys()}, **self.how}
@@ -228,7 +229,7 @@ class ByRank:
     several : {"raise", "ovr", "ovo"}
         More than two classes: refused, each against the rest, or each against each other.
     average : {"macro", "weighted"}
-    positive : label or None for the last of two
+    positive : label; None for scikit-learn's default, see :meth:`own`
     """
 
     name: str

@@ -238,7 +238,9 @@ def score_of(scorer: Scorer, model: Any, X: Any, y: Any, sample_weight: Any = No
     classes = np.asarray(model.classes_)
     if isinstance(scorer, ByLabels):
         cells = label_cells(y, model.predict(X), sample_weight)
-        return scorer.of_labels(classes, *cells)
+        # The functions' own default, as scikit-learn's ``score`` has it; its folds name the last label.
+        positive: dict[str, Any] = {"pos_label": 1} if 1 in classes.tolist() else {}
+        return scorer.of_labels(classes, *cells, **positive)
     y, eta, weight = _columns(y, model.decision_function(X), sample_weight)
     if not isinstance(eta, da.Array):
         y, weight = compute(y, weight)

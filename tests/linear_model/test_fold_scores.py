@@ -89,10 +89,25 @@ def test_every_score_is_scikit_learns(kind, weight, monkeypatch):
     executor.close()
 
 
-def test_the_positive_label_is_scikit_learns():
-    one, two = np.array([1, 2]), np.array(["no", "yes"])
-    assert [scorer_of("average_precision").own(c) for c in (one, two)] == [0, 1]
-    assert [scorer_of("roc_auc").own(c) for c in (one, two)] == [1, 1]
+@pytest.mark.parametrize("labels", [(0, 1), (1, 2), (-1, 1), ("no", "yes")], ids=str)
+def test_the_positive_label_is_scikit_learns(labels):
+    """In folds the last, but for average precision; in ``score`` 1. Where theirs has none: the last."""
+    y = np.array(labels)[(codes == 1).astype(int)]
+    how = {"Cs": [0.01, 10.0], "cv": 3, "tol": 1e-6}
+    alike = {"l1_ratios": (0.0,), "use_legacy_attributes": False}
+    for scoring in ("f1", "average_precision"):
+        ours = LogisticRegressionCV(**how, scoring=scoring).fit(X, y)
+        theirs = reference.LogisticRegressionCV(**how, **alike, scoring=scoring)
+        if 1 in labels:
+            np.testing.assert_allclose(ours.scores_, theirs.fit(X, y).scores_, rtol=1e-4)
+            assert ours.score(X, y) == pytest.approx(theirs.score(X, y), rel=1e-4)
+        elif scoring == "f1":
+            np.testing.assert_allclose(ours.scores_, theirs.fit(X, y).scores_)
+            assert ours.score(X, y) == metrics.f1_score(y, ours.predict(X), pos_label="yes")
+        else:
+            theirs.fit(X, y == "yes")
+            np.testing.assert_allclose(ours.scores_, theirs.scores_, rtol=1e-4)
+            assert ours.score(X, y) == pytest.approx(theirs.score(X, y == "yes"), rel=1e-4)
 
 
 @pytest.mark.parametrize(
