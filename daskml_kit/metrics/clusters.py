@@ -260,20 +260,26 @@ def _opened(
     draws = _condensing if with_means else None
     data, executor = open_dataset(X, labels, None, spec=spec, draws=draws)
     try:
-        opened = Opened(data, executor)
-        if not 1 < opened.k < data.facts.n_rows:
-            raise InvalidDataError(
-                f"Number of labels is {opened.k}. Valid values are 2 to n_samples - 1 (inclusive)."
-            )
-        yield opened
+        _number_of_labels(data.facts)
+        yield Opened(data, executor)
     finally:
         data.release()
         executor.close()
 
 
-def _condensing(facts: DataFacts) -> Condensed:
+def _number_of_labels(facts: DataFacts) -> int:
+    """Refused where clusters cannot be compared: before anything of that number is made."""
     assert facts.classes is not None
     k = len(facts.classes)
+    if not 1 < k < facts.n_rows:
+        raise InvalidDataError(
+            f"Number of labels is {k}. Valid values are 2 to n_samples - 1 (inclusive)."
+        )
+    return k
+
+
+def _condensing(facts: DataFacts) -> Condensed:
+    k = _number_of_labels(facts)
     return Condensed(k, min(k / facts.n_rows, 1.0))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from unittest import mock
 
 import dask.array as da
 import dask.dataframe as dd
@@ -83,6 +84,10 @@ def test_one_pass_after_loading(client):
             ]
         assert sum(r.passes for r in run.rounds) == 2 * len(found)
         np.testing.assert_allclose(found, found[0], rtol=1e-9)
+    for lazy in (rows, rows.persist()):
+        with pytest.raises(InvalidDataError, match="Number of labels is 240"):
+            metrics.davies_bouldin_score(lazy, da.arange(240, chunks=labels.chunks))
+    del lazy
     wait_until(lambda: not ours(client))
 
 
@@ -186,6 +191,13 @@ def test_errors_say_what_to_do(monkeypatch):
     for labels in (np.zeros(12, int), np.arange(12)):
         with pytest.raises(InvalidDataError, match=r"Number of labels is \d+. Valid values are 2"):
             metrics.davies_bouldin_score(X[:12], labels)
+    with (
+        mock.patch.object(metrics.clusters, "_means", side_effect=AssertionError),
+        pytest.raises(InvalidDataError, match="Number of labels is 240"),
+    ):
+        metrics.simplified_silhouette_score(
+            X, X[:, 0]
+        )  # refused before there are 240 means a block
     with pytest.raises(InvalidParameterError, match=r"centers must have shape \(5, 3\)"):
         metrics.simplified_silhouette_score(X, LABELS, centers=np.ones((4, 3)))
     for score in (metrics.simplified_silhouette_score, metrics.davies_bouldin_score):
