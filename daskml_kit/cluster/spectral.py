@@ -268,7 +268,8 @@ class SpectralClustering(ClusterMixin, BlockEstimator):
             features, self.eigenvalues_ = self._found(
                 executor, data, landmarks.astype(np.float64), affinity
             )
-            self._features = features._replace(unit=self.assign_labels != "cluster_qr")
+            self._assigned = self.assign_labels
+            self._features = features._replace(unit=self._assigned != "cluster_qr")
             with executor.map(data, _mapped, self._features) as rows:
                 if self.assign_labels == "kmeans":
                     run = self._clustered(executor, rows, seed, in_memory)
@@ -346,10 +347,10 @@ class SpectralClustering(ClusterMixin, BlockEstimator):
         return np.ascontiguousarray(discretized(executor, rows, k, seed).T)
 
     def _labeller(self) -> Callable[[FloatArray], IntArray]:
-        """What gives coordinates their labels."""
-        if self.assign_labels == "kmeans":
+        """What gives coordinates their labels, as they were fitted."""
+        if self._assigned == "kmeans":
             return partial(_nearest, self.cluster_centers_)
-        either = self.assign_labels == "cluster_qr"
+        either = self._assigned == "cluster_qr"
         return partial(_along, self.cluster_centers_, either)
 
     @property

@@ -40,7 +40,8 @@ CANDIDATES = 256
 """Rows that come back from a round of pivots, of the longest rests: several pivots are among them."""
 
 BITS = 30
-"""Lengths are compared to so many: rows whose lengths differ by rounding are equal, the first is taken."""
+"""Lengths are compared to so many: rows whose lengths differ by rounding are equal, and the first is taken;
+but for one comparison in some millions, where the middle between two such numbers lies between them."""
 
 MAX_ITER, TOL = 20, 1e-12
 """Of :func:`discretized`: iterations, and the change of the objective, a row, that ends it."""

@@ -33,6 +33,8 @@ def test_circles_are_told_apart_as_by_scikit_learn(assign_labels):
     assert adjusted_rand_score(ours.labels_, theirs.labels_) == 1.0
     assert adjusted_rand_score(ours.labels_, INNER) == 1.0
     np.testing.assert_array_equal(ours.predict(CIRCLES), ours.labels_)
+    ours.set_params(assign_labels="kmeans" if assign_labels == "cluster_qr" else "cluster_qr")
+    np.testing.assert_array_equal(ours.predict(CIRCLES), ours.labels_)  # as it was fitted
     assert (ours.eigenvalues_ <= 1 + 1e-9).all()  # a normalised affinity's are at most 1
     new, which = make_circles(100, factor=0.4, noise=0.02, random_state=1)
     assert adjusted_rand_score(ours.predict(new), which) == 1.0
