@@ -47,7 +47,8 @@ class BisectingKMeans(StartedModel):
         - A callable is given ``(X, 2, random_state)`` with the rows of the cluster to split, in their order,
           as an array or CSR in this process, and returns two centres. Of a cluster of more rows than hold
           2,097,152 values (and more than 1,000) it is given so many of them, drawn without their weights.
-          Clusters that may be split next are handed to it, too, whether they come to be split or not.
+          Clusters that may be split next are handed to it, too, whether they come to be split or not. This
+          process holds no more rows than that at a time: more take further passes.
     n_init : int, default=1
         Runs for each split, in the same passes; the best is kept.
     random_state : int, RandomState or None
@@ -155,7 +156,9 @@ class BisectingKMeans(StartedModel):
                 how = replace(how, given=partial(_asked, self.init, data.facts))
             found = survey(executor, data, how.seed)
             with prepared(executor, data, found) as ground:
-                growth = Growth([ground.origin.astype(data.facts.dtype)], [ground.square], [0.0])
+                facts = data.facts
+                origin = ground.origin.astype(facts.dtype)
+                growth = Growth([origin], [ground.square], [0.0], [facts.n_rows])
                 wanted, inner = growth.wanted(int(self.n_clusters))
                 while wanted:
                     split(ground, growth, wanted, how)

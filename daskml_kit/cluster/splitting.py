@@ -191,6 +191,7 @@ class Growth:
     centers: list[FloatArray]
     costs: list[float]  # weighted squared distances of a node's rows to its centre
     scores: list[float]  # what the strategy compares
+    n_rows: list[int]  # of each node
     child: list[int] = field(default_factory=lambda: [-1])
 
     @property
@@ -256,7 +257,8 @@ def split(ground: Ground, growth: Growth, which: Sequence[int], how: Strategy) -
         ground.grid,
         sample_size(len(which), facts.n_rows, facts.n_features),
     )
-    halves = Halves() if how.given is None else steps.given(ground, how.given)
+    n_rows = [growth.n_rows[leaf] for leaf in which]
+    halves = Halves() if how.given is None else steps.given(ground, how.given, n_rows)
     while halves.final is None:
         halves = ground.executor.lead(ground.data, steps, halves)
     for k, leaf in enumerate(which):
@@ -281,7 +283,7 @@ Given: TypeAlias = "Callable[[Matrix, np.random.RandomState], FloatArray]"
 
 
 def most_given(n_features: int) -> int:
-    """Rows of a cluster that a caller's start is handed at most: the driver holds them, all that are split.
+    """Rows that a caller's start is handed at most, and that the driver holds at a time.
 
     Examples
     --------
@@ -289,6 +291,25 @@ def most_given(n_features: int) -> int:
     (104857, 1000)
     """
     return max(SAMPLE_VALUES // n_features, ROWS_EACH)
+
+
+def groups_of(sizes: Sequence[int], most: int) -> list[list[int]]:
+    """Places of numbers that follow each other and sum up to at most ``most``; a larger number is alone.
+
+    Examples
+    --------
+    >>> groups_of([5, 2, 1, 1, 9], 4)
+    [[0], [1, 2, 3], [4]]
+    """
+    groups: list[list[int]] = []
+    total = 0
+    for place, size in enumerate(sizes):
+        total += size
+        if not groups or total > most:
+            groups.append([])
+            total = size
+        groups[-1].append(place)
+    return groups
 
 
 class Halves(NamedTuple):
@@ -313,23 +334,37 @@ class Steps:
     grid: Grid
     n_sample: int  # rows of each leaf on which its split begins
 
-    def given(self, ground: Ground, start: Given) -> Halves:
-        """Runs that begin where the caller says: one pass. The caller's code runs here, on the driver."""
-        facts, name = ground.data.facts, f"bisect-given-{len(self.tree.centers)}"
-        drawing = Drawing(self.tree, self.slot, self.how.seed, name, alike=True)
-        size = most_given(facts.n_features)
-        drawn = ground.executor.reduce(ground.data, draw(size), drawing)
-        runs = []
+    def given(self, ground: Ground, start: Given, n_rows: Sequence[int]) -> Halves:
+        """Runs that begin where the caller says; the caller's code runs here, on the driver.
+
+        One pass for as many leaves, which have ``n_rows``, as :func:`most_given` holds the rows of.
+        """
+        name = f"bisect-given-{len(self.tree.centers)}"
+        size = most_given(ground.data.facts.n_features)
+        pairs: list[list[FloatArray]] = []
+        for group in groups_of([min(own, size) for own in n_rows], size):
+            leaves, slot = [self.which[k] for k in group], np.full_like(self.slot, -1)
+            slot[leaves] = np.arange(len(leaves))
+            drawing = Drawing(self.tree, slot, self.how.seed, name, alike=True)
+            drawn = ground.executor.reduce(ground.data, draw(size), drawing)
+            pairs += [
+                self._given(ground, start, f"{name}-{leaf}", leaf, one)
+                for leaf, one in zip(leaves, drawn, strict=True)
+            ]
+        return Halves(tuple(tuple(map(Run, own)) for own in zip(*pairs, strict=True)))
+
+    def _given(
+        self, ground: Ground, start: Given, name: str, leaf: int, drawn: Chosen
+    ) -> list[FloatArray]:
+        """Each run's pair (2, d) for a leaf of which these rows were drawn."""
+        points = ground.moved_back(drawn.points[np.argsort(drawn.rows)])
+        rows = sparse.csr_matrix(points) if ground.data.facts.sparse else points
+        pairs = []
         for run in range(self.how.n_runs):
-            pairs = []
-            for leaf, one in zip(self.which, drawn, strict=True):
-                points = ground.moved_back(one.points[np.argsort(one.rows)])
-                draws = generator(self.how.seed, f"{name}-{leaf}-{run}").integers(2**31)
-                rows = sparse.csr_matrix(points) if facts.sparse else points
-                pair = start(rows, np.random.RandomState(draws)) if len(points) > 1 else points
-                pairs.append(_two(ground.moved(pair), self.tree.centers[leaf]))
-            runs.append(tuple(Run(pair) for pair in pairs))
-        return Halves(tuple(runs))
+            draws = generator(self.how.seed, f"{name}-{run}").integers(2**31)
+            pair = start(rows, np.random.RandomState(draws)) if len(points) > 1 else points
+            pairs.append(_two(ground.moved(pair), self.tree.centers[leaf]))
+        return pairs
 
     def __call__(
         self, executor: Executor, data: BlockDataset, halves: Halves, go_on: Callable[[], bool]
@@ -508,6 +543,7 @@ def _append(
     growth.centers += list(runs[best][k].centers)
     growth.costs += final[best].costs[own].tolist()
     growth.scores += scores
+    growth.n_rows += final[best].n_rows[own].astype(int).tolist()
     growth.child += [-1, -1]
 
 

@@ -14,7 +14,7 @@ from sklearn.utils import check_array
 from daskml_kit.cluster.centroids import CentroidModel
 from daskml_kit.cluster.refining import sample_size
 from daskml_kit.cluster.starts import Given, Parallel, Random, Sampled, Start
-from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
+from daskml_kit.exceptions import InvalidDataError, InvalidParameterError, as_ours
 from daskml_kit.runtime.ingest import DataFacts
 from daskml_kit.runtime.random import generator
 from daskml_kit.typing import ArrayLike, FloatArray
@@ -123,7 +123,8 @@ def check_count(name: str, value: Any, also: str = "") -> None:
 
 def as_start(centers: ArrayLike, k: int, facts: DataFacts) -> FloatArray:
     """The caller's centres, checked."""
-    out: FloatArray = check_array(centers, dtype=facts.dtype, order="C", input_name="init")
+    with as_ours(f"init must be, or return, finite centers of shape ({k}, {facts.n_features})."):
+        out: FloatArray = check_array(centers, dtype=facts.dtype, order="C", input_name="init")
     if out.shape[0] != k:
         raise InvalidDataError(
             f"The shape of the initial centers {out.shape} does not match the number of clusters {k}. "

@@ -12,8 +12,9 @@ from sklearn.datasets import load_digits, make_blobs
 from sklearn.metrics import adjusted_rand_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from daskml_kit.cluster import BisectingKMeans, splitting
-from daskml_kit.exceptions import InvalidParameterError
+from daskml_kit.cluster import BisectingKMeans, KMeans, splitting
+from daskml_kit.exceptions import InvalidDataError, InvalidParameterError
+from daskml_kit.runtime.local import LocalExecutor
 from tests.cluster.data import grid_blobs, row_weights
 
 BLOBS = grid_blobs(600, 4, 6)
@@ -170,9 +171,20 @@ def test_a_callable_is_given_the_rows_of_a_cluster(form, monkeypatch):
     found = clone(model).fit(lazy)
     np.testing.assert_array_equal(found.cluster_centers_, ours.cluster_centers_)
     seen.clear()
-    monkeypatch.setattr(splitting, "most_given", lambda _: 50)
-    clone(model).fit(lazy)
-    assert max(X.shape[0] for X in seen) == 50
+    reduce, brought = LocalExecutor.reduce, []
+
+    def counted(self, data, reduction, params, **how):
+        total = reduce(self, data, reduction, params, **how)
+        if reduction.name == "bisect-draw":
+            brought.append(sum(len(one.points) for one in total))
+        return total
+
+    monkeypatch.setattr(LocalExecutor, "reduce", counted)
+    monkeypatch.setattr(splitting, "most_given", lambda _: 250)
+    clone(model).set_params(n_clusters=12, n_init=2).fit(lazy)
+    assert max(X.shape[0] for X in seen) == max(brought) == 250  # of all clusters at a time
+    assert sum(X.shape[0] for X in seen) == 2 * sum(brought)
+    assert len(seen) > 2 * len(brought)  # small ones share a pass
 
 
 @pytest.mark.parametrize(
@@ -180,12 +192,14 @@ def test_a_callable_is_given_the_rows_of_a_cluster(form, monkeypatch):
     [
         (BLOBS[:3], r"initial centers \(3, 4\) does not match the number of clusters 2"),
         (BLOBS[:2, :3], r"initial centers \(2, 3\) does not match the number of features"),
-        (np.full((2, 4), np.nan), "NaN"),
+        (np.full((2, 4), np.nan), r"(?s)contains NaN.*init must be, or return, .* shape \(2, 4\)"),
+        (None, r"(?s)Expected 2D array.*init must be, or return, .* shape \(2, 4\)"),
     ],
 )
 def test_what_a_callable_returns_is_checked(centers, message):
-    with pytest.raises(ValueError, match=message):
-        BisectingKMeans(3, init=lambda X, k, random_state: centers).fit(BLOBS)
+    for kind in (BisectingKMeans, KMeans):
+        with pytest.raises(InvalidDataError, match=message):
+            kind(n_clusters=2, init=lambda X, k, random_state: centers).fit(BLOBS)
 
 
 @pytest.mark.cluster
