@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -31,7 +31,13 @@ from daskml_kit.kernels.class_descent import descend_classes
 from daskml_kit.linear_model.column_classes import ClassProblem
 from daskml_kit.linear_model.column_problem import ROUNDING, STILL, ByColumns
 from daskml_kit.linear_model.column_rounds import pulls, tiles
-from daskml_kit.linear_model.column_sets import FIRST, gathered, most_columns, solved_on_sets
+from daskml_kit.linear_model.column_sets import (
+    FIRST,
+    foremost,
+    gathered,
+    most_columns,
+    solved_on_sets,
+)
 from daskml_kit.runtime.block import Block
 from daskml_kit.runtime.columns import ColumnDataset
 from daskml_kit.runtime.executor import Executor
@@ -53,15 +59,18 @@ class ClassLook(NamedTuple):
     ----------
     at, values : the columns in use, and their coefficients (n_used, n_outputs)
     strengths : of the problem
-    lead : the strength that columns to be named exceed
-    wanted : how many of them
+    lead : strength of the next problem on a path, whose columns are to be named too; None for none
+    wanted : how many columns to name
     """
 
     at: IntArray
     values: FloatArray
     strengths: tuple[float, float]
-    lead: float
+    lead: float | None
     wanted: int
+
+
+Leaders: TypeAlias = "tuple[IntArray, FloatArray]"
 
 
 class Seen(NamedTuple):
@@ -70,7 +79,8 @@ class Seen(NamedTuple):
     largest: float  # component of X'theta, theta = -gradient
     excess: float  # sum of squares of what components of X'theta exceed l1 by
     violation: float  # largest component of the smallest subgradient
-    leaders: tuple[IntArray, FloatArray]  # unused columns, and how far they exceed the lead
+    leaders: Leaders  # unused columns, and how far they exceed l1, in units of the column
+    ahead: Leaders | None  # the same of the lead
 
 
 def _look_chunk(block: Block, params: tuple[FloatArray, tuple[ClassLook, ...]]) -> tuple[Seen, ...]:
@@ -102,17 +112,23 @@ def _seen(block: Block, pull: FloatArray, look: ClassLook, size: FloatArray) -> 
     w = np.zeros_like(pull)
     w[look.at[own] - block.start] = look.values[own]
     reach = np.abs(pull)
-    over = reach.max(axis=1, initial=0.0) - look.lead
-    over[(w != 0).any(axis=1) | (size == 0)] = 0.0
-    over = np.divide(over, size, out=np.zeros_like(over), where=over > 0)
-    best = np.argsort(-over, kind="stable")[: look.wanted]
-    best = np.sort(best[over[best] > 0])
+    most = reach.max(axis=1, initial=0.0)
+    most[(w != 0).any(axis=1) | (size == 0)] = 0.0
     return Seen(
         float(reach.max(initial=0.0)),
         float(np.sum(np.maximum(reach - l1, 0.0) ** 2)),
         violation(w, pull, look.strengths),
-        (block.start + best, over[best]),
+        _leaders(block, most, size, l1, look.wanted),
+        None if look.lead is None else _leaders(block, most, size, look.lead, look.wanted),
     )
+
+
+def _leaders(block: Block, most: FloatArray, size: FloatArray, l1: float, wanted: int) -> Leaders:
+    """The columns whose largest component exceeds ``l1`` most, at most so many as are wanted."""
+    some = np.flatnonzero(most > l1)
+    over = (most[some] - l1) / size[some]
+    best = np.sort(np.argsort(-over, kind="stable")[:wanted])
+    return block.start + some[best], over[best]
 
 
 def violation(w: FloatArray, pull: FloatArray, strengths: tuple[float, float]) -> float:
@@ -129,13 +145,15 @@ def _look_combine(a: tuple[Seen, ...], b: tuple[Seen, ...]) -> tuple[Seen, ...]:
             max(p.largest, q.largest),
             p.excess + q.excess,
             max(p.violation, q.violation),
-            (
-                np.concatenate([p.leaders[0], q.leaders[0]]),
-                np.concatenate([p.leaders[1], q.leaders[1]]),
-            ),
+            _both(p.leaders, q.leaders),
+            None if p.ahead is None or q.ahead is None else _both(p.ahead, q.ahead),
         )
         for p, q in zip(a, b, strict=True)
     )
+
+
+def _both(a: Leaders, b: Leaders) -> Leaders:
+    return np.concatenate([a[0], b[0]]), np.concatenate([a[1], b[1]])
 
 
 LOOK: Reduction[Any, tuple[Seen, ...], tuple[Seen, ...]] = Reduction(
@@ -237,12 +255,12 @@ class ClassFit:
     ----------
     problem : with l1
     point : where it is
-    lead : strength that columns for the next set exceed, that of the next penalty along a path
+    lead : strength of the next penalty along a path, None for none
     """
 
     problem: ClassProblem
     point: ClassPoint
-    lead: float
+    lead: float | None = None
     size: int = FIRST
     best_dual: float = -np.inf
     gap: float = np.inf
@@ -265,8 +283,8 @@ class ClassFit:
 
     def chosen(self, seen: Seen, most: int) -> IntArray:
         """The columns in use, and those that violate optimality most; half of each where room is short."""
-        at, over = seen.leaders
-        best = at[np.lexsort((at, -over))[: self.size]]
+        named = [seen.leaders] if seen.ahead is None else [seen.leaders, seen.ahead]
+        best = foremost(named, self.size)
         used = np.flatnonzero(self.point.w.any(axis=1))
         if len(best) + len(used) > most:
             best = best[: max(most // 2, most - len(used))]
@@ -352,7 +370,7 @@ def solve_classes_by_columns(
     if warm is not None:
         w, v = warm, executor.reduce(data, STARTING_PRODUCTS, None)
     point = point_at(problem, w, v, problem.no_intercept())
-    fit = ClassFit(problem, point, problem.strengths[0])
+    fit = ClassFit(problem, point)
     converged = False
     while not converged and fit.looks < max_iter:
         seen = look_at(data, executor, [fit])

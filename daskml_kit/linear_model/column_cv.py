@@ -7,7 +7,9 @@ zero, and the predictions of its test rows are part of every product. So no roun
     all columns, a gradient a fold          a working set a fold
     gaps, leaders of the next penalty  -->  their solutions and products  -->  all columns ...
 
-The look that finds a fold at its minimum also names the columns that the next penalty violates most.
+The look that finds a fold at its minimum also names the columns that violate the next penalty most. Those of
+its own come first as long as there are any: where the next penalty is much less, so many columns violate it
+that they would crowd out the few that a fold still lacks.
 
 References
 ----------
@@ -67,11 +69,11 @@ class _Fold:
         return self.model == len(self.penalties)
 
     def question(self, oldest: int) -> Ask:
-        """A look at all columns; leaders are those of the next penalty, should this one be done."""
-        after = self.penalties[min(self.model + 1, len(self.penalties) - 1)]
+        """A look at all columns; those of the next penalty are named too, should this one be done."""
+        after = self.penalties[self.model + 1 :]
         self.solve.told = (slice_of(self.point.w, 0, len(self.point.w)),)
         ask = self.solve.question(self.point, max_sweeps=0, wanted=self.size)
-        return ask._replace(oldest=oldest, lead=after[0])
+        return ask._replace(oldest=oldest, lead=after[0][0] if after else None)
 
     def heard(self, answer: Answer) -> bool:
         """Go on to the next penalty where this one is done; whether that is so."""
@@ -210,10 +212,11 @@ class ColumnPaths:
         answers = self.executor.reduce(self.data, SEVERAL, asks)
         chosen: list[tuple[_Fold, IntArray]] = []
         for fold, answer in zip(active, answers, strict=True):
-            fold.heard(answer)
+            went_on = fold.heard(answer)
             if fold.done:
                 continue
-            columns = working_set(fold.point, answer, fold.size)
+            named = [answer.ahead] if went_on else [answer.leaders, answer.ahead]
+            columns = working_set(fold.point, named, fold.size)
             if len(columns) > most_columns(self.data):
                 self._descended(fold)
             elif len(columns):

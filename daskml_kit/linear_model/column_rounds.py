@@ -64,7 +64,7 @@ class Ask(NamedTuple):
     screen : (scale, radius) of the dual ball around the last round's gradient, or None
     max_sweeps, enough : of the local descent; without sweeps there is no proposal
     wanted : how many unused columns to name that the objective would gain most from
-    lead : the strength that these exceed, None for that of the problem
+    lead : strength of the next problem on a path, whose columns are to be named too; None for none
     oldest : the first solve that has not ended, None for this one
     """
 
@@ -101,12 +101,13 @@ class Answer(NamedTuple):
     leaders: tuple[
         Slice, ...
     ]  # of unused columns, how far X'theta exceeds l1, in units of the column
+    ahead: tuple[Slice, ...]  # the same of the lead
     forgotten: tuple[tuple[int, int], ...]  # first column and number of columns
     kept: int  # columns that were not screened out: what the round has read
 
 
 def _nothing(forgotten: tuple[tuple[int, int], ...]) -> Answer:
-    return Answer(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, (), (), forgotten, 0)
+    return Answer(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, (), (), (), forgotten, 0)
 
 
 class _Memory:
@@ -204,7 +205,8 @@ def _answer(block: Block, ask: Ask, memory: _Memory) -> Answer:
         largest=float(reach.max(initial=0.0)),
         excess=float(np.sum(np.maximum(reach - l1, 0.0) ** 2)),
         violation=_violation(memory.point[kept], pull, ask),
-        leaders=_leaders(block, ask, memory, kept),
+        leaders=_leaders(block, ask, memory, kept, l1),
+        ahead=() if ask.lead is None else _leaders(block, ask, memory, kept, ask.lead),
         kept=len(kept),
     )
 
@@ -258,18 +260,19 @@ def _violation(w: FloatArray, pull: FloatArray, ask: Ask) -> float:
     return float(np.where(w == 0, at_zero, off).max(initial=0.0))
 
 
-def _leaders(block: Block, ask: Ask, memory: _Memory, kept: IntArray) -> tuple[Slice, ...]:
-    """The unused columns that violate optimality most, at most so many as are wanted."""
+def _leaders(
+    block: Block, ask: Ask, memory: _Memory, kept: IntArray, l1: float
+) -> tuple[Slice, ...]:
+    """The unused columns that violate optimality at ``l1`` most, at most so many as are wanted."""
     assert memory.pull is not None
     assert memory.norms is not None
     unused = kept[(memory.point[kept] == 0) & (memory.norms[kept] > 0)]
     if not ask.wanted or not len(unused):
         return ()
     pull = memory.pull[unused]
-    lead = ask.strengths[0] if ask.lead is None else ask.lead
-    over = ((pull if ask.positive else np.abs(pull)) - lead) / memory.norms[unused]
-    best = np.argsort(-over, kind="stable")[: ask.wanted]
-    best = np.sort(best[over[best] > 0])
+    over = ((pull if ask.positive else np.abs(pull)) - l1) / memory.norms[unused]
+    some = np.flatnonzero(over > 0)
+    best = np.sort(some[np.argsort(-over[some], kind="stable")[: ask.wanted]])
     return (Slice(block.start, block.n_rows, unused[best], over[best]),)
 
 
@@ -300,6 +303,7 @@ def _combine(a: Answer, b: Answer) -> Answer:
         violation=max(a.violation, b.violation),
         moved=a.moved + b.moved,
         leaders=a.leaders + b.leaders,
+        ahead=a.ahead + b.ahead,
         forgotten=a.forgotten + b.forgotten,
         kept=a.kept + b.kept,
     )

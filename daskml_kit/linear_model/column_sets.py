@@ -30,7 +30,7 @@ import numpy as np
 from daskml_kit.kernels.column_descent import columns_product
 from daskml_kit.linear_model.column_blocks import MAX_SWEEPS, Point, Solve, slice_of
 from daskml_kit.linear_model.column_problem import ROUNDING, STILL, ByColumns, Problem
-from daskml_kit.linear_model.column_rounds import Answer
+from daskml_kit.linear_model.column_rounds import Answer, Slice
 from daskml_kit.runtime.block import Block, Bundle, stacked
 from daskml_kit.runtime.columns import ColumnDataset
 from daskml_kit.runtime.dataset import BundleRef
@@ -179,7 +179,7 @@ def solve_sparse_by_columns(
         if enough or still == STILL or answer.violation <= gradient_tol:
             return ByColumns(point.w, point.b, gap, solve.version, True)
         solve.look_at(point.value - dual, scale)
-        chosen = working_set(point, answer, size)
+        chosen = working_set(point, [answer.leaders], size)
         if len(chosen) > most_columns(data) or not len(chosen):
             solve.told = (slice_of(point.w, 0, len(point.w)),)
             return solve.run(point, max_iter, gap_tol, gradient_tol, MAX_SWEEPS)
@@ -198,12 +198,39 @@ def most_columns(data: ColumnDataset) -> int:
     return int(min(MOST_BYTES, largest) / column)
 
 
-def working_set(point: Point, answer: Answer, size: int) -> IntArray:
-    """The columns in use, and the ``size`` that violate optimality most."""
-    at = np.concatenate([s.start + s.at for s in answer.leaders] or [np.zeros(0, int)])
-    over = np.concatenate([s.values for s in answer.leaders] or [np.zeros(0)])
-    best = at[np.lexsort((at, -over))[:size]]
-    return np.union1d(np.flatnonzero(point.w), best)
+def working_set(point: Point, named: Sequence[Sequence[Slice]], size: int) -> IntArray:
+    """The columns in use, and ``size`` of those that are named, as :func:`foremost` has them."""
+    pairs = [
+        (
+            np.concatenate([s.start + s.at for s in slices] or [np.zeros(0, int)]),
+            np.concatenate([s.values for s in slices] or [np.zeros(0)]),
+        )
+        for slices in named
+    ]
+    return np.union1d(np.flatnonzero(point.w), foremost(pairs, size))
+
+
+def foremost(named: Sequence[tuple[IntArray, FloatArray]], size: int) -> IntArray:
+    """The first ``size`` of some columns.
+
+    Parameters
+    ----------
+    named : (columns, how far they violate optimality) of one penalty after another
+        Those of the first penalty come first, however far others violate theirs.
+
+    Examples
+    --------
+    >>> own = np.array([3, 1]), np.array([0.1, 0.2])
+    >>> ahead = np.array([1, 3, 7, 8]), np.array([9.0, 5.0, 4.0, 6.0])
+    >>> foremost([own, ahead], 3).tolist()
+    [1, 3, 8]
+    """
+    chosen = np.zeros(0, dtype=np.int64)
+    for at, over in named:
+        ranked = at[np.lexsort((at, -over))]
+        more = ranked[~np.isin(ranked, chosen)][: size - len(chosen)]
+        chosen = np.concatenate([chosen, more])
+    return chosen
 
 
 def _on_the_set(
@@ -243,6 +270,7 @@ def point_of(solve: Solve, found: Solved) -> Point:
 
 __all__ = [
     "FIRST",
+    "foremost",
     "gathered",
     "most_columns",
     "point_of",

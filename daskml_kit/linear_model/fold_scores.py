@@ -96,9 +96,19 @@ def _test(candidates: Candidates, block: Block, codes: IntArray, every: int, fol
     y = np.asarray(block.y)[rows]
     weight = None if block.weight is None else np.asarray(block.weight)[rows]
     if weight is not None and candidates.class_weights is not None:
-        own = candidates.class_weights[y]
-        weight = np.divide(weight, own, out=np.zeros(len(weight)), where=own > 0)
+        weight = unshared(weight, candidates.class_weights[y])
     return HeldOut(block.X[rows], y, weight)
+
+
+def unshared(weight: FloatArray, shares: FloatArray) -> FloatArray:
+    """Weights of rows, (n,), without those of their classes; zero where a class weighs nothing.
+
+    Examples
+    --------
+    >>> unshared(np.array([3.0, 0.0]), np.array([1.5, 0.0]))
+    array([2., 0.])
+    """
+    return np.divide(weight, shares, out=np.zeros(len(weight)), where=shares > 0)
 
 
 # ---------------------------------------------------------------- sums
@@ -214,4 +224,4 @@ def _each(
         yield scorer.column(k, classes, rows.y, np.ascontiguousarray(scores[:, k]), rows.weight)
 
 
-__all__ = ["Candidates", "fold_scores"]
+__all__ = ["Candidates", "fold_scores", "unshared"]

@@ -44,6 +44,7 @@ from daskml_kit.linear_model.column_ridge import (
     side_by_side,
 )
 from daskml_kit.linear_model.column_sets import FIRST
+from daskml_kit.linear_model.fold_scores import unshared
 from daskml_kit.linear_model.folds import refuse_weightless
 from daskml_kit.linear_model.logistic_by_columns import classes_of
 from daskml_kit.linear_model.strata import Strata, codes_of, counts_of, folding
@@ -113,7 +114,7 @@ class ColumnFolds:
     def _given(self) -> FloatArray:
         """Weights of the rows without those of their classes, which scores don't count."""
         shares = self.model._class_weights(self.facts)
-        return self.weight if shares is None else self.weight / shares[self.codes]
+        return self.weight if shares is None else unshared(self.weight, shares[self.codes])
 
     def _split(self) -> list[_Fold]:
         n_classes = len(self.classes)
@@ -218,9 +219,8 @@ class ColumnFolds:
         paths = [_Path(self, fold, ratio) for fold in self.folds]
         while active := [path for path in paths if not path.done]:
             seen = look_at(self.data, self.executor, [path.fit for path in active])
-            for path, own in zip(active, seen, strict=True):
-                path.heard(own)
-            going = [(p, own) for p, own in zip(active, seen, strict=True) if not p.done]
+            told = [path.heard(own) for path, own in zip(active, seen, strict=True)]
+            going = [(p, own) for p, own in zip(active, told, strict=True) if not p.done]
             if going:
                 fits, last = [p.fit for p, _ in going], [own for _, own in going]
                 step_on_sets(self.data, self.executor, fits, last, float(self.model.tol))
@@ -263,27 +263,28 @@ class _Path:
         """Whether all penalties are."""
         return len(self.ended) == len(self.folds.model.Cs_)
 
-    def _lead(self) -> float:
-        """Columns are named that exceed this penalty or the next, whichever is less."""
-        Cs = self.folds.model.Cs_
-        at = [min(len(self.ended) + i, len(Cs) - 1) for i in (0, 1)]
-        return min(self.problem(i).strengths[0] for i in at)
+    def _lead(self) -> float | None:
+        """Strength of the next penalty."""
+        after = len(self.ended) + 1
+        return self.problem(after).strengths[0] if after < len(self.folds.model.Cs_) else None
 
-    def heard(self, seen: Seen) -> None:
-        """Go on to the next penalty where this one is done."""
+    def heard(self, seen: Seen) -> Seen:
+        """Go on to the next penalty where this one is done; what was seen, of that penalty."""
         model, fit = self.folds.model, self.fit
         there = fit.heard(seen, float(model.tol))
         if not there and fit.looks < model.max_iter:
-            return
+            return seen
         point = fit.point
         score = self.folds.score(self.fold, point.v + point.b)
         self.ended.append(Ended(point.w, point.b, score, fit.looks, there))
         if self.done:
-            return
+            return seen
+        assert seen.ahead is not None
         problem = self.problem(len(self.ended))
         point = point_at(problem, point.w, point.v, point.b)
         used = int(np.count_nonzero(point.w.any(axis=1)))
         self.fit = ClassFit(problem, point, self._lead(), max(FIRST, used))
+        return seen._replace(leaders=seen.ahead, ahead=None)
 
 
 def joined_with(coef: FloatArray, b: Any, fit_intercept: bool) -> FloatArray:

@@ -78,6 +78,16 @@ def test_chunks_and_clusters_do_not_matter(client):
         np.testing.assert_allclose(other.scores_, model.scores_, rtol=1e-9)
 
 
+def test_a_class_without_weight_is_scored_as_by_rows():
+    how = {"Cs": [0.05, 0.5], "cv": 3, "class_weight": "balanced", "tol": 1e-9, "refit": False}
+    weight = WEIGHT * (Y[3] != "a")
+    columns, rows = (
+        LogisticRegressionCV(**how, scoring="neg_log_loss", solver=solver).fit(X, Y[3], weight)
+        for solver in ("columns", "lbfgs")
+    )
+    np.testing.assert_allclose(columns.scores_, rows.scores_, rtol=1e-6)
+
+
 def test_what_goes_by_columns_and_what_is_refused(monkeypatch):
     monkeypatch.setattr(by_columns, "COLUMN_FEATURES", 100)
     for data, how, by_column in [
