@@ -179,7 +179,7 @@ def run_bundle(
     worker = worker or here()
     with bundle.turn, one_thread():
         started, begun = time.time(), time.perf_counter()
-        part = reduction.part(bundle, params)
+        part = reduction.part(bundle.blocks, params)
         seconds = time.perf_counter() - begun
     event = TaskEvent(
         worker=worker,

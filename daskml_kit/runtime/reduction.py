@@ -67,9 +67,8 @@ class Reduction(Generic[Params, Part, Total]):
     finalize: Callable[[Part], Total] = identity
     joint: Callable[[Sequence[Block], Params], Part | None] | None = None
 
-    def part(self, blocks: Iterable[Block], params: Params) -> Part:
+    def part(self, blocks: Sequence[Block], params: Params) -> Part:
         """The part of some blocks, not finalized."""
-        blocks = tuple(blocks)
         found = None if self.joint is None else self.joint(blocks, params)
         if found is not None:
             return found
@@ -84,6 +83,6 @@ class Reduction(Generic[Params, Part, Total]):
             ]
         return parts[0]
 
-    def __call__(self, blocks: Iterable[Block], params: Params) -> Total:
+    def __call__(self, blocks: Sequence[Block], params: Params) -> Total:
         """The whole reduction in this thread: the definition that every executor must match."""
         return self.finalize(self.part(blocks, params))
