@@ -101,6 +101,15 @@ def test_rounds_are_shared_and_chunks_do_not_matter(client):
     np.testing.assert_allclose(spread.mse_path_, model.mse_path_, rtol=1e-9)
 
 
+def test_penalties_far_apart_take_few_rounds():
+    """The few columns that a fold lacks are not crowded out by the many that violate the next penalty."""
+    wide = sparse.random(400, 6_000, 0.02, format="csr", random_state=0)
+    noise = np.random.default_rng(1).normal(size=400)
+    y = 3.0 * np.ravel(wide[:, :20].sum(axis=1)) + 0.1 * noise
+    names = [r["name"] for r in LassoCV(alphas=5, cv=3).fit(wide, y).history_]
+    assert names.count("folds-columns") < 8 * 5
+
+
 def test_what_has_no_working_sets_goes_by_rows():
     both = ElasticNetCV(l1_ratio=[0.0, 0.5], alphas=[1.0, 0.5], cv=2).fit(cut(), Y)
     assert not by_sets(both)
