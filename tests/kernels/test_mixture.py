@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from daskml_kit.kernels.blocks import canonical_rows
 from daskml_kit.kernels.mixture import (
     Components,
     expected,
@@ -14,6 +15,7 @@ from daskml_kit.kernels.mixture import (
     squared_distances,
     weighted_log_densities,
 )
+from daskml_kit.kernels.mixture_stored import narrow, room_for, squares
 
 K = 5
 
@@ -48,7 +50,7 @@ def test_sums_are_those_of_the_responsibilities(kind, dtype, n, d, weighted):
 
 
 @pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
-@pytest.mark.parametrize("far", [0.0, 1e5])
+@pytest.mark.parametrize("far", [0.0, 1e5, 1e9])
 def test_csr_tells_what_the_same_rows_tell_as_an_array(kind, far):
     """Also rows and columns of zeros, and columns that all rows store, ``far`` from zero."""
     rng = np.random.default_rng(0)
@@ -70,6 +72,22 @@ def test_csr_tells_what_the_same_rows_tell_as_an_array(kind, far):
         pairs = (shared(one, shares, kind, parts.means, 1.0, weight) for one in (rows, X))
         for got, right in zip(*pairs, strict=True):
             np.testing.assert_allclose(got, right, rtol=1e-9, atol=1e-9)
+
+
+def test_no_column_is_looked_at_that_a_row_does_not_store():
+    """Also where all rows store a year: its term is 4e12 times the others'."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 9)) * (rng.random((60, 9)) < 0.4)
+    X[:, 0], X[:, 7:] = 2020.0, 0.0
+    means, roots = rng.normal(size=(K, 9)), rng.uniform(0.5, 2.0, (K, 9))
+    means[:, 0], roots[:, 0] = 2020.0, 1e3
+    parts, out = narrow(means, roots, np.zeros(K)), np.empty((60, K))
+    missing = np.array(parts.means)
+    missing[7:] = np.nan
+    missing.flags.writeable = False
+    squares(canonical_rows(sparse.csr_array(X)), parts._replace(means=missing), room_for(K), out)
+    right = (((X[:, None] - means) * roots) ** 2).sum(axis=2)
+    np.testing.assert_allclose(out, right, rtol=1e-12)
 
 
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_array])
