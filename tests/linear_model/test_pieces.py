@@ -238,7 +238,9 @@ def test_impossible_pairs_are_refused_by_name(how, words):
     with pytest.raises(InvalidParameterError, match=words):
         LogisticRegression(**how).fit(X, CODES if several else Y)
     for solver in ("giant", "admm"):
-        with pytest.raises(InvalidParameterError, match=r"cross-validation by folds .*'columns'\]\."):
+        with pytest.raises(
+            InvalidParameterError, match=r"cross-validation by folds .*'columns'\]\."
+        ):
             LogisticRegressionCV(solver=solver).fit(X, Y)
     with pytest.raises(InvalidParameterError, match=r"one of \['auto', .*'columns'\], got 'lbgfs'"):
         LogisticRegressionCV(solver="lbgfs").fit(X, Y)
