@@ -359,9 +359,9 @@ class HuberRegressor(LinearRegressor):
         possible = [name for name in EVERY_SMOOTH_LOSS if name not in ("newton-cg", *LOCAL)]
         if self.solver in ("newton-cg", *LOCAL):
             raise InvalidParameterError(
-                f"solver={self.solver!r} can't minimise Huber's objective, in which coefficients and the "
-                "residuals' scale are estimated together: it has no products of the Hessian, no local models "
-                f"and no dual. Use one of {possible}."
+                f"solver={self.solver!r} can't minimise Huber's objective: coefficients and the residuals' "
+                "scale are estimated together, for which no products with the Hessian, no local models "
+                f"and no dual are computed here. Use one of {possible}."
             )
         if self.solver not in possible:
             raise InvalidParameterError(f"solver must be one of {possible}, got {self.solver!r}.")

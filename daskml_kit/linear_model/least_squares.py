@@ -36,8 +36,11 @@ REFINE_CONDITION = 1e8
 equations lose the square of the condition number of X, one correction from the residual regains it."""
 
 
-SAME_SOLUTION = ("svd", "cholesky", "lsqr", "sparse_cg", "sag", "saga", "lbfgs")
-"""Names of scikit-learn's solvers for ridge, which differ in how they come to the one solution."""
+SAME_SOLUTION = (
+    *("svd", "cholesky", "lsqr", "sparse_cg", "sag", "saga"),  # scikit-learn's for ridge
+    *("newton", "newton-cholesky", "newton-cg", "lbfgs", "gd"),  # of any smooth loss
+)
+"""Solvers that differ in how they come to the one solution, which the normal equations give in one step."""
 
 SUMMARY_FEATURES = 500
 """Most features for which a fit keeps what its summary needs: a matrix of 2 MB."""
@@ -367,8 +370,9 @@ class Ridge(_LeastSquares):
         rows, until ``tol``). "auto" goes by columns where X is a dask array of several chunks of columns,
         of more columns than rows and more than 5,000. "admm", "giant" and "cocoa" compute on pieces of the
         rows, see :class:`LogisticRegression`; with ``positive=True`` "admm" alone. scikit-learn's "svd",
-        "cholesky", "lsqr", "sparse_cg", "sag", "saga" and "lbfgs" stand for "auto": they have the same
-        solution.
+        "cholesky", "lsqr", "sparse_cg", "sag" and "saga", and "newton", "newton-cholesky", "newton-cg",
+        "lbfgs" and "gd" stand for "auto": they have the same solution, and the first step of Newton's
+        method for a squared loss is the last.
     balance : {"adaptive", "even", "data"} or None (as configured); see :func:`~daskml_kit.config_context`
 
     Attributes

@@ -172,7 +172,7 @@ def test_on_a_cluster(client):
         ({"fit_intercept": 1}, "fit_intercept must be True or False, got 1"),
         (
             {"solver": "newton-cg"},
-            "solver='newton-cg' can't minimise Huber's objective, .* Use one of",
+            "solver='newton-cg' can't minimise Huber's objective: .* Use one of",
         ),
         ({"solver": "sag"}, "solver must be one of .*'gd'.*, got 'sag'"),
     ],

@@ -53,6 +53,9 @@ def test_ridge_is_scikit_learns(form, fit_intercept, weight, y, alpha):
 def test_ridge_takes_one_strength_a_target():
     alpha = np.array([0.1, 10.0, 1e4])
     same(Ridge(alpha).fit(X, Y, WEIGHT), reference.Ridge(alpha, solver="svd").fit(X, Y, WEIGHT))
+    for solver in ("sparse_cg", "newton", "newton-cg", "gd"):  # one solution, in one pass
+        named = Ridge(alpha, solver=solver).fit(X, Y, WEIGHT)
+        np.testing.assert_array_equal(named.coef_, Ridge(alpha).fit(X, Y, WEIGHT).coef_)
     for t in range(3):
         one = Ridge(alpha[t]).fit(X, Y[:, t], WEIGHT)
         np.testing.assert_allclose(one.coef_, Ridge(alpha).fit(X, Y, WEIGHT).coef_[t], rtol=1e-9)
