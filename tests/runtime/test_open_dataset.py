@@ -52,7 +52,9 @@ def check_rows(data, dtype=np.float64):
     blocks = blocks_of(data)
     at = 0
     for block in blocks:
-        if not block.n_rows and block.start < at:  # its neighbours, on another worker, are one block
+        if (
+            not block.n_rows and block.start < at
+        ):  # its neighbours, on another worker, are one block
             continue
         assert block.start == at
         rows = slice(at, at + block.n_rows)
